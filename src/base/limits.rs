@@ -1,0 +1,80 @@
+//! Every growth point's cap, and what happens when it is reached.
+
+/// Largest datagram handled, in bytes: an Ethernet MTU. Longer ones are dropped (`Oversized`).
+pub const MAX_DATAGRAM_LEN: usize = 1500;
+
+/// Largest RTP packet written to a subscriber before protection, in bytes: leaves room for the
+/// SRTP tag and UDP/IPv6 headers within 1500.
+pub const MAX_RTP_LEN: usize = 1440;
+
+/// SRTP adds at most this many bytes to RTP (AEAD tag, RFC 7714 §13.2); SRTCP 4 more for its index.
+pub const MAX_SRTP_OVERHEAD: usize = 20;
+
+/// Packets a replay window remembers (RFC 3711 §3.3.2 asks for at least 64). Wide, because a
+/// publisher's retransmission may arrive a second late.
+pub const REPLAY_WINDOW: usize = 1024;
+
+/// Packets of one video track kept for retransmission: about 2 s at 1000 packets per second.
+pub const VIDEO_HISTORY_PACKETS: usize = 2048;
+
+/// Packets of one audio track kept for retransmission: about 5 s at 50 packets per second.
+pub const AUDIO_HISTORY_PACKETS: usize = 256;
+
+/// Bytes of video history per track; when full, the oldest packets go.
+pub const VIDEO_HISTORY_LEN: usize = 2 * 1024 * 1024;
+
+/// Bytes of audio history per track.
+pub const AUDIO_HISTORY_LEN: usize = 64 * 1024;
+
+/// Missing packets remembered per received SSRC; when full, the oldest are given up.
+pub const MAX_MISSING: usize = 512;
+
+/// SSRCs per peer, authentic ones included; further ones are dropped (`UnknownSsrc`).
+pub const MAX_SSRCS_PER_PEER: usize = 64;
+
+/// m-lines accepted in a remote SDP; more is `notSetRemoteDescription`.
+pub const MAX_MEDIA_SECTIONS: usize = 256;
+
+/// Bytes of SDP accepted; more is `notSetRemoteDescription`.
+pub const MAX_SDP_LEN: usize = 1024 * 1024;
+
+/// Length of one SDP line in bytes; longer is `notSetRemoteDescription`.
+pub const MAX_SDP_LINE_LEN: usize = 16 * 1024;
+
+/// Payload types per m-line in a remote SDP; further ones are ignored.
+pub const MAX_FORMATS: usize = 128;
+
+/// Bytes of one WebSocket message; more closes the connection.
+pub const MAX_MESSAGE_LEN: usize = 1024 * 1024 + 64 * 1024;
+
+/// Bytes queued towards one WebSocket; more closes it (slow reader).
+pub const MAX_CONN_BACKLOG_LEN: usize = 2 * 1024 * 1024;
+
+/// Publishes, plays and memberships per WebSocket; more is `highResourceUsage`.
+pub const MAX_ENTRIES_PER_CONN: usize = 64;
+
+/// Length of a stream id in bytes; longer is `invalidStreamName`.
+pub const MAX_STREAM_ID_LEN: usize = 256;
+
+/// Source addresses validated per peer; the oldest is forgotten.
+pub const MAX_ADDRESSES_PER_PEER: usize = 8;
+
+/// Remote candidates taken per peer; further ones are ignored.
+pub const MAX_REMOTE_CANDIDATES: usize = 32;
+
+/// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues.
+pub const MAX_GSO_SEGMENTS: usize = 8;
+
+/// Bytes of egress buffer per worker: stays in a core's L2 cache; when full it is flushed and
+/// filled again within the same turn.
+pub const EGRESS_LEN: usize = 512 * 1024;
+
+/// Mails waiting for one worker; a full queue drops media (`QueueFull`) and delays the rest.
+pub const MAX_WORKER_MAILS: usize = 4096;
+
+const _: () = assert!(MAX_RTP_LEN + MAX_SRTP_OVERHEAD <= MAX_DATAGRAM_LEN);
+const _: () = assert!(VIDEO_HISTORY_PACKETS.is_power_of_two());
+const _: () = assert!(AUDIO_HISTORY_PACKETS.is_power_of_two());
+const _: () = assert!(REPLAY_WINDOW.is_multiple_of(64));
+const _: () = assert!(MAX_MESSAGE_LEN > MAX_SDP_LEN);
+const _: () = assert!(EGRESS_LEN >= 64 * MAX_DATAGRAM_LEN);

@@ -1,0 +1,3 @@
+//! The `leafcutter` binary: reads its settings, starts the planes, waits for the end.
+
+fn main() {}
