@@ -254,6 +254,8 @@ pub struct RelayBatch {
     pub packets: Vec<RelayPacket>,
     /// The canonical packets.
     pub bytes: Vec<u8>,
+    /// Counts the publisher's sources, as `Track::source` does.
+    pub source: u32,
     /// The sender-report mapping of the track, once known.
     pub clock: Option<crate::base::clock::SenderClock>,
 }
