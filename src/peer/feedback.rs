@@ -12,7 +12,8 @@ use crate::base::ids::Ssrc;
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::base::seq::SeqNo;
 use crate::router::tracks::Tracks;
-use crate::rtcp::{Compound, Packet, ReportBlock, SenderInfo, write};
+use crate::rtcp::report::{ReportBlock, SenderInfo};
+use crate::rtcp::{Compound, Packet, write};
 
 /// What a compound from a subscriber asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,13 +40,13 @@ impl Publisher {
                 }
                 // This server sends a publisher no media: nothing to report on or to repair.
                 Packet::ReceiverReport { .. }
-                | Packet::Sdes { .. }
-                | Packet::Bye { .. }
+                | Packet::Sdes(_)
+                | Packet::Bye(_)
                 | Packet::Nack { .. }
                 | Packet::Pli { .. }
                 | Packet::Fir { .. }
                 | Packet::Remb { .. }
-                | Packet::TransportFeedback { .. }
+                | Packet::TransportFeedback(_)
                 | Packet::ExtendedReport { .. }
                 | Packet::Other { .. } => {}
             }
@@ -193,10 +194,10 @@ impl Subscriber {
                 }
                 // Bandwidth estimation reads these; nothing else in a subscriber's compound
                 // matters to a sender.
-                Packet::Remb { .. } | Packet::TransportFeedback { .. } => {}
+                Packet::Remb { .. } | Packet::TransportFeedback(_) => {}
                 Packet::SenderReport { .. }
-                | Packet::Sdes { .. }
-                | Packet::Bye { .. }
+                | Packet::Sdes(_)
+                | Packet::Bye(_)
                 | Packet::ExtendedReport { .. }
                 | Packet::Other { .. } => {}
             }

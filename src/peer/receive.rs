@@ -10,7 +10,7 @@ use crate::router::history::Stored;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::extension::Known;
 use crate::rtp::{RtpHeader, canonical, rtx};
-use crate::srtp::Unprotect;
+use crate::srtp::{Unprotect, packet_index};
 use crate::stream::missing::Arrival;
 use crate::stream::receive::RecvStream;
 
@@ -41,7 +41,7 @@ impl Publisher {
             None => 0x1_0000 + u64::from(header.seq.0),
         };
         // 4. Authenticate and decrypt in place.
-        let index = RecvStream::srtp_index(extended);
+        let index = packet_index(extended).ok_or(DropReason::TooOld)?;
         let len = unprotect.unprotect_rtp(datagram, header.header_len, index)?;
         let packet = datagram.get(..len).ok_or(DropReason::MalformedRtp)?;
         // 5. It is genuine: make state, record it.

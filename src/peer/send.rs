@@ -11,8 +11,7 @@ use crate::router::history::Entry;
 use crate::router::track::Track;
 use crate::router::tracks::Tracks;
 use crate::rtp::{canonical, rtx};
-use crate::srtp::Protect;
-use crate::stream::receive::RecvStream;
+use crate::srtp::{Protect, packet_index};
 
 /// What forwarding counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,7 +110,7 @@ impl Sending {
         canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
         self.stamp_transport_seq(slot, entry, next_transport_seq);
         // Protect in place.
-        let index = RecvStream::srtp_index(out);
+        let index = packet_index(out).ok_or(DropReason::TooOld)?;
         let sealed = outlet
             .protect
             .protect_rtp(slot, header_len, len, index)
@@ -160,12 +159,12 @@ impl Sending {
                     osn: SeqNo(out as u16),
                 };
                 let len = rtx::wrap(slot, packet, header_len, with).ok_or(DropReason::Oversized)?;
-                (len, RecvStream::srtp_index(number))
+                (len, packet_index(number).ok_or(DropReason::TooOld)?)
             }
             None => {
                 slot.get_mut(..len).ok_or(DropReason::Oversized)?.copy_from_slice(packet);
                 canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
-                (len, RecvStream::srtp_index(out))
+                (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }
         };
         self.stamp_transport_seq(slot, entry, next_transport_seq);

@@ -73,11 +73,6 @@ impl RecvStream {
         Ok(extended)
     }
 
-    /// The 48-bit SRTP packet index of an extended number (RFC 3711 §3.3.1).
-    pub const fn srtp_index(extended: u64) -> u64 {
-        extended.wrapping_sub(0x1_0000) & 0xffff_ffff_ffff
-    }
-
     /// Records an authenticated packet.
     pub fn record(&mut self, now: Now, extended: u64, timestamp: RtpTime) {
         self.replay.record(extended);
@@ -164,7 +159,7 @@ mod tests {
         let now = start();
         let mut s = RecvStream::new(Ssrc(1), 90_000);
         let ext = s.check(SeqNo(7)).unwrap();
-        assert_eq!(RecvStream::srtp_index(ext), 7);
+        assert_eq!(crate::srtp::packet_index(ext), Some(7));
         s.record(now, ext, RtpTime(0));
         assert_eq!(s.check(SeqNo(7)), Err(DropReason::Replayed));
     }

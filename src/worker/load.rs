@@ -68,6 +68,7 @@ impl Load {
             peers_connected: next(),
             peers: next(),
             conns: next(),
+            tracks: next(),
         };
         for reason in DropReason::ALL {
             counters.dropped.add(reason, next());
@@ -127,6 +128,7 @@ impl Load {
             peers_connected,
             peers,
             conns,
+            tracks,
         } = *engine;
         let mut dropped = dropped;
         dropped.add(DropReason::QueueFull, queue_full);
@@ -141,6 +143,7 @@ impl Load {
             peers_connected,
             peers,
             conns,
+            tracks,
         ];
         let drops = DropReason::ALL.into_iter().map(|r| dropped.get(r));
         self.engine.store(figures.into_iter().chain(drops));
@@ -170,7 +173,7 @@ impl<const N: usize> Published<N> {
 }
 
 /// Figures in [`Counters`] beside the drops.
-const ENGINE_FIGURES: usize = 10;
+const ENGINE_FIGURES: usize = 11;
 
 /// Figures in [`ShellCounters`].
 const SHELL_FIGURES: usize = 7;

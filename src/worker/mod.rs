@@ -28,6 +28,7 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mio::{Events, Interest, Poll, Waker};
@@ -41,6 +42,7 @@ use crate::base::ids::WorkerId;
 use crate::engine::{self, Engine};
 use crate::model::mail::ControlMail;
 use crate::net::{self, UdpSocket};
+use crate::transport::certificate::Certificate;
 
 /// What a worker is made with.
 #[derive(Clone, Debug)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub pin_cpu: Option<usize>,
     /// Seeds its SSRCs and ICE credentials; from the operating system.
     pub seed: [u8; 32],
+    /// The DTLS certificate of the process.
+    pub certificate: Arc<Certificate>,
 }
 
 /// Why a worker did not start.
@@ -171,6 +175,7 @@ impl Bound {
             worker,
             pin_cpu,
             seed,
+            certificate,
             ..
         } = self.config;
         if let Some(cpu) = pin_cpu
@@ -184,6 +189,7 @@ impl Bound {
             worker,
             candidates: self.candidates,
             seed,
+            certificate,
         });
         run::Worker {
             clock,
