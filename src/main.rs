@@ -3,11 +3,13 @@
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, StartError};
 use leafcutter::front::{self, Front, Signals};
+use leafcutter::transport::certificate::Certificate;
 use leafcutter::worker::{self, Bound};
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -74,6 +76,9 @@ async fn serve(config: Config) -> Result<(), StartError> {
 }
 
 fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
+    let certificate = Certificate::generate()
+        .map(Arc::new)
+        .ok_or_else(|| StartError::new("a DTLS certificate cannot be made"))?;
     let bind = |worker: u16| {
         let port = match config.media.port {
             0 => 0,
@@ -86,6 +91,7 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
             announce: config.media.announce.clone(),
             pin_cpu: config.server.pin_workers.then_some(usize::from(worker)),
             seed: os_random()?,
+            certificate: certificate.clone(),
         })
         .map_err(|e| StartError::new(e.to_string()).at_key("media"))
     };

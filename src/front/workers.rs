@@ -156,11 +156,15 @@ const MAX_RECENT: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::transport::certificate::Certificate;
     use crate::worker::clock::Clock;
     use crate::worker::{Bound, Config};
 
     fn workers(count: u16) -> (Workers, Vec<Bound>) {
+        let certificate = Arc::new(Certificate::generate().unwrap());
         let bind = |i| {
             Bound::bind(Config {
                 worker: WorkerId(i),
@@ -168,6 +172,7 @@ mod tests {
                 announce: Vec::new(),
                 pin_cpu: None,
                 seed: [0; 32],
+                certificate: certificate.clone(),
             })
             .unwrap()
         };

@@ -119,7 +119,6 @@ fn upgrades_on_both_paths_with_any_query() {
 }
 
 #[test]
-#[ignore = "needs engine/signalling.rs"]
 fn answers_the_ping_command() {
     let server = Server::start(&["--workers", "1"]);
     let mut socket = server.websocket("/live/websocket");

@@ -8,7 +8,6 @@ use tungstenite::Message;
 use crate::server::{Server, ping};
 
 #[test]
-#[ignore = "needs engine/signalling.rs"]
 fn sigterm_tells_every_socket_closes_it_and_exits_0() {
     let mut server = Server::start(&["--workers", "2"]);
     let mut sockets: Vec<_> = (0..3)
