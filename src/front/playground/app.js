@@ -50,6 +50,7 @@ class Card {
     this.showMedia();
     this.timer = setInterval(() => this.sample(), SAMPLE_EVERY_MS);
     byId("cards").prepend(this.element);
+    this.element.scrollIntoView({ block: "nearest" });
     cards.add(this);
   }
 
@@ -147,7 +148,7 @@ class Card {
     if (!connection || this.session.over) return;
     const figures = await this.meter.sample(connection);
     const show = (name, text) => setText(this.find(`[data-figure="${name}"]`), text);
-    show("bitrate", bits(figures.bitrate));
+    show("bitrate", figures.bitrate === null ? "–" : bits(figures.bitrate));
     show("resolution", figures.width ? `${figures.width}×${figures.height}` : "–");
     show("fps", figures.fps === null ? "–" : `${Math.round(figures.fps)} /s`);
     show("loss", figures.loss === null ? "–" : `${(figures.loss * 100).toFixed(1)} %`);

@@ -5,7 +5,7 @@ const HISTORY = 60;
 
 /**
  * @typedef {object} Figures
- * @property {number} bitrate bit/s, audio and video, over the last interval
+ * @property {number|null} bitrate bit/s, audio and video, over the last interval; null at first
  * @property {number|null} width of the video in pixels
  * @property {number|null} height
  * @property {number|null} fps frames per second
@@ -33,19 +33,20 @@ export class Meter {
     const before = this.#before ?? totals;
     this.#before = totals;
     const seconds = (totals.at - before.at) / 1000;
-    const per = (key) => (seconds > 0 ? Math.max(0, totals[key] - before[key]) / seconds : 0);
+    const per = (key) => (seconds > 0 ? Math.max(0, totals[key] - before[key]) / seconds : null);
 
+    const bytesPerSecond = per("bytes");
     const figures = {
-      bitrate: per("bytes") * 8,
+      bitrate: bytesPerSecond === null ? null : bytesPerSecond * 8,
       width: totals.width,
       height: totals.height,
-      fps: totals.fps ?? (totals.width ? Math.round(per("frames")) : null),
+      fps: totals.fps ?? (totals.width ? per("frames") : null),
       loss: lossBetween(before, totals),
       rtt: totals.rtt,
       codec: totals.codec,
       frames: totals.frames,
     };
-    this.history.push(figures.bitrate);
+    if (figures.bitrate !== null) this.history.push(figures.bitrate);
     if (this.history.length > HISTORY) this.history.shift();
     return figures;
   }

@@ -65,47 +65,24 @@ function openPicture(width, height, label) {
   canvas.width = width;
   canvas.height = height;
   const pen = canvas.getContext("2d", { alpha: false });
-  const out = frameOutput(canvas);
+  const [track] = canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks();
   let frame = 0;
   const draw = () => {
     drawPattern(pen, width, height, frame, label);
-    out.push();
     frame += 1;
   };
   draw();
   const stopTicking = tick(1000 / FRAMES_PER_SECOND, draw);
   return {
-    track: out.track,
+    track,
     close: () => {
       stopTicking();
-      out.track.stop();
+      track.stop();
     },
   };
 }
 
-/**
- * A track of what the canvas shows.
- *
- * A canvas is captured when the page paints, and a tab in the background does not paint. Where the
- * browser has a track generator, frames are handed to it directly, so that the pattern goes on
- * while its tab is hidden.
- */
-function frameOutput(canvas) {
-  if (typeof MediaStreamTrackGenerator !== "function" || typeof VideoFrame !== "function") {
-    const [track] = canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks();
-    return { track, push: () => {} };
-  }
-  const track = new MediaStreamTrackGenerator({ kind: "video" });
-  const writer = track.writable.getWriter();
-  const push = () => {
-    if (track.readyState !== "live" || writer.desiredSize <= 0) return;
-    const frame = new VideoFrame(canvas, { timestamp: Math.round(performance.now() * 1000) });
-    writer.write(frame).catch(() => frame.close());
-  };
-  return { track, push };
-}
-
-/** Calls `action` every `ms`, also in a background tab: timers of a worker are not throttled. */
+/** Calls `action` every `ms`, also while the tab is hidden: the timers of a worker are not throttled. */
 function tick(ms, action) {
   const code = `setInterval(() => postMessage(0), ${ms})`;
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));

@@ -95,7 +95,13 @@ export class Stage {
   /** Ends what was opened, last first; the first error is thrown after all has been tried. */
   async close() {
     const errors = [];
-    for (const close of this.closers.reverse()) await close().catch((error) => errors.push(error));
+    for (const close of this.closers.reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
     if (errors.length > 0) throw errors[0];
   }
 
