@@ -159,7 +159,9 @@ impl History {
     /// Forgets the oldest packets that lie in `from..to`.
     fn evict(&mut self, from: usize, to: usize) {
         while self.tail < self.next {
-            let Some(oldest) = self.entry(self.tail) else { return };
+            let Some(oldest) = self.entry(self.tail) else {
+                return;
+            };
             let start = oldest.start as usize;
             let end = start + usize::from(oldest.len);
             if start >= to || end <= from {
@@ -184,7 +186,17 @@ mod tests {
         slot.fill(seq as u8);
         let timestamp = RtpTime(seq as u32);
         let (header_len, transport_seq_at) = (12, 0);
-        h.push(now, Stored { seq, timestamp, len, header_len, transport_seq_at, key_frame: false });
+        h.push(
+            now,
+            Stored {
+                seq,
+                timestamp,
+                len,
+                header_len,
+                transport_seq_at,
+                key_frame: false,
+            },
+        );
     }
 
     #[test]

@@ -79,7 +79,8 @@ impl Track {
         if stored.key_frame {
             self.key_frames.served();
         }
-        self.rate.add(now, stored.len - stored.header_len.min(stored.len));
+        self.rate
+            .add(now, stored.len - stored.header_len.min(stored.len));
         self.history.push(now, stored);
     }
 
@@ -133,7 +134,11 @@ impl Rate {
         let started = *self.started.get_or_insert(now);
         let elapsed = now.saturating_duration_since(started).as_millis() as u64;
         if elapsed >= 1000 {
-            self.bps = if elapsed >= 2000 && self.len == 0 { 0 } else { self.len * 8000 / elapsed };
+            self.bps = if elapsed >= 2000 && self.len == 0 {
+                0
+            } else {
+                self.len * 8000 / elapsed
+            };
             self.len = 0;
             self.started = Some(now);
         }

@@ -79,7 +79,12 @@ impl Missing {
         self.abandoned += overflow as u64;
         self.entries.drain(..overflow.min(self.entries.len()));
         for seq in highest + 1..seq {
-            self.entries.push(Entry { seq, since: now, asked: None, times: 0 });
+            self.entries.push(Entry {
+                seq,
+                since: now,
+                asked: None,
+                times: 0,
+            });
         }
         Arrival::Newest
     }
@@ -163,7 +168,10 @@ mod tests {
         let t1 = t + REORDERING;
         assert_eq!(ask(&mut m, t1), [101, 102]);
         assert_eq!(ask(&mut m, t1 + Duration::from_millis(10)), [0u16; 0]);
-        assert_eq!(m.arrived(t1 + Duration::from_millis(20), 101), Arrival::Filled);
+        assert_eq!(
+            m.arrived(t1 + Duration::from_millis(20), 101),
+            Arrival::Filled
+        );
         assert!(m.rtt() < INITIAL_RTT);
         assert_eq!(ask(&mut m, t1 + Duration::from_millis(80)), [102]);
     }

@@ -39,8 +39,17 @@ struct Budget {
 impl SendStream {
     /// A stream that has sent nothing.
     pub fn new(ssrc: Ssrc, rtx: Option<RtxStream>) -> Self {
-        let budget = Budget { tokens: 0, filled: None };
-        Self { ssrc, rtx, packets: 0, octets: 0, budget }
+        let budget = Budget {
+            tokens: 0,
+            filled: None,
+        };
+        Self {
+            ssrc,
+            rtx,
+            packets: 0,
+            octets: 0,
+            budget,
+        }
     }
 
     /// Takes `len` bytes of the retransmission budget, which refills at `rate_bps` (what the
@@ -53,7 +62,11 @@ impl SendStream {
             None => BURST,
             Some(at) => now.saturating_duration_since(at).min(BURST),
         };
-        let refill = if since == BURST { full } else { rate * since.as_micros() as u64 / 1_000_000 };
+        let refill = if since == BURST {
+            full
+        } else {
+            rate * since.as_micros() as u64 / 1_000_000
+        };
         // Too short a time for one byte is left to add up.
         if refill > 0 {
             self.budget.filled = Some(now);
