@@ -271,13 +271,11 @@ const CLOCK_STEP_US: i64 = 5_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::test_now;
 
     #[test]
     fn audio_and_video_share_one_offset_whatever_their_reports_delay() {
-        let sent = Now {
-            instant: Instant::now(),
-            unix_us: 1_700_000_000_000_000,
-        };
+        let sent = test_now();
         let ntp = NtpTime::from_unix_us(sent.unix_us - 3_000_000_000);
         let mut offset = ClockOffset::default();
         let fast = offset.update(sent.after(Duration::from_millis(10)), ntp);

@@ -148,11 +148,12 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::test_now;
     use std::time::Duration;
 
     #[test]
     fn a_rate_is_that_of_the_last_second() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut rate = Rate::default();
         for ms in (0..3000).step_by(10) {
             rate.add(t + Duration::from_millis(ms), 1250);

@@ -151,6 +151,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_millis(1500);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::test_now;
 
     fn ask(m: &mut Missing, now: Instant) -> Vec<u16> {
         let mut out = Vec::new();
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn asks_after_the_reordering_allowance_and_again_per_round_trip() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut m = Missing::default();
         m.arrived(t, 100);
         assert_eq!(m.arrived(t, 103), Arrival::Newest);
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn gives_up_and_says_so() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut m = Missing::default();
         m.arrived(t, 1);
         m.arrived(t, 3);
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_huge_gap_is_a_jump_and_stays_bounded() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut m = Missing::default();
         m.arrived(t, 1);
         assert_eq!(m.arrived(t, 10_000), Arrival::Jump);

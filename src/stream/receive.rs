@@ -137,13 +137,11 @@ impl RecvStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::test_now;
     use std::time::Duration;
 
     fn start() -> Now {
-        Now {
-            instant: Instant::now(),
-            unix_us: 1_700_000_000_000_000,
-        }
+        test_now()
     }
 
     #[test]

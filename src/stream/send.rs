@@ -93,10 +93,11 @@ const MIN_BURST_LEN: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::test_now;
 
     #[test]
     fn retransmission_is_capped_at_the_rate_of_the_track() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut s = SendStream::new(Ssrc(1), None);
         let mut sent = 0u64;
         for ms in 0..10_000u64 {
