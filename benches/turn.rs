@@ -93,6 +93,7 @@ fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
         rewriter: Rewriter::new(0x1_0000),
         accepted: true,
         transport_cc: true,
+        last_stored: None,
         cname: String::new(),
     };
     let key: Vec<u8> = (0..16).map(|i| (n as u8).wrapping_add(i)).collect();

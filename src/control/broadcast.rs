@@ -55,6 +55,11 @@ pub enum Phase {
         /// When waiting ends.
         until: Instant,
     },
+    /// Publishing was granted again within the window; viewers wait until it is live.
+    Returning {
+        /// Who may publish.
+        publisher: ConnId,
+    },
 }
 
 /// How far a play is.
@@ -82,11 +87,21 @@ impl Broadcast {
         }
     }
 
+    /// Publishing was granted to `publisher` while the viewers of a lost one wait.
+    pub(super) fn returns(&mut self, publisher: ConnId, ask: PublishAsk, now: Now) {
+        self.phase = Phase::Returning { publisher };
+        self.name = ask.stream_name;
+        self.meta_data = ask.meta_data;
+        self.role = ask.role;
+        self.updated_unix_us = now.unix_us;
+    }
+
     /// The connection that publishes, or did.
     pub fn publisher(&self) -> ConnId {
         match self.phase {
             Phase::Preparing { publisher }
             | Phase::Live { publisher }
+            | Phase::Returning { publisher }
             | Phase::Lost { publisher, .. } => publisher,
         }
     }
@@ -95,7 +110,7 @@ impl Broadcast {
     pub fn status(&self) -> &'static str {
         match self.phase {
             Phase::Preparing { .. } => "preparing",
-            Phase::Live { .. } | Phase::Lost { .. } => "broadcasting",
+            Phase::Live { .. } | Phase::Lost { .. } | Phase::Returning { .. } => "broadcasting",
         }
     }
 
@@ -103,7 +118,7 @@ impl Broadcast {
     pub fn is_playable(&self) -> bool {
         match self.phase {
             Phase::Preparing { .. } => false,
-            Phase::Live { .. } | Phase::Lost { .. } => true,
+            Phase::Live { .. } | Phase::Lost { .. } | Phase::Returning { .. } => true,
         }
     }
 
@@ -141,6 +156,10 @@ impl Broadcast {
     /// Every worker that has its tracks or players.
     pub(super) fn workers(&self) -> BTreeSet<WorkerId> {
         let players = self.players.keys().map(|player| player.worker);
-        players.chain([self.publisher().worker]).collect()
+        let origins = self.tracks.iter().map(|track| track.id.origin);
+        players
+            .chain(origins)
+            .chain([self.publisher().worker])
+            .collect()
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::broadcast::{Broadcast, Phase};
 use crate::base::clock::Now;
-use crate::base::ids::{ConnId, WorkerId};
+use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::definition::Definition;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
@@ -185,8 +185,12 @@ impl Directory {
         if ask.video && !any_video_codec(&app.settings) {
             return Err(Definition::NoCodecEnabled);
         }
-        if let Some(Phase::Preparing { publisher } | Phase::Live { publisher }) =
-            app.broadcasts.get(&stream).map(|broadcast| broadcast.phase)
+        let phase = app.broadcasts.get(&stream).map(|b| b.phase);
+        if let Some(
+            Phase::Preparing { publisher }
+            | Phase::Live { publisher }
+            | Phase::Returning { publisher },
+        ) = phase
             && publisher != conn
         {
             return Err(Definition::StreamIdInUse);
@@ -196,6 +200,14 @@ impl Directory {
             return Err(Definition::HighResourceUsage);
         }
 
+        if let Some(Phase::Lost { until, .. }) = phase {
+            self.deadlines
+                .remove(&(until, app_name.clone(), stream.clone()));
+            if let Some(broadcast) = self.broadcast_mut(app_name, &stream) {
+                broadcast.returns(conn, ask, now);
+            }
+            return Ok(());
+        }
         self.end(app_name, &stream);
         if let Some(app) = self.apps.get_mut(app_name) {
             let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
@@ -254,16 +266,53 @@ impl Directory {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
-        match broadcast.phase {
+        let returned = match broadcast.phase {
             Phase::Preparing { publisher } if publisher == conn => {
                 broadcast.started_unix_us = now.unix_us;
+                false
             }
-            Phase::Live { publisher } if publisher == conn => {}
-            Phase::Preparing { .. } | Phase::Live { .. } | Phase::Lost { .. } => return,
-        }
+            Phase::Live { publisher } if publisher == conn => false,
+            Phase::Returning { publisher } if publisher == conn => true,
+            Phase::Preparing { .. }
+            | Phase::Live { .. }
+            | Phase::Lost { .. }
+            | Phase::Returning { .. } => return,
+        };
+        // Before and after: the old origin has to let go, the new one may have players too.
+        let mut workers = broadcast.workers();
+        let old = std::mem::replace(&mut broadcast.tracks, tracks);
         broadcast.phase = Phase::Live { publisher: conn };
-        broadcast.tracks = tracks;
         broadcast.updated_unix_us = now.unix_us;
+        if !returned {
+            return;
+        }
+        workers.extend(broadcast.workers());
+        let (moves, same) = successors(&old, &broadcast.tracks);
+        for worker in workers {
+            let (app, stream) = (app.clone(), stream.clone());
+            let moves = moves.clone();
+            let mail = WorkerMail::TracksReplaced { app, stream, moves };
+            self.outbox.push_back((worker, mail));
+        }
+        if same {
+            let stream = stream.clone();
+            let mail = WorkerMail::SessionRestored { conn, stream };
+            self.outbox.push_back((conn.worker, mail));
+        } else {
+            self.end_plays(app, stream);
+        }
+    }
+
+    /// The players of a broadcast end, and the broadcast goes on.
+    fn end_plays(&mut self, app: &AppName, stream: &StreamId) {
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        for worker in broadcast.workers() {
+            let (app, stream) = (app.clone(), stream.clone());
+            let mail = WorkerMail::PlaysEnded { app, stream };
+            self.outbox.push_back((worker, mail));
+        }
     }
 
     fn publish_released(
@@ -296,7 +345,8 @@ impl Directory {
                 self.deadlines.insert((until, app.clone(), stream.clone()));
             }
             (Phase::Lost { .. }, PublishEnding::Lost) => {}
-            (Phase::Preparing { .. }, PublishEnding::Lost) | (_, PublishEnding::Stopped) => {
+            (Phase::Preparing { .. } | Phase::Returning { .. }, PublishEnding::Lost)
+            | (_, PublishEnding::Stopped) => {
                 self.end(app, stream);
             }
         }
@@ -347,6 +397,22 @@ impl Directory {
 /// Whether `count` fills a limit; negative limits are none.
 fn reaches(count: usize, limit: i64) -> bool {
     usize::try_from(limit).is_ok_and(|limit| count >= limit)
+}
+
+/// For each old track the new one that players can be sent without another offer: same kind, codec
+/// and payload types. True when every track of either has its counterpart.
+fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<TrackInfo>)>, bool) {
+    let mut left: Vec<&TrackInfo> = new.iter().collect();
+    let mut moves = Vec::with_capacity(old.len());
+    for track in old {
+        let fits = |n: &&TrackInfo| {
+            (n.kind, n.codec, n.pt, n.rtx_pt) == (track.kind, track.codec, track.pt, track.rtx_pt)
+        };
+        let at = left.iter().position(fits);
+        moves.push((track.id, at.map(|at| left.remove(at).clone())));
+    }
+    let same = left.is_empty() && moves.iter().all(|(_, new)| new.is_some());
+    (moves, same)
 }
 
 fn any_video_codec(settings: &AppSettings) -> bool {

@@ -89,8 +89,6 @@ impl Engine {
         (conn, app, stream): (ConnId, &AppName, &StreamId),
         negotiated: &Negotiated,
     ) -> PeerId {
-        // A publish that was lost within the takeover window leaves its tracks behind.
-        self.drop_published(app, stream);
         let sections = receive_sections(negotiated)
             .map(|section| self.publish(now, app, stream, section))
             .collect();
@@ -158,7 +156,9 @@ impl Engine {
             pt: section.server_pt,
             rtx_pt: section.server_rtx_pt,
         };
-        let track = self.tracks.insert(Track::new(now.instant, info));
+        let mut track = Track::new(now.instant, info);
+        track.source = self.rng.random();
+        let track = self.tracks.insert(track);
         self.published
             .entry((app.clone(), stream.clone()))
             .or_default()
@@ -208,6 +208,44 @@ impl Engine {
         };
         for id in ids {
             self.tracks.remove(id);
+        }
+    }
+
+    /// A publisher came back: what subscribed to its old tracks goes on with its new ones.
+    pub(super) fn replace_tracks(
+        &mut self,
+        now: Now,
+        broadcast: (AppName, StreamId),
+        moves: &[(TrackId, Option<TrackInfo>)],
+    ) {
+        for (old, new) in moves {
+            if let Some(ids) = self.published.get_mut(&broadcast) {
+                ids.retain(|id| id != old);
+            }
+            let Some(track) = self.tracks.remove(*old) else {
+                continue;
+            };
+            if old.origin != self.config.worker {
+                self.relay_stopped(*old);
+            }
+            for subscriber in track.subscribers {
+                let info = new.as_ref();
+                let key =
+                    info.and_then(|i| self.subscribe(now, subscriber.peer, subscriber.sending, i));
+                let Some(Peer {
+                    side: Side::Subscriber(state),
+                    ..
+                }) = self.peers.get_mut(subscriber.peer)
+                else {
+                    continue;
+                };
+                if let Some(sending) = state.sendings.get_mut(subscriber.sending) {
+                    sending.track = key;
+                    if let Some(info) = info {
+                        sending.info = info.clone();
+                    }
+                }
+            }
         }
     }
 
@@ -294,6 +332,7 @@ impl Engine {
             rewriter: Rewriter::new(self.first_seq()),
             accepted: false,
             transport_cc: false,
+            last_stored: None,
             cname: section.cname.clone(),
         }
     }

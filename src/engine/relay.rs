@@ -149,12 +149,17 @@ impl Engine {
         let id = track.info.id;
         if track.subscribers.is_empty() && id.origin != self.config.worker {
             self.tracks.remove(id);
-            let mail = WorkerMail::RelayStop {
-                track: id,
-                by: self.config.worker,
-            };
-            self.mails.push_back(Outgoing::Worker(id.origin, mail));
+            self.relay_stopped(id);
         }
+    }
+
+    /// Tells the origin of a copy that it is not wanted any more.
+    pub(super) fn relay_stopped(&mut self, id: TrackId) {
+        let mail = WorkerMail::RelayStop {
+            track: id,
+            by: self.config.worker,
+        };
+        self.mails.push_back(Outgoing::Worker(id.origin, mail));
     }
 
     /// Another worker wants a track of ours.

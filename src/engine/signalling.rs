@@ -114,7 +114,19 @@ impl Engine {
                     session.handle_play_decision(now, request, result, actions);
                 });
             }
-            WorkerMail::BroadcastEnded { app, stream } => self.end_broadcast(now, &app, &stream),
+            WorkerMail::BroadcastEnded { app, stream } => {
+                self.drop_published(&app, &stream);
+                self.end_plays(now, &app, &stream);
+            }
+            WorkerMail::PlaysEnded { app, stream } => self.end_plays(now, &app, &stream),
+            WorkerMail::TracksReplaced { app, stream, moves } => {
+                self.replace_tracks(now, (app, stream), &moves);
+            }
+            WorkerMail::SessionRestored { conn, stream } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_session_restored(&stream, actions);
+                });
+            }
             WorkerMail::StopPublish { conn, stream } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_stop_publish(now, &stream, actions);
@@ -343,9 +355,8 @@ impl Engine {
         }
     }
 
-    /// A broadcast of `app` is over: tracks published here go, players here are told.
-    fn end_broadcast(&mut self, now: Now, app: &AppName, stream: &StreamId) {
-        self.drop_published(app, stream);
+    /// A broadcast of `app` is over: its players here are told.
+    fn end_plays(&mut self, now: Now, app: &AppName, stream: &StreamId) {
         for conn in self.conn_ids(|conn| conn.app == *app) {
             self.with_session(now, conn, |session, actions| {
                 session.handle_broadcast_ended(now, stream, actions);

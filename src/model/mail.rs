@@ -206,6 +206,31 @@ pub enum WorkerMail {
         /// Which broadcast.
         stream: StreamId,
     },
+    /// The plays of a broadcast end although it goes on: its publisher came back with other
+    /// codecs or tracks than its players were offered.
+    PlaysEnded {
+        /// Of which application.
+        app: AppName,
+        /// Which broadcast.
+        stream: StreamId,
+    },
+    /// A publisher came back within the takeover window: its old tracks, each with the one that
+    /// takes its place.
+    TracksReplaced {
+        /// Of which application.
+        app: AppName,
+        /// Which broadcast.
+        stream: StreamId,
+        /// Old track and its successor; `None` when it has none.
+        moves: Vec<(TrackId, Option<TrackInfo>)>,
+    },
+    /// A publish took the place of one that was lost, and its viewers were kept.
+    SessionRestored {
+        /// Who publishes.
+        conn: ConnId,
+        /// Under which id.
+        stream: StreamId,
+    },
     /// End this connection's publish of an id (REST stop or delete, blocking).
     StopPublish {
         /// Whose.

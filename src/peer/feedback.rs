@@ -238,7 +238,8 @@ impl Subscriber {
                 continue;
             };
             let Some(clock) = track.clock else { continue };
-            if sending.stream.packets == 0 {
+            // Until the next key frame, a publisher that came back has no place in this stream.
+            if sending.rewriter.source() != Some(track.source) {
                 continue;
             }
             let rtp = sending

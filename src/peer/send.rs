@@ -94,13 +94,15 @@ impl Sending {
         next_transport_seq: &mut u16,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
-        // Select: a decoder starts at a key frame; from then on everything of this source.
-        if !self.rewriter.is_started() {
+        // Select: a decoder starts at a key frame; from then on everything of this source. A
+        // publisher that came back is another source, and a decoder starts anew.
+        if self.rewriter.source() != Some(track.source) {
             if self.info.kind == MediaKind::Video && !entry.key_frame {
                 return Err(DropReason::AwaitingKeyFrame);
             }
+            let ticks = self.ticks_since_last(entry);
             self.rewriter
-                .start(track.source, entry.seq, entry.timestamp, 0);
+                .start(track.source, entry.seq, entry.timestamp, ticks);
         }
         // Rewrite.
         let (out, timestamp) = self
@@ -123,11 +125,20 @@ impl Sending {
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        self.last_stored = Some(entry.stored);
         self.stream.packets += 1;
         self.stream.octets += (len - header_len) as u64;
         outlet.sent.packets += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
         Ok(())
+    }
+
+    /// How far the RTP clock moved between the last packet sent and `entry`.
+    fn ticks_since_last(&self, entry: &Entry) -> u32 {
+        let last = self.last_stored.unwrap_or(entry.stored);
+        let passed = entry.stored.saturating_duration_since(last).as_micros();
+        let ticks = passed * u128::from(self.info.codec.clock_hz()) / 1_000_000;
+        u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
     fn write_again(

@@ -41,6 +41,8 @@ pub struct Sending {
     pub accepted: bool,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
+    /// When the last packet sent had been received; `None` before the first.
+    pub last_stored: Option<Instant>,
     /// `a=ssrc` cname.
     pub cname: String,
 }

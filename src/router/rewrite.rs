@@ -41,9 +41,9 @@ impl Rewriter {
         }
     }
 
-    /// True once a segment is open.
-    pub fn is_started(&self) -> bool {
-        !self.segments.is_empty()
+    /// The source of the open segment; `None` before the first.
+    pub fn source(&self) -> Option<u32> {
+        self.segments.last().map(|segment| segment.source)
     }
 
     /// Opens a segment at input packet `seq` of `source`: it becomes the next output number.

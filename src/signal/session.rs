@@ -304,6 +304,13 @@ impl Session {
         }
     }
 
+    /// A live publish took the place of a lost one whose viewers were kept.
+    pub fn handle_session_restored(&mut self, stream: &StreamId, actions: &mut Vec<Action>) {
+        if self.publishes.contains_key(stream) {
+            actions.push(Action::Reply(reply::session_restored(stream)));
+        }
+    }
+
     /// The process is about to end. What runs goes on until the socket closes.
     pub fn handle_server_will_stop(&mut self, actions: &mut Vec<Action>) {
         actions.push(Action::Reply(reply::server_will_stop()));

@@ -326,25 +326,79 @@ fn a_lost_publisher_keeps_its_viewers_through_the_window() {
 }
 
 #[test]
-fn a_publish_into_a_lost_broadcast_ends_it_and_is_granted() {
+fn a_publisher_that_comes_back_in_time_takes_its_viewers_over() {
     let mut w = world();
     w.live(ALICE);
     w.watch(CAROL);
     w.release(ALICE, PublishEnding::Lost);
     assert_eq!(w.ask_publish(BOB, "s"), Ok(()));
-    assert_eq!(w.ended(), [0, 2], "told before the answer");
-    assert_eq!(w.status(), Some("preparing"));
+    assert!(w.ended().is_empty(), "viewers wait");
+    assert_eq!(w.status(), Some("broadcasting"));
     w.pass(60_000);
-    assert_eq!(w.status(), Some("preparing"), "the old window is no more");
-    w.release(ALICE, PublishEnding::Lost);
-    w.go_live(ALICE);
     assert_eq!(
         w.status(),
-        Some("preparing"),
-        "the old publisher has no say"
+        Some("broadcasting"),
+        "the old window is no more"
     );
+    w.go_live(ALICE);
+    assert!(w.mails().is_empty(), "the old publisher has no say");
     w.go_live(BOB);
+    let mails = w.mails();
+    let replaced: Vec<_> = mails
+        .iter()
+        .filter_map(|(worker, mail)| match mail {
+            WorkerMail::TracksReplaced { moves, .. } => Some((*worker, moves.clone())),
+            _ => None,
+        })
+        .collect();
+    let (old, new) = (track(ALICE.worker), track(BOB.worker));
+    let moves = vec![(old.id, Some(new))];
+    let everybody = [0, 1, 2].map(|worker| (worker, moves.clone()));
+    assert_eq!(replaced, everybody);
+    assert!(
+        matches!(mails.last(), Some((1, WorkerMail::SessionRestored { conn, .. })) if *conn == BOB)
+    );
+    assert_eq!(w.viewers(), 1);
+}
+
+#[test]
+fn a_publisher_that_comes_back_with_another_codec_ends_the_plays() {
+    let mut w = world();
+    w.live(ALICE);
+    w.watch(CAROL);
+    w.release(ALICE, PublishEnding::Lost);
+    w.ask_publish(BOB, "s").unwrap();
+    let other = TrackInfo {
+        codec: Codec::Vp9,
+        ..track(BOB.worker)
+    };
+    w.tell(ControlMail::PublishLive {
+        conn: BOB,
+        app: "live".into(),
+        stream: "s".into(),
+        tracks: vec![other],
+    });
+    let mails = w.mails();
+    let ended = |mail: &WorkerMail| matches!(mail, WorkerMail::PlaysEnded { .. });
+    assert!(mails.iter().any(|(worker, m)| *worker == 2 && ended(m)));
+    assert!(
+        !mails
+            .iter()
+            .any(|(_, m)| matches!(m, WorkerMail::SessionRestored { .. }))
+    );
     assert_eq!(w.status(), Some("broadcasting"));
+}
+
+#[test]
+fn a_publisher_that_comes_back_and_fails_ends_the_broadcast() {
+    let mut w = world();
+    w.live(ALICE);
+    w.watch(CAROL);
+    w.release(ALICE, PublishEnding::Lost);
+    w.ask_publish(BOB, "s").unwrap();
+    w.mails();
+    w.release(BOB, PublishEnding::Stopped);
+    assert_eq!((w.ended(), w.status()), (vec![0, 1, 2], None));
 }
 
 #[test]
