@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::seq::RtpTime;
+
 /// One clock reading: a monotonic instant and the wall clock that belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -55,6 +57,27 @@ impl NtpTime {
     }
 }
 
+/// Where a sender's RTP timestamps stand on this server's wall clock (RFC 3550 §6.4.1).
+///
+/// Audio and video of one publisher are mapped with the same offset between its clock and ours,
+/// so what was captured together stays together at every subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderClock {
+    /// An RTP timestamp of the sender's latest report.
+    pub rtp: RtpTime,
+    /// The server's wall clock, microseconds since 1970, that belongs to it.
+    pub unix_us: u64,
+}
+
+impl SenderClock {
+    /// The RTP timestamp that belongs to `unix_us`, for a clock of `clock_hz`.
+    pub fn rtp_at(self, unix_us: u64, clock_hz: u32) -> RtpTime {
+        let us = unix_us.wrapping_sub(self.unix_us) as i64;
+        let ticks = i128::from(us) * i128::from(clock_hz) / 1_000_000;
+        self.rtp.plus(ticks as u32)
+    }
+}
+
 /// Seconds between the NTP epoch (1900) and the Unix epoch (1970), RFC 5905 §6.
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 
@@ -66,6 +89,16 @@ mod tests {
     fn unix_zero_is_ntp_2208988800() {
         assert_eq!(NtpTime::from_unix_us(0).0, 2_208_988_800 << 32);
         assert_eq!(NtpTime::from_unix_us(500_000).0 & 0xffff_ffff, 0x8000_0000);
+    }
+
+    #[test]
+    fn a_sender_clock_runs_both_ways() {
+        let clock = SenderClock {
+            rtp: RtpTime(1000),
+            unix_us: 5_000_000,
+        };
+        assert_eq!(clock.rtp_at(5_500_000, 90_000), RtpTime(46_000));
+        assert_eq!(clock.rtp_at(4_990_000, 90_000), RtpTime(100));
     }
 
     #[test]

@@ -3,15 +3,25 @@
 //! The engine writes; `net/` sends each [`Run`] with one system call entry (UDP_SEGMENT where it
 //! holds more than one datagram). Knows no socket.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::limits::{EGRESS_LEN, MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
+
+/// A way to a peer: its address, and which of this host's addresses it talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// The peer's transport address.
+    pub remote: SocketAddr,
+    /// The local address that its datagrams came to, so that answers leave from the same one;
+    /// `None` when the socket is bound to one address anyway.
+    pub local: Option<IpAddr>,
+}
 
 /// Datagrams of one length to one destination, back to back; the last one may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Where to.
-    pub destination: SocketAddr,
+    /// Where to, and from which local address.
+    pub route: Route,
     /// Offset of the first byte in [`Egress::bytes`].
     pub start: usize,
     /// Bytes of all datagrams together.
@@ -84,25 +94,25 @@ impl Egress {
         self.bytes.get_mut(self.used..)?.first_chunk_mut()
     }
 
-    /// Takes the first `len` bytes of the slot as one datagram to `destination`.
+    /// Takes the first `len` bytes of the slot as one datagram along `route`.
     ///
-    /// It joins the latest run when that has the same destination, is below `max_segments`, and
+    /// It joins the latest run when that has the same route, is below `max_segments`, and
     /// all its datagrams are of one length that is not below `len` (UDP_SEGMENT lets only the
     /// last one be shorter).
-    pub fn commit(&mut self, destination: SocketAddr, len: usize, max_segments: usize) {
+    pub fn commit(&mut self, route: Route, len: usize, max_segments: usize) {
         let start = self.used;
         self.used += len;
         if let Some(run) = self.runs.last_mut() {
             let whole = run.len == run.segments * run.segment_len;
             let open = run.segments < max_segments.min(MAX_GSO_SEGMENTS);
-            if open && whole && len <= run.segment_len && run.destination == destination {
+            if open && whole && len <= run.segment_len && run.route == route {
                 run.len += len;
                 run.segments += 1;
                 return;
             }
         }
         self.runs.push(Run {
-            destination,
+            route,
             start,
             len,
             segment_len: len,
@@ -111,7 +121,7 @@ impl Egress {
     }
 
     /// Copies `datagram` in; false when there is no room or it is too long.
-    pub fn push(&mut self, destination: SocketAddr, datagram: &[u8]) -> bool {
+    pub fn push(&mut self, route: Route, datagram: &[u8]) -> bool {
         let Some(slot) = self.slot() else {
             return false;
         };
@@ -119,7 +129,7 @@ impl Egress {
             return false;
         };
         place.copy_from_slice(datagram);
-        self.commit(destination, datagram.len(), 1);
+        self.commit(route, datagram.len(), 1);
         true
     }
 }
@@ -128,8 +138,11 @@ impl Egress {
 mod tests {
     use super::*;
 
-    fn addr(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn addr(port: u16) -> Route {
+        Route {
+            remote: SocketAddr::from(([127, 0, 0, 1], port)),
+            local: None,
+        }
     }
 
     fn commit(e: &mut Egress, port: u16, len: usize) {

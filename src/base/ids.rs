@@ -36,14 +36,8 @@ pub struct TrackId {
     pub serial: u64,
 }
 
-/// A place in a generation-checked table: a stale key finds nothing instead of a stranger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId {
-    /// Slot in the table.
-    pub index: u32,
-    /// Counts the slot's tenants.
-    pub generation: u32,
-}
+/// A peer's place in its worker's table.
+pub type PeerId = super::table::Key;
 
 /// `a=mid` (RFC 9143, RFC 8843 §15): 1 to 16 bytes of ASCII token.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,3 +10,4 @@ pub mod ids;
 pub mod limits;
 pub mod redact;
 pub mod seq;
+pub mod table;

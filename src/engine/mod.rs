@@ -1,1 +1,250 @@
-//! engine.
+//! F4: a worker's whole knowledge, sans-IO: sockets are byte slices, time is an argument.
+//!
+//! The shell (`worker/run.rs`) and the simulator drive it: `handle_*` bring news in, `forward`
+//! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
+//! message; `negotiation.rs`, `feedback.rs` and `relay.rs` are called from those two.
+
+mod feedback;
+mod media;
+mod negotiation;
+mod relay;
+mod signalling;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::base::clock::Now;
+use crate::base::egress::{Egress, Route};
+use crate::base::fault::{DropCounters, DropReason};
+use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
+use crate::base::table::Table;
+use crate::model::mail::{AppName, Outgoing, WorkerMail};
+use crate::model::settings::AppSettings;
+use crate::model::track::StreamId;
+use crate::peer::Peer;
+use crate::router::tracks::{TrackKey, Tracks};
+use crate::transport::certificate::Certificate;
+use media::Cursor;
+use relay::Batches;
+use signalling::Conn;
+
+/// What an engine is made with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which worker it is.
+    pub worker: WorkerId,
+    /// The addresses that clients are told, most wanted first; at least one.
+    pub candidates: Vec<SocketAddr>,
+    /// Seeds SSRCs and ICE credentials: from the operating system, or fixed in a simulation.
+    pub seed: [u8; 32],
+    /// The DTLS certificate of the process.
+    pub certificate: Arc<Certificate>,
+}
+
+/// A WebSocket that was just opened.
+#[derive(Clone, Debug)]
+pub struct ConnOpened {
+    /// Its number.
+    pub conn: ConnId,
+    /// The application of its path.
+    pub app: AppName,
+    /// That application's settings.
+    pub settings: Arc<AppSettings>,
+}
+
+/// What an engine wants of a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnOutput {
+    /// Send one text message.
+    Text(String),
+    /// Close it.
+    Close,
+}
+
+/// Whether a step is finished or waits for room in the egress buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything was written.
+    Done,
+    /// The buffer is full: flush it and call again.
+    EgressFull,
+}
+
+/// Plain counters, published by the shell once a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Datagrams that went no further, by reason.
+    pub dropped: DropCounters,
+    /// RTP packets received and authenticated.
+    pub rtp_received: u64,
+    /// RTP packets written to subscribers, retransmissions included.
+    pub rtp_sent: u64,
+    /// Payload bytes written to subscribers.
+    pub rtp_sent_len: u64,
+    /// Retransmitted packets among `rtp_sent`.
+    pub retransmitted: u64,
+    /// Key frame requests sent to publishers.
+    pub key_frame_requests: u64,
+    /// NACK packets sent to publishers.
+    pub nacks_sent: u64,
+    /// Sequence numbers asked for by subscribers.
+    pub nacked: u64,
+    /// Peers whose DTLS handshake is complete.
+    pub peers_connected: u64,
+    /// Peers that exist.
+    pub peers: u64,
+    /// Open WebSockets.
+    pub conns: u64,
+    /// Tracks known, copies of other workers' included.
+    pub tracks: u64,
+}
+
+/// One worker's peers, tracks and conversations.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    rng: StdRng,
+    conns: HashMap<ConnId, Conn>,
+    peers: Table<Peer>,
+    tracks: Tracks,
+    /// The gate: source addresses that ICE has validated.
+    addresses: HashMap<SocketAddr, PeerId>,
+    /// Peers by the user fragment that STUN names.
+    ufrags: HashMap<String, PeerId>,
+    /// Tracks of this worker's own publishers, by broadcast; they outlive the publisher's peer
+    /// through the takeover window.
+    published: HashMap<(AppName, StreamId), Vec<TrackId>>,
+    tracks_made: u64,
+    timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
+    /// Handshakes, feedback and retransmissions, sent before the turn's media.
+    urgent: Egress,
+    /// Subscribers that asked for packets again.
+    askers: Vec<PeerId>,
+    key_frames_due: Vec<TrackKey>,
+    cursor: Cursor,
+    batches: Batches,
+    conn_outputs: VecDeque<(ConnId, ConnOutput)>,
+    mails: VecDeque<Outgoing>,
+    counters: Counters,
+}
+
+impl Engine {
+    /// An engine without connections.
+    pub fn new(config: Config) -> Self {
+        let rng = StdRng::from_seed(config.seed);
+        Self {
+            config,
+            rng,
+            conns: HashMap::new(),
+            peers: Table::default(),
+            tracks: Tracks::default(),
+            addresses: HashMap::new(),
+            ufrags: HashMap::new(),
+            published: HashMap::new(),
+            tracks_made: 0,
+            timers: BinaryHeap::new(),
+            urgent: Egress::default(),
+            askers: Vec::new(),
+            key_frames_due: Vec::new(),
+            cursor: Cursor::default(),
+            batches: Batches::default(),
+            conn_outputs: VecDeque::new(),
+            mails: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A WebSocket was opened.
+    pub fn handle_conn_opened(&mut self, now: Now, opened: ConnOpened) {
+        self.open_conn(now, opened);
+    }
+
+    /// A WebSocket is gone, by either side.
+    pub fn handle_conn_closed(&mut self, now: Now, conn: ConnId) {
+        self.close_conn(now, conn);
+    }
+
+    /// One text message came.
+    pub fn handle_message(&mut self, now: Now, conn: ConnId, text: &str) {
+        self.converse(now, conn, text);
+    }
+
+    /// A mail from control or another worker came.
+    pub fn handle_mail(&mut self, now: Now, mail: WorkerMail) {
+        self.open_mail(now, mail);
+    }
+
+    /// One datagram came; it is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Now, route: Route, datagram: &mut [u8]) {
+        if let Err(reason) = self.accept(now, route, datagram) {
+            self.counters.dropped.count(reason);
+        }
+    }
+
+    /// Runs the timers that are due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.run_session_timers(now);
+        self.run_peer_timers(now);
+    }
+
+    /// Writes what waits to be sent: handshakes, feedback, and every fresh packet of every track
+    /// to every subscriber. When the buffer is full the caller flushes it and calls again.
+    pub fn forward(&mut self, now: Now, egress: &mut Egress) -> Progress {
+        self.request_key_frames(now);
+        self.retransmit(now);
+        if !self.urgent.is_empty() {
+            if !egress.is_empty() {
+                return Progress::EgressFull;
+            }
+            std::mem::swap(&mut self.urgent, egress);
+        }
+        self.forward_tracks(egress)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let peers = self.timers.peek().map(|Reverse((at, _))| *at);
+        let sessions = self.conns.values().filter_map(Conn::poll_timeout).min();
+        [peers, sessions, self.tracks.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The next output for a WebSocket.
+    pub fn poll_conn(&mut self) -> Option<(ConnId, ConnOutput)> {
+        self.conn_outputs.pop_front()
+    }
+
+    /// The next mail for control or another worker.
+    pub fn poll_mail(&mut self) -> Option<Outgoing> {
+        self.mails.pop_front()
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            peers: self.peers.len() as u64,
+            conns: self.conns.len() as u64,
+            tracks: self.tracks.len() as u64,
+            ..self.counters
+        }
+    }
+
+    /// Counts datagrams that the kernel refused after they were written.
+    pub fn count_send_failures(&mut self, datagrams: u64) {
+        self.counters.dropped.add(DropReason::SendFailed, datagrams);
+    }
+
+    /// Asks for the timers of `peer` to run at `at`, unless they will run earlier anyway.
+    fn arm(&mut self, peer: PeerId, at: Instant) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        if state.armed.is_none_or(|armed| at < armed) {
+            state.armed = Some(at);
+            self.timers.push(Reverse((at, peer)));
+        }
+    }
+}

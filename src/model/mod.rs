@@ -1,1 +1,7 @@
-//! model.
+//! F1: what is stored, shown or mailed between threads. Plain data, no behaviour beyond reading
+//! and writing itself. Ant Media's own words are allowed here.
+
+pub mod definition;
+pub mod mail;
+pub mod settings;
+pub mod track;

@@ -1,1 +1,276 @@
-//! transport.
+//! F2: everything between a datagram and a decrypted packet of one peer: demultiplexing, ICE,
+//! DTLS, and the SRTP contexts that DTLS keys.
+//!
+//! Sans-IO: datagrams in, datagrams and events out. Knows no SDP and no RTP stream. ICE and DTLS
+//! are str0m's; their errors end here. Called by `peer/`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
+pub mod certificate;
+pub mod demux;
+pub mod dtls;
+pub mod ice;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use str0m::ice::StunMessage;
+
+use crate::base::clock::Now;
+use crate::base::egress::{Egress, Route};
+use crate::base::fault::{DropReason, PeerFault};
+use crate::base::limits::MAX_ADDRESSES_PER_PEER;
+use crate::srtp::{Protect, Unprotect};
+use certificate::{Certificate, Fingerprint};
+use dtls::Dtls;
+use ice::{Credentials, Ice};
+
+/// One peer's transport: BUNDLE and rtcp-mux leave it one ICE component and one DTLS association.
+#[derive(Debug)]
+pub struct Transport {
+    ice: Ice,
+    dtls: Option<Dtls>,
+    expected: Vec<Fingerprint>,
+    keys: Option<SrtpKeys>,
+    validated: SmallVec<[SocketAddr; 2]>,
+    route: Option<Route>,
+    answers: Vec<(Route, Vec<u8>)>,
+    created: Instant,
+    consent: Option<Instant>,
+}
+
+/// The SRTP contexts of a finished handshake.
+#[derive(Debug)]
+pub struct SrtpKeys {
+    /// Towards the peer.
+    pub protect: Protect,
+    /// From the peer.
+    pub unprotect: Unprotect,
+}
+
+/// What an accepted STUN message changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StunAccepted {
+    /// This source address was validated for the first time: the gate must learn it.
+    pub newly_validated: bool,
+    /// A validated address that was forgotten to make room.
+    pub forgotten: Option<SocketAddr>,
+}
+
+/// What a DTLS record led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsOutcome {
+    /// Nothing visible yet.
+    Progress,
+    /// The record was of no use and was passed over.
+    Refused,
+    /// The handshake finished: media may flow.
+    Connected,
+    /// The peer closed the association.
+    Closed,
+}
+
+impl Transport {
+    /// A transport with fresh credentials.
+    pub fn new(now: Now, credentials: Credentials) -> Self {
+        Self {
+            ice: Ice::new(credentials),
+            dtls: None,
+            expected: Vec::new(),
+            keys: None,
+            validated: SmallVec::new(),
+            route: None,
+            answers: Vec::new(),
+            created: now.instant,
+            consent: None,
+        }
+    }
+
+    /// The credentials that go into the local SDP.
+    pub fn credentials(&self) -> &Credentials {
+        self.ice.credentials()
+    }
+
+    /// Takes what the remote SDP says. STUN that came earlier is answered by the next
+    /// [`flush`](Self::flush).
+    pub fn set_remote(&mut self, now: Now, remote: Credentials, expected: Vec<Fingerprint>) {
+        self.ice.set_remote(now.instant, remote);
+        self.expected = expected;
+        self.take_answers(self.route.and_then(|route| route.local));
+    }
+
+    /// True when `remote` differs from what was set before: an ICE restart (RFC 8839 §4.4.1.1.1).
+    pub fn is_restart(&self, remote: &Credentials) -> bool {
+        self.ice.remote().is_some_and(|known| known != remote)
+    }
+
+    /// Begins a new ICE session; media goes on over the old route until the next nomination.
+    pub fn restart_ice(&mut self, credentials: Credentials) {
+        self.ice = Ice::new(credentials);
+    }
+
+    /// Where datagrams for this peer go; `None` before ICE nominated a pair.
+    pub fn route(&self) -> Option<Route> {
+        self.route
+    }
+
+    /// Addresses that the gate lets in for this peer.
+    pub fn validated(&self) -> &[SocketAddr] {
+        &self.validated
+    }
+
+    /// The SRTP contexts; `None` before the handshake finished.
+    pub fn keys(&self) -> Option<&SrtpKeys> {
+        self.keys.as_ref()
+    }
+
+    /// As [`keys`](Self::keys), for SRTCP, whose index moves.
+    pub fn keys_mut(&mut self) -> Option<&mut SrtpKeys> {
+        self.keys.as_mut()
+    }
+
+    /// True once media may flow both ways.
+    pub fn is_connected(&self) -> bool {
+        self.keys.is_some() && self.route.is_some()
+    }
+
+    /// One STUN message whose user fragment is this peer's.
+    ///
+    /// # Errors
+    /// `StunRejected` when its integrity or user name is wrong.
+    pub fn handle_stun(
+        &mut self,
+        now: Now,
+        route: Route,
+        message: StunMessage<'_>,
+    ) -> Result<StunAccepted, DropReason> {
+        let nominated = message.use_candidate();
+        self.ice.handle_stun(now.instant, route.remote, message)?;
+        self.consent = Some(now.instant);
+        self.take_answers(route.local);
+        // RFC 8445 §7.3.1.5, lite: the controlling side's latest nomination decides. An address
+        // change (§ RFC 8839 NAT rebinding) therefore follows the first authenticated nomination
+        // from the new address, and nothing else moves the route.
+        if nominated || self.route.is_none() {
+            self.route = Some(route);
+        }
+        let mut accepted = StunAccepted { newly_validated: false, forgotten: None };
+        if !self.validated.contains(&route.remote) {
+            if self.validated.len() >= MAX_ADDRESSES_PER_PEER {
+                accepted.forgotten = Some(self.validated.remove(0));
+            }
+            self.validated.push(route.remote);
+            accepted.newly_validated = true;
+        }
+        Ok(accepted)
+    }
+
+    /// One DTLS record from a validated address.
+    ///
+    /// A record that the handshake cannot use is passed over: records are not authenticated
+    /// before the handshake ends, so one bad record from a forged source must not end the peer.
+    ///
+    /// # Errors
+    /// A fault ends the peer.
+    pub fn handle_dtls(
+        &mut self,
+        now: Now,
+        certificate: &Certificate,
+        record: &[u8],
+    ) -> Result<DtlsOutcome, PeerFault> {
+        if self.dtls.is_none() {
+            self.dtls = Some(Dtls::new(now.instant, certificate)?);
+        }
+        let Some(dtls) = &mut self.dtls else { return Ok(DtlsOutcome::Progress) };
+        if !dtls.handle_packet(now.instant, record)? {
+            return Ok(DtlsOutcome::Refused);
+        }
+        self.settle()
+    }
+
+    /// Runs ICE and DTLS timers.
+    ///
+    /// # Errors
+    /// `TimedOut` when consent (RFC 7675) is lost or the handshake gave up.
+    pub fn handle_timeout(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
+        self.ice.handle_timeout(now.instant);
+        if let Some(heard) = self.consent
+            && now.instant.saturating_duration_since(heard) >= CONSENT_TIMEOUT
+        {
+            return Err(PeerFault::TimedOut);
+        }
+        if self.keys.is_none()
+            && now.instant.saturating_duration_since(self.created) >= CONNECT_TIMEOUT
+        {
+            return Err(PeerFault::TimedOut);
+        }
+        match &mut self.dtls {
+            Some(dtls) if dtls.is_due(now.instant) => {
+                dtls.handle_timeout(now.instant)?;
+                self.settle()
+            }
+            Some(_) | None => Ok(DtlsOutcome::Progress),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self, now: Now) -> Instant {
+        let check = now.instant + CONSENT_CHECK_INTERVAL;
+        match self.dtls.as_ref().and_then(Dtls::poll_timeout) {
+            Some(due) if self.keys.is_none() => due.min(check),
+            Some(_) | None => check,
+        }
+    }
+
+    /// Writes waiting STUN answers and DTLS records.
+    pub fn flush(&mut self, egress: &mut Egress) -> Result<(), DropReason> {
+        let mut result = Ok(());
+        for (route, bytes) in self.answers.drain(..) {
+            if !egress.push(route, &bytes) {
+                result = Err(DropReason::QueueFull);
+            }
+        }
+        if let (Some(dtls), Some(route)) = (&mut self.dtls, self.route) {
+            for record in dtls.drain_packets() {
+                if !egress.push(route, &record) {
+                    result = Err(DropReason::QueueFull);
+                }
+            }
+        }
+        result
+    }
+
+    fn take_answers(&mut self, local: Option<IpAddr>) {
+        while let Some((remote, bytes)) = self.ice.poll_transmit() {
+            self.answers.push((Route { remote, local }, bytes));
+        }
+    }
+
+    fn settle(&mut self) -> Result<DtlsOutcome, PeerFault> {
+        let Some(dtls) = &mut self.dtls else { return Ok(DtlsOutcome::Progress) };
+        if dtls.is_closed() {
+            return Ok(DtlsOutcome::Closed);
+        }
+        if self.keys.is_some() {
+            return Ok(DtlsOutcome::Progress);
+        }
+        let Some(keys) = dtls.take_keys(&self.expected)? else {
+            return Ok(DtlsOutcome::Progress);
+        };
+        self.keys = Some(keys);
+        Ok(DtlsOutcome::Connected)
+    }
+}
+
+/// RFC 7675 §5.1 lets consent live for 30 s; half of it is six of a browser's checks (2.5 s) and
+/// keeps a vanished viewer from being sent to for long.
+const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// From creation to a finished handshake; a play session has no shorter timer of its own.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often consent is looked at.
+const CONSENT_CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,203 @@
+//! RTCP and timers of peers: feedback in, reports, NACKs and key frame requests out.
+
+use std::cmp::Reverse;
+
+use super::Engine;
+use crate::base::clock::Now;
+use crate::base::fault::DropReason;
+use crate::base::ids::PeerId;
+use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::model::mail::{ControlMail, Outgoing, PublishMeasure, WorkerMail};
+use crate::peer::publisher::Publisher;
+use crate::peer::send::{Outlet, Sent};
+use crate::peer::{Peer, Side};
+use crate::router::tracks::{TrackKey, Tracks};
+
+impl Engine {
+    /// One SRTCP compound.
+    pub(super) fn accept_rtcp(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let peer = self.peers.get_mut(id).ok_or(DropReason::UnvalidatedSource)?;
+        let keys = peer.transport.keys_mut().ok_or(DropReason::NoKeys)?;
+        let len = keys.unprotect.unprotect_rtcp(datagram)?;
+        let compound = datagram.get(..len).ok_or(DropReason::MalformedRtcp)?;
+        match &mut peer.side {
+            Side::Publisher(publisher) => publisher.handle_rtcp(now, compound, &mut self.tracks),
+            Side::Subscriber(subscriber) => {
+                let asked = subscriber.handle_rtcp(now, compound, &mut self.tracks)?;
+                self.counters.nacked += asked.nacked;
+                if subscriber.has_asked() && !self.askers.contains(&id) {
+                    self.askers.push(id);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends again what subscribers asked for since the last turn.
+    pub(super) fn retransmit(&mut self, now: Now) {
+        let mut sent = Sent::default();
+        while let Some(id) = self.askers.pop() {
+            let Some(Peer { transport, side: Side::Subscriber(subscriber), .. }) =
+                self.peers.get_mut(id)
+            else {
+                continue;
+            };
+            let (Some(route), Some(keys)) = (transport.route(), transport.keys()) else { continue };
+            let mut outlet = Outlet {
+                route,
+                protect: &keys.protect,
+                egress: &mut self.urgent,
+                dropped: &mut self.counters.dropped,
+                sent: &mut sent,
+            };
+            subscriber.retransmit(now, &self.tracks, &mut outlet);
+        }
+        self.counters.rtp_sent += sent.packets;
+        self.counters.rtp_sent_len += sent.payload_len;
+        self.counters.retransmitted += sent.retransmitted;
+    }
+
+    /// Sends the key frame requests that are due: to the publisher, or to the worker it is on.
+    pub(super) fn request_key_frames(&mut self, now: Now) {
+        let mut due = std::mem::take(&mut self.key_frames_due);
+        self.tracks.poll_key_frames(now.instant, &mut due);
+        for key in due.drain(..) {
+            let Some(track) = self.tracks.get(key) else { continue };
+            let (id, publisher) = (track.info.id, track.publisher);
+            if id.origin != self.config.worker {
+                let mail = WorkerMail::RelayKeyFrame { track: id };
+                self.mails.push_back(Outgoing::Worker(id.origin, mail));
+            } else if let Some(peer) = publisher {
+                self.request_key_frame(peer, key);
+            }
+        }
+        self.key_frames_due = due;
+    }
+
+    fn request_key_frame(&mut self, id: PeerId, key: TrackKey) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Side::Publisher(publisher) = &mut peer.side else { return };
+        let Some(media) = publisher.media_ssrc(key) else { return };
+        let mut buf = [0; MAX_DATAGRAM_LEN];
+        let len = publisher.write_key_frame_request(media, &mut buf);
+        match peer.send_rtcp(&mut self.urgent, &mut buf, len) {
+            Ok(()) => self.counters.key_frame_requests += 1,
+            Err(reason) => self.counters.dropped.count(reason),
+        }
+    }
+
+    /// Runs the timers of every peer that is due.
+    pub(super) fn run_peer_timers(&mut self, now: Now) {
+        while let Some(&Reverse((at, id))) = self.timers.peek() {
+            if at > now.instant {
+                return;
+            }
+            self.timers.pop();
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            // An entry that an earlier one has overtaken.
+            if peer.armed != Some(at) {
+                continue;
+            }
+            peer.armed = None;
+            let outcome = peer.transport.handle_timeout(now);
+            let flushed = peer.transport.flush(&mut self.urgent);
+            let reported = if outcome.is_ok() { self.report(now, id) } else { Ok(()) };
+            let settled = self.settle_dtls(now, id, outcome);
+            for result in [flushed, reported, settled] {
+                if let Err(reason) = result {
+                    self.counters.dropped.count(reason);
+                }
+            }
+            if let Some(peer) = self.peers.get(id) {
+                let due = peer.poll_timeout(now);
+                self.arm(id, due);
+            }
+        }
+    }
+
+    /// NACKs and reports of one connected peer.
+    fn report(&mut self, now: Now, id: PeerId) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(id) else { return Ok(()) };
+        if !peer.transport.is_connected() {
+            return Ok(());
+        }
+        let mut buf = [0; MAX_DATAGRAM_LEN];
+        match &mut peer.side {
+            Side::Subscriber(subscriber) => {
+                if !subscriber.reports_due(now) {
+                    return Ok(());
+                }
+                let len = subscriber.write_reports(now, &self.tracks, &mut buf);
+                if len > 0 {
+                    peer.send_rtcp(&mut self.urgent, &mut buf, len)?;
+                }
+                Ok(())
+            }
+            Side::Publisher(_) => self.report_to_publisher(now, id, &mut buf),
+        }
+    }
+
+    fn report_to_publisher(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        buf: &mut [u8; MAX_DATAGRAM_LEN],
+    ) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(id) else { return Ok(()) };
+        let Side::Publisher(publisher) = &mut peer.side else { return Ok(()) };
+        let nacks = publisher.write_nacks(now, buf);
+        if nacks > 0 {
+            self.counters.nacks_sent += 1;
+            peer.send_rtcp(&mut self.urgent, buf, nacks)?;
+        }
+        // The arrivals ring holds a bounded number of packets, so this ends.
+        while let Side::Publisher(publisher) = &mut peer.side {
+            let len = publisher.write_transport_feedback(now, buf);
+            if len == 0 {
+                break;
+            }
+            peer.send_rtcp(&mut self.urgent, buf, len)?;
+        }
+        let Side::Publisher(publisher) = &mut peer.side else { return Ok(()) };
+        if !publisher.reports_due(now) {
+            return Ok(());
+        }
+        let len = publisher.write_reports(now, buf);
+        let measure = measure(now, publisher, &mut self.tracks);
+        let (conn, stream) = (peer.conn, peer.stream.clone());
+        peer.send_rtcp(&mut self.urgent, buf, len)?;
+        if let Some(conn) = self.conns.get(&conn) {
+            let app = conn.app().clone();
+            let mail = ControlMail::PublishMeasured { app, stream, measure };
+            self.mails.push_back(Outgoing::Control(Box::new(mail)));
+        }
+        Ok(())
+    }
+}
+
+fn measure(now: Now, publisher: &Publisher, tracks: &mut Tracks) -> PublishMeasure {
+    let mut measure = PublishMeasure {
+        packets_lost: publisher.packets_lost(),
+        rtt_us: publisher.rtt_us(),
+        ..PublishMeasure::default()
+    };
+    for published in &publisher.sections {
+        let Some(track) = tracks.get_mut(published.track) else { continue };
+        let bps = track.rate.bps(now.instant);
+        measure.received_len += track.rate.total_len();
+        match track.info.kind {
+            crate::base::codec::MediaKind::Audio => measure.audio_bps += bps,
+            crate::base::codec::MediaKind::Video => measure.video_bps += bps,
+        }
+        if let Some(resolution) = published.resolution {
+            measure.width = resolution.width;
+            measure.height = resolution.height;
+        }
+    }
+    measure
+}

@@ -1,0 +1,193 @@
+//! The story of a packet: a datagram comes in, is told apart, passes the gate, is decrypted into
+//! its track's history; then, once per turn, every fresh packet goes to every subscriber.
+
+use str0m::ice::StunMessage;
+
+use super::{Engine, Progress};
+use crate::base::clock::Now;
+use crate::base::egress::{Egress, Route};
+use crate::base::fault::{DropReason, PeerFault};
+use crate::base::ids::PeerId;
+use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::peer::send::{Outlet, Sent};
+use crate::peer::{Peer, Side};
+use crate::transport::DtlsOutcome;
+use crate::transport::demux::{self, Protocol};
+
+/// Where forwarding stopped for want of room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    /// Index in the list of fresh tracks.
+    track: usize,
+    /// Index in that track's subscribers.
+    subscriber: usize,
+    /// History position; `None` at the start of a subscriber.
+    position: Option<u64>,
+}
+
+impl Engine {
+    /// One datagram, to its end.
+    pub(super) fn accept(
+        &mut self,
+        now: Now,
+        route: Route,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        if datagram.len() > MAX_DATAGRAM_LEN {
+            return Err(DropReason::Oversized);
+        }
+        let protocol = demux::classify(datagram).ok_or(DropReason::UnknownProtocol)?;
+        if protocol == Protocol::Stun {
+            return self.accept_stun(now, route, datagram);
+        }
+        // The gate: nothing but STUN from an address that ICE has not validated.
+        let peer = self.addresses.get(&route.remote).copied();
+        let peer = peer.ok_or(DropReason::UnvalidatedSource)?;
+        match protocol {
+            Protocol::Rtp => self.accept_rtp(now, peer, datagram),
+            Protocol::Rtcp => self.accept_rtcp(now, peer, datagram),
+            Protocol::Dtls => self.accept_dtls(now, peer, datagram),
+            Protocol::Stun => Ok(()),
+        }
+    }
+
+    fn accept_rtp(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let peer = self.peers.get_mut(id).ok_or(DropReason::UnvalidatedSource)?;
+        let Peer { transport, side, .. } = peer;
+        let keys = transport.keys().ok_or(DropReason::NoKeys)?;
+        let Side::Publisher(publisher) = side else { return Err(DropReason::NotAPublisher) };
+        let received = publisher.receive(now, &keys.unprotect, datagram, &mut self.tracks);
+        let due = publisher.poll_timeout(now);
+        let received = received?;
+        self.counters.rtp_received += 1;
+        self.tracks.mark_fresh(received);
+        self.arm(id, due);
+        Ok(())
+    }
+
+    fn accept_stun(
+        &mut self,
+        now: Now,
+        route: Route,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let message = StunMessage::parse(datagram).map_err(|_| DropReason::MalformedStun)?;
+        let (local, _) = message.split_username().ok_or(DropReason::UnknownUfrag)?;
+        let id = *self.ufrags.get(local).ok_or(DropReason::UnknownUfrag)?;
+        let peer = self.peers.get_mut(id).ok_or(DropReason::UnknownUfrag)?;
+        let was_connected = peer.transport.is_connected();
+        let accepted = peer.transport.handle_stun(now, route, message)?;
+        let flushed = peer.transport.flush(&mut self.urgent);
+        let connected = !was_connected && peer.transport.is_connected();
+        if accepted.newly_validated {
+            self.addresses.insert(route.remote, id);
+        }
+        if let Some(forgotten) = accepted.forgotten {
+            self.addresses.remove(&forgotten);
+        }
+        if connected {
+            self.peer_connected(now, id);
+        }
+        flushed
+    }
+
+    fn accept_dtls(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
+        let peer = self.peers.get_mut(id).ok_or(DropReason::UnvalidatedSource)?;
+        let outcome = peer.transport.handle_dtls(now, &self.config.certificate, datagram);
+        let flushed = peer.transport.flush(&mut self.urgent);
+        let due = peer.poll_timeout(now);
+        self.arm(id, due);
+        self.settle_dtls(now, id, outcome)?;
+        flushed
+    }
+
+    pub(super) fn settle_dtls(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        outcome: Result<DtlsOutcome, PeerFault>,
+    ) -> Result<(), DropReason> {
+        match outcome {
+            Ok(DtlsOutcome::Progress) => Ok(()),
+            Ok(DtlsOutcome::Refused) => Err(DropReason::DtlsRejected),
+            Ok(DtlsOutcome::Connected) => {
+                self.peer_connected(now, id);
+                Ok(())
+            }
+            Ok(DtlsOutcome::Closed) => {
+                self.peer_failed(now, id, None);
+                Ok(())
+            }
+            Err(fault) => {
+                self.peer_failed(now, id, Some(fault));
+                Err(DropReason::DtlsRejected)
+            }
+        }
+    }
+
+    /// Every fresh packet of every track, track by track and subscriber by subscriber: one
+    /// subscriber's keys and counters are touched once per track and turn.
+    pub(super) fn forward_tracks(&mut self, egress: &mut Egress) -> Progress {
+        let mut sent = Sent::default();
+        let progress = self.forward_from_cursor(egress, &mut sent);
+        self.counters.rtp_sent += sent.packets;
+        self.counters.rtp_sent_len += sent.payload_len;
+        self.counters.retransmitted += sent.retransmitted;
+        progress
+    }
+
+    fn forward_from_cursor(&mut self, egress: &mut Egress, sent: &mut Sent) -> Progress {
+        while let Some(&key) = self.tracks.fresh().get(self.cursor.track) {
+            if self.cursor.subscriber == 0 && self.cursor.position.is_none() {
+                self.relay(key);
+            }
+            let Some(track) = self.tracks.get(key) else {
+                self.next_track();
+                continue;
+            };
+            while let Some(subscriber) = track.subscribers.get(self.cursor.subscriber) {
+                let from = self.cursor.position.unwrap_or(track.fresh);
+                if let Some(Peer { transport, side: Side::Subscriber(state), .. }) =
+                    self.peers.get_mut(subscriber.peer)
+                    && let (Some(route), Some(keys)) = (transport.route(), transport.keys())
+                {
+                    let mut outlet = Outlet {
+                        route,
+                        protect: &keys.protect,
+                        egress,
+                        dropped: &mut self.counters.dropped,
+                        sent,
+                    };
+                    let reached = state.forward(subscriber.sending, track, from, &mut outlet);
+                    if reached < track.history.end() {
+                        self.cursor.position = Some(reached);
+                        return Progress::EgressFull;
+                    }
+                }
+                self.cursor.position = None;
+                self.cursor.subscriber += 1;
+            }
+            if let Some(track) = self.tracks.get_mut(key) {
+                track.fresh = track.history.end();
+            }
+            self.next_track();
+        }
+        self.tracks.clear_fresh();
+        self.cursor = Cursor::default();
+        Progress::Done
+    }
+
+    fn next_track(&mut self) {
+        self.cursor = Cursor { track: self.cursor.track + 1, ..Cursor::default() };
+    }
+}

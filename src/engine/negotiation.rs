@@ -1,0 +1,408 @@
+//! From SDP to peers and back: a publisher's offer, a subscriber's offer and answer, and the end
+//! of either.
+
+use rand::Rng;
+use smallvec::SmallVec;
+
+use super::Engine;
+use crate::base::clock::Now;
+use crate::base::codec::{Codec, MediaKind};
+use crate::base::ids::{ConnId, Mid, PeerId, Ssrc, TrackId};
+use crate::model::mail::AppName;
+use crate::model::settings::AppSettings;
+use crate::model::track::{PlayGrant, StreamId, TrackInfo};
+use crate::peer::publisher::{Published, Publisher};
+use crate::peer::subscriber::{Sending, Subscriber};
+use crate::peer::{Peer, Side};
+use crate::router::rewrite::Rewriter;
+use crate::router::track::Track;
+use crate::sdp::answer::{self, Negotiated, ReceiveSection, Section};
+use crate::sdp::offer::{self, OfferSection, SendSection};
+use crate::sdp::{
+    self, CodecPolicy, Fingerprint, HashFunction, IceParameters, LocalParameters, RemoteTransport,
+    SdpError, SessionVersion,
+};
+use crate::stream::send::{RtxStream, SendStream};
+use crate::transport::Transport;
+use crate::transport::certificate::Fingerprint as Digest;
+use crate::transport::ice::Credentials;
+
+/// A description of ours, ready to be sent.
+#[derive(Clone, Debug)]
+pub(super) struct Description {
+    pub sdp: String,
+    /// Track id by mid.
+    pub id_mapping: Vec<(Mid, String)>,
+    /// `candidate:...` texts.
+    pub candidates: Vec<String>,
+    /// The mid that candidates belong to: that of the first m-line in use.
+    pub first_mid: String,
+    /// Its index.
+    pub first_label: u32,
+}
+
+impl Engine {
+    /// A publisher's offer: makes its peer on the first one, renegotiates on later ones.
+    pub(super) fn accept_offer(
+        &mut self,
+        now: Now,
+        who: (ConnId, &AppName, &StreamId),
+        existing: Option<PeerId>,
+        settings: &AppSettings,
+        sdp: &str,
+    ) -> Result<(PeerId, Description), SdpError> {
+        let offer = sdp::parse(sdp)?;
+        let negotiated = answer::negotiate(&offer, &policy(settings))?;
+        let id = match existing {
+            Some(id) if self.peers.get(id).is_some() => {
+                self.renegotiate(now, id, who, &negotiated);
+                id
+            }
+            Some(_) | None => self.make_publisher(now, who, &negotiated),
+        };
+        let version = SessionVersion { id: self.rng.random::<u64>() >> 1, version: 1 };
+        let local = self.local_parameters(id).ok_or(SdpError::NothingAccepted)?;
+        let sdp = answer::write(&offer, &negotiated, &local, version);
+        let in_use = |s: &Section| !matches!(s, Section::Rejected { .. });
+        let first = negotiated.sections.iter().position(in_use).unwrap_or(0);
+        let first_mid = offer.media.get(first).map_or("0", |m| m.mid.as_str()).to_owned();
+        let description = Description {
+            sdp,
+            id_mapping: Vec::new(),
+            candidates: local.candidates,
+            first_mid,
+            first_label: first as u32,
+        };
+        Ok((id, description))
+    }
+
+    fn make_publisher(
+        &mut self,
+        now: Now,
+        (conn, app, stream): (ConnId, &AppName, &StreamId),
+        negotiated: &Negotiated,
+    ) -> PeerId {
+        // A publish that was lost within the takeover window leaves its tracks behind.
+        self.drop_published(app, stream);
+        let sections = receive_sections(negotiated)
+            .map(|section| self.publish(now, app, stream, section))
+            .collect();
+        let publisher = Publisher::new(now, sections);
+        let id = self.insert_peer(now, conn, stream, Side::Publisher(Box::new(publisher)));
+        self.set_remote(now, id, &negotiated.transport);
+        self.own_tracks(id);
+        id
+    }
+
+    /// A later offer of the same publisher: codecs stay, new m-lines become new tracks, an ICE
+    /// restart takes effect.
+    fn renegotiate(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        (_, app, stream): (ConnId, &AppName, &StreamId),
+        negotiated: &Negotiated,
+    ) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Side::Publisher(publisher) = &mut peer.side else { return };
+        let mut known = std::mem::take(&mut publisher.sections);
+        for section in receive_sections(negotiated) {
+            match known.iter_mut().find(|p| p.section.mid == section.mid) {
+                Some(published) => published.section = section.clone(),
+                None => {
+                    let published = self.publish(now, app, stream, section);
+                    known.push(published);
+                }
+            }
+        }
+        if let Some(Peer { side: Side::Publisher(publisher), .. }) = self.peers.get_mut(id) {
+            publisher.sections = known;
+        }
+        self.set_remote(now, id, &negotiated.transport);
+        self.own_tracks(id);
+    }
+
+    /// Makes a track for one accepted m-line.
+    fn publish(
+        &mut self,
+        now: Now,
+        app: &AppName,
+        stream: &StreamId,
+        section: &ReceiveSection,
+    ) -> Published {
+        let id = TrackId { origin: self.config.worker, serial: self.tracks_made };
+        self.tracks_made += 1;
+        let info = TrackInfo {
+            id,
+            kind: section.kind,
+            codec: section.codec,
+            fmtp: section.fmtp.as_str().into(),
+            pt: section.server_pt,
+            rtx_pt: section.server_rtx_pt,
+        };
+        let track = self.tracks.insert(Track::new(now.instant, info));
+        self.published.entry((app.clone(), stream.clone())).or_default().push(id);
+        Published { section: section.clone(), track, resolution: None }
+    }
+
+    fn own_tracks(&mut self, id: PeerId) {
+        let Some(Peer { side: Side::Publisher(publisher), .. }) = self.peers.get(id) else { return };
+        for published in &publisher.sections {
+            if let Some(track) = self.tracks.get_mut(published.track) {
+                track.publisher = Some(id);
+            }
+        }
+    }
+
+    /// The tracks of a publisher, as everybody else is told.
+    pub(super) fn track_infos(&self, id: PeerId) -> Vec<TrackInfo> {
+        let Some(Peer { side: Side::Publisher(publisher), .. }) = self.peers.get(id) else {
+            return Vec::new();
+        };
+        let infos = publisher.sections.iter().filter_map(|p| self.tracks.get(p.track));
+        infos.map(|track| track.info.clone()).collect()
+    }
+
+    /// Drops the tracks of a broadcast that this worker published.
+    pub(super) fn drop_published(&mut self, app: &AppName, stream: &StreamId) {
+        let Some(ids) = self.published.remove(&(app.clone(), stream.clone())) else { return };
+        for id in ids {
+            self.tracks.remove(id);
+        }
+    }
+
+    /// Makes a subscriber for `grant` and the offer to it.
+    pub(super) fn make_offer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        stream: &StreamId,
+        grant: &PlayGrant,
+    ) -> Option<(PeerId, Description)> {
+        let mut sections = Vec::new();
+        let mut sendings = Vec::new();
+        let mut id_mapping = Vec::new();
+        for source in &grant.sources {
+            let mut tracks: SmallVec<[&TrackInfo; 2]> = source.tracks.iter().collect();
+            tracks.sort_by_key(|track| track.kind);
+            for info in tracks {
+                let mid = Mid::new(&sections.len().to_string())?;
+                let section = self.send_section(mid.clone(), &source.stream, info);
+                id_mapping.push((mid.clone(), section.track_id.clone()));
+                sendings.push(self.sending(&section, info));
+                sections.push(OfferSection::Send(section));
+            }
+        }
+        if grant.data_channel {
+            sections.push(OfferSection::Data { mid: Mid::new(&sections.len().to_string())? });
+        }
+        let version = SessionVersion { id: self.rng.random::<u64>() >> 1, version: 1 };
+        let subscriber = Subscriber::new(now, sendings, sections.clone());
+        let id = self.insert_peer(now, conn, stream, Side::Subscriber(Box::new(subscriber)));
+        let local = self.local_parameters(id)?;
+        let sdp = offer::write(&sections, &local, version);
+        let description = Description {
+            sdp,
+            id_mapping,
+            candidates: local.candidates,
+            first_mid: "0".to_owned(),
+            first_label: 0,
+        };
+        Some((id, description))
+    }
+
+    fn send_section(&mut self, mid: Mid, label: &str, info: &TrackInfo) -> SendSection {
+        let letter = match info.kind {
+            MediaKind::Audio => 'a',
+            MediaKind::Video => 'v',
+        };
+        SendSection {
+            mid,
+            kind: info.kind,
+            codec: info.codec,
+            fmtp: info.fmtp.to_string(),
+            server_pt: info.pt,
+            server_rtx_pt: info.rtx_pt,
+            track_id: format!("ARDAMS{letter}{label}"),
+            stream_id: label.to_owned(),
+            ssrc: Ssrc(self.rng.random()),
+            rtx_ssrc: info.rtx_pt.map(|_| Ssrc(self.rng.random())),
+            cname: label.to_owned(),
+            disabled: false,
+        }
+    }
+
+    fn sending(&mut self, section: &SendSection, info: &TrackInfo) -> Sending {
+        let rtx = section.rtx_ssrc.zip(section.server_rtx_pt).map(|(ssrc, pt)| RtxStream {
+            ssrc,
+            pt,
+            next_seq: self.first_seq(),
+        });
+        Sending {
+            mid: section.mid.clone(),
+            info: info.clone(),
+            track: None,
+            stream: SendStream::new(section.ssrc, rtx),
+            rewriter: Rewriter::new(self.first_seq()),
+            accepted: false,
+            transport_cc: false,
+            cname: section.cname.clone(),
+        }
+    }
+
+    /// RFC 3550 §5.1 asks for a random start; the lower half keeps the first roll-over away from
+    /// the start, where a receiver could guess it wrong (RFC 3711 §3.3.1).
+    fn first_seq(&mut self) -> u64 {
+        0x1_0000 + u64::from(self.rng.random::<u16>() >> 1)
+    }
+
+    /// A subscriber's answer.
+    pub(super) fn accept_answer(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        sdp: &str,
+    ) -> Result<(), SdpError> {
+        let answer = sdp::parse(sdp)?;
+        let Some(Peer { side: Side::Subscriber(subscriber), .. }) = self.peers.get_mut(id) else {
+            return Err(SdpError::Mismatch);
+        };
+        let accepted = offer::apply_answer(&subscriber.offered, &answer)?;
+        for section in &accepted.sections {
+            let Some(sending) = subscriber.sendings.iter_mut().find(|s| s.mid == section.mid)
+            else {
+                continue;
+            };
+            sending.accepted = section.accepted;
+            sending.transport_cc = section.transport_cc;
+            if !section.rtx {
+                sending.stream.rtx = None;
+            }
+        }
+        let transport = accepted.transport.ok_or(SdpError::NothingAccepted)?;
+        self.set_remote(now, id, &transport);
+        Ok(())
+    }
+
+    /// Starts the subscriptions of a subscriber that has just connected.
+    pub(super) fn start_subscriptions(&mut self, now: Now, id: PeerId) {
+        let Some(Peer { side: Side::Subscriber(subscriber), .. }) = self.peers.get(id) else {
+            return;
+        };
+        let wanted: Vec<_> = subscriber
+            .sendings
+            .iter()
+            .enumerate()
+            .filter(|(_, sending)| sending.accepted)
+            .map(|(at, sending)| (at, sending.info.clone()))
+            .collect();
+        for (at, info) in wanted {
+            let key = self.subscribe(now, id, at, &info);
+            if let Some(Peer { side: Side::Subscriber(subscriber), .. }) = self.peers.get_mut(id)
+                && let Some(sending) = subscriber.sendings.get_mut(at)
+            {
+                sending.track = key;
+            }
+        }
+    }
+
+    /// Takes a peer and everything that points at it out.
+    pub(super) fn close_peer(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.remove(id) else { return };
+        self.ufrags.remove(&peer.transport.credentials().ufrag);
+        for address in peer.transport.validated() {
+            if self.addresses.get(address) == Some(&id) {
+                self.addresses.remove(address);
+            }
+        }
+        if peer.transport.is_connected() {
+            self.counters.peers_connected = self.counters.peers_connected.saturating_sub(1);
+        }
+        match &peer.side {
+            Side::Publisher(publisher) => {
+                for published in &publisher.sections {
+                    if let Some(track) = self.tracks.get_mut(published.track) {
+                        track.publisher = None;
+                    }
+                }
+            }
+            Side::Subscriber(subscriber) => {
+                for key in subscriber.sendings.iter().filter_map(|s| s.track) {
+                    self.unsubscribe(id, key);
+                }
+            }
+        }
+    }
+
+    fn insert_peer(&mut self, now: Now, conn: ConnId, stream: &StreamId, side: Side) -> PeerId {
+        let credentials = loop {
+            let credentials = Credentials::random(&mut self.rng);
+            if !self.ufrags.contains_key(&credentials.ufrag) {
+                break credentials;
+            }
+        };
+        let ufrag = credentials.ufrag.clone();
+        let transport = Transport::new(now, credentials);
+        let (stream, armed) = (stream.clone(), None);
+        let id = self.peers.insert_with(|_| Peer { conn, stream, transport, side, armed });
+        self.ufrags.insert(ufrag, id);
+        self.arm(id, now.instant);
+        id
+    }
+
+    fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
+        let credentials =
+            Credentials { ufrag: remote.ice.ufrag.clone(), password: remote.ice.pwd.clone() };
+        let fingerprints = remote.fingerprints.iter();
+        let expected = fingerprints.filter_map(|f| Digest::new(f.hash.name(), &f.bytes)).collect();
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.transport.is_restart(&credentials) {
+            let fresh = Credentials::random(&mut self.rng);
+            self.ufrags.remove(&peer.transport.credentials().ufrag);
+            self.ufrags.insert(fresh.ufrag.clone(), id);
+            peer.transport.restart_ice(fresh);
+        }
+        peer.transport.set_remote(now, credentials, expected);
+        if let Err(reason) = peer.transport.flush(&mut self.urgent) {
+            self.counters.dropped.count(reason);
+        }
+    }
+
+    fn local_parameters(&self, id: PeerId) -> Option<LocalParameters> {
+        let credentials = self.peers.get(id)?.transport.credentials();
+        let addresses = self.config.candidates.iter().enumerate();
+        let candidates = addresses.map(|(at, address)| {
+            // RFC 8445 §5.1.2.1: host preference 126, local preference by order, component 1.
+            let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
+            let (ip, port) = (address.ip(), address.port());
+            format!("candidate:{} 1 udp {priority} {ip} {port} typ host", at + 1)
+        });
+        Some(LocalParameters {
+            ice: IceParameters {
+                ufrag: credentials.ufrag.clone(),
+                pwd: credentials.password.clone(),
+            },
+            fingerprint: Fingerprint {
+                hash: HashFunction::Sha256,
+                bytes: self.config.certificate.fingerprint().to_vec(),
+            },
+            candidates: candidates.collect(),
+        })
+    }
+}
+
+fn receive_sections(negotiated: &Negotiated) -> impl Iterator<Item = &ReceiveSection> {
+    negotiated.sections.iter().filter_map(|section| match section {
+        Section::Receive(section) => Some(section),
+        Section::Data(_) | Section::Rejected { .. } => None,
+    })
+}
+
+fn policy(settings: &AppSettings) -> CodecPolicy {
+    CodecPolicy::default()
+        .with(Codec::H264, settings.h264_enabled)
+        .with(Codec::Vp8, settings.vp8_enabled)
+        .with(Codec::Vp9, settings.vp9_enabled)
+        .with(Codec::H265, settings.h265_enabled)
+        .with(Codec::Av1, settings.av1_enabled)
+}

@@ -1,0 +1,371 @@
+//! The story of a message: text comes in, the session's state machine answers with actions, each
+//! action is carried out here, and what it led to goes back into the machine.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::info;
+
+use super::negotiation::Description;
+use super::{ConnOpened, ConnOutput, Engine};
+use crate::base::clock::Now;
+use crate::base::fault::PeerFault;
+use crate::base::ids::{ConnId, PeerId};
+use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
+use crate::model::settings::AppSettings;
+use crate::model::track::StreamId;
+use crate::peer::Side;
+use crate::model::definition::Definition;
+use crate::sdp::SdpError;
+use crate::signal::command::Candidate;
+use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
+use crate::signal::session::Session;
+
+/// One WebSocket: its conversation and its peers.
+#[derive(Debug)]
+pub(super) struct Conn {
+    app: AppName,
+    settings: Arc<AppSettings>,
+    session: Session,
+    peers: Vec<Held>,
+}
+
+/// A peer of a connection.
+#[derive(Debug)]
+struct Held {
+    role: Role,
+    stream: StreamId,
+    peer: PeerId,
+}
+
+impl Conn {
+    /// The application of its path.
+    pub(super) fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// When its session has a timer to run.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    fn peer(&self, role: Role, stream: &str) -> Option<PeerId> {
+        let held = self.peers.iter().find(|h| h.role == role && &*h.stream == stream);
+        held.map(|h| h.peer)
+    }
+}
+
+impl Engine {
+    pub(super) fn open_conn(&mut self, _now: Now, opened: ConnOpened) {
+        let session = Session::new(opened.app.clone(), opened.settings.clone());
+        let ConnOpened { conn, app, settings } = opened;
+        self.conns.insert(conn, Conn { app, settings, session, peers: Vec::new() });
+    }
+
+    pub(super) fn close_conn(&mut self, now: Now, id: ConnId) {
+        self.with_session(now, id, |session, actions| session.handle_closed(actions));
+        if let Some(conn) = self.conns.remove(&id) {
+            for held in conn.peers {
+                self.close_peer(held.peer);
+            }
+        }
+    }
+
+    /// One message of a client.
+    pub(super) fn converse(&mut self, now: Now, conn: ConnId, text: &str) {
+        self.with_session(now, conn, |session, actions| {
+            session.handle_message(now, text, actions);
+        });
+    }
+
+    /// One mail of the control plane or of another worker.
+    pub(super) fn open_mail(&mut self, now: Now, mail: WorkerMail) {
+        match mail {
+            WorkerMail::PublishDecision { conn, request, result } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_publish_decision(now, request, result, actions);
+                });
+            }
+            WorkerMail::PlayDecision { conn, request, result } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_play_decision(now, request, result, actions);
+                });
+            }
+            WorkerMail::BroadcastEnded { app, stream } => self.end_broadcast(now, &app, &stream),
+            WorkerMail::StopPublish { conn, stream } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_stop_publish(now, &stream, actions);
+                });
+            }
+            WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
+            WorkerMail::ServerWillStop => {
+                for conn in self.conn_ids(|_| true) {
+                    self.with_session(now, conn, |session, actions| {
+                        session.handle_server_will_stop(actions);
+                    });
+                }
+            }
+            WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
+            WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
+            WorkerMail::RelayKeyFrame { track } => {
+                if let Some(key) = self.tracks.key(track) {
+                    self.tracks.want_key_frame(now.instant, key);
+                }
+            }
+            WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
+        }
+    }
+
+    /// Runs the timers of the sessions that are due.
+    pub(super) fn run_session_timers(&mut self, now: Now) {
+        let due = |conn: &Conn| conn.poll_timeout().is_some_and(|at| at <= now.instant);
+        for conn in self.conn_ids(due) {
+            self.with_session(now, conn, |session, actions| session.handle_timeout(now, actions));
+        }
+    }
+
+    /// ICE and DTLS of a peer are up.
+    pub(super) fn peer_connected(&mut self, now: Now, id: PeerId) {
+        self.counters.peers_connected += 1;
+        self.start_subscriptions(now, id);
+        self.tell_session(now, id, PeerEvent::Connected);
+    }
+
+    /// A peer is over by itself: fault, silence, or the other side's goodbye.
+    pub(super) fn peer_failed(&mut self, now: Now, id: PeerId, fault: Option<PeerFault>) {
+        if let Some(peer) = self.peers.get(id) {
+            info!(stream = %peer.stream, ?fault, "peer ended");
+        }
+        self.tell_session(now, id, PeerEvent::Failed);
+        self.close_peer(id);
+    }
+
+    fn tell_session(&mut self, now: Now, id: PeerId, event: PeerEvent) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let role = match peer.side {
+            Side::Publisher(_) => Role::Publish,
+            Side::Subscriber(_) => Role::Play,
+        };
+        let (conn, stream) = (peer.conn, peer.stream.clone());
+        self.with_session(now, conn, |session, actions| {
+            session.handle_peer(now, &stream, role, event, actions);
+        });
+    }
+
+    /// Lets the machine act, then carries out its actions until none are left.
+    fn with_session(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        act: impl FnOnce(&mut Session, &mut Vec<Action>),
+    ) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let mut actions = Vec::new();
+        act(&mut conn.session, &mut actions);
+        // An action's result may ask for more; each round is one step of a short negotiation.
+        for _ in 0..MAX_ROUNDS {
+            if actions.is_empty() {
+                return;
+            }
+            let mut more = Vec::new();
+            for action in actions {
+                self.carry_out(now, id, action, &mut more);
+            }
+            actions = more;
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, id: ConnId, action: Action, more: &mut Vec<Action>) {
+        match action {
+            Action::Reply(text) => self.conn_outputs.push_back((id, ConnOutput::Text(text))),
+            Action::Ask(ask) => self.ask_control(id, ask),
+            Action::Tell(tell) => self.tell_control(id, tell),
+            Action::AcceptOffer { stream, sdp } => {
+                let event = self.answer_publisher(now, id, &stream, &sdp);
+                self.feed(now, id, Role::Publish, &stream, event, more);
+            }
+            Action::MakeOffer { stream, grant } => {
+                let event = match self.make_offer(now, id, &stream, &grant) {
+                    Some((peer, description)) => {
+                        self.hold(id, Role::Play, &stream, peer);
+                        let candidates = candidates(&description);
+                        let Description { sdp, id_mapping, .. } = description;
+                        PeerEvent::Offered { sdp, id_mapping, candidates }
+                    }
+                    None => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
+                };
+                self.feed(now, id, Role::Play, &stream, event, more);
+            }
+            Action::AcceptAnswer { stream, sdp } => {
+                let event = self.take_answer(now, id, &stream, &sdp);
+                self.feed(now, id, Role::Play, &stream, event, more);
+            }
+            // A lite agent learns addresses from binding requests alone.
+            Action::AddCandidate { .. } => {}
+            Action::ClosePeer { stream, role } => {
+                if let Some(peer) = self.let_go(id, role, &stream) {
+                    self.close_peer(peer);
+                }
+            }
+        }
+    }
+
+    fn ask_control(&mut self, conn: ConnId, ask: Ask) {
+        let Some(app) = self.app_of(conn) else { return };
+        self.mail_control(match ask {
+            Ask::Publish { request, ask } => ControlMail::AskPublish { conn, request, app, ask },
+            Ask::Play { request, ask } => ControlMail::AskPlay { conn, request, app, ask },
+        });
+    }
+
+    fn tell_control(&mut self, conn: ConnId, tell: Tell) {
+        let Some(app) = self.app_of(conn) else { return };
+        self.mail_control(match tell {
+            Tell::PublishLive { stream } => {
+                let peer = self.held(conn, Role::Publish, &stream);
+                let tracks = peer.map(|peer| self.track_infos(peer)).unwrap_or_default();
+                ControlMail::PublishLive { conn, app, stream, tracks }
+            }
+            Tell::PublishReleased { stream, ending } => {
+                ControlMail::PublishReleased { conn, app, stream, ending }
+            }
+            Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
+            Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+        });
+    }
+
+    fn answer_publisher(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        stream: &StreamId,
+        sdp: &str,
+    ) -> PeerEvent {
+        let Some(conn) = self.conns.get(&id) else {
+            return PeerEvent::OfferRefused(Definition::NotSetRemoteDescription);
+        };
+        let existing = conn.peer(Role::Publish, stream);
+        let (app, settings) = (conn.app.clone(), conn.settings.clone());
+        match self.accept_offer(now, (id, &app, stream), existing, &settings, sdp) {
+            Ok((peer, description)) => {
+                self.hold(id, Role::Publish, stream, peer);
+                let candidates = candidates(&description);
+                PeerEvent::Answered { sdp: description.sdp, candidates }
+            }
+            Err(error) => {
+                info!(%stream, %error, "offer refused");
+                PeerEvent::OfferRefused(definition_of(error))
+            }
+        }
+    }
+
+    fn take_answer(&mut self, now: Now, id: ConnId, stream: &StreamId, sdp: &str) -> PeerEvent {
+        let Some(peer) = self.held(id, Role::Play, stream) else { return PeerEvent::AnswerStale };
+        match self.accept_answer(now, peer, sdp) {
+            Ok(()) => PeerEvent::AnswerAccepted,
+            Err(SdpError::Mismatch) => PeerEvent::AnswerStale,
+            Err(error) => {
+                info!(%stream, %error, "answer refused");
+                PeerEvent::AnswerRefused(definition_of(error))
+            }
+        }
+    }
+
+    fn feed(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        role: Role,
+        stream: &StreamId,
+        event: PeerEvent,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.session.handle_peer(now, stream, role, event, actions);
+        }
+    }
+
+    /// A broadcast of `app` is over: tracks published here go, players here are told.
+    fn end_broadcast(&mut self, now: Now, app: &AppName, stream: &StreamId) {
+        self.drop_published(app, stream);
+        for conn in self.conn_ids(|conn| conn.app == *app) {
+            self.with_session(now, conn, |session, actions| {
+                session.handle_broadcast_ended(now, stream, actions);
+            });
+        }
+    }
+
+    fn change_settings(&mut self, app: &AppName, settings: &Arc<AppSettings>) {
+        for conn in self.conns.values_mut().filter(|conn| conn.app == *app) {
+            conn.settings = settings.clone();
+            conn.session.set_settings(settings.clone());
+        }
+    }
+
+    fn app_of(&self, conn: ConnId) -> Option<AppName> {
+        Some(self.conns.get(&conn)?.app.clone())
+    }
+
+    fn mail_control(&mut self, mail: ControlMail) {
+        self.mails.push_back(Outgoing::Control(Box::new(mail)));
+    }
+
+    fn conn_ids(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, conn)| wanted(conn)).map(|(id, _)| *id).collect()
+    }
+
+    fn held(&self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
+        self.conns.get(&id)?.peer(role, stream)
+    }
+
+    fn hold(&mut self, id: ConnId, role: Role, stream: &StreamId, peer: PeerId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.peer(role, stream) != Some(peer) {
+            conn.peers.retain(|h| h.role != role || h.stream != *stream);
+            conn.peers.push(Held { role, stream: stream.clone(), peer });
+        }
+    }
+
+    fn let_go(&mut self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
+        let conn = self.conns.get_mut(&id)?;
+        let at = conn.peers.iter().position(|h| h.role == role && &*h.stream == stream)?;
+        Some(conn.peers.swap_remove(at).peer)
+    }
+}
+
+/// The candidates of a description, as signalling carries them.
+fn candidates(description: &Description) -> Vec<Candidate> {
+    let texts = description.candidates.iter();
+    let (label, mid) = (description.first_label, &description.first_mid);
+    texts
+        .map(|text| Candidate { label, mid: mid.clone(), candidate: text.clone() })
+        .collect()
+}
+
+/// What the client is told of a description that cannot be used.
+fn definition_of(error: SdpError) -> Definition {
+    match error {
+        SdpError::NothingAccepted
+        | SdpError::Setup
+        | SdpError::IceLite
+        | SdpError::TooLong
+        | SdpError::LineTooLong
+        | SdpError::TooManySections
+        | SdpError::Mismatch
+        | SdpError::NotSdp
+        | SdpError::MalformedMedia
+        | SdpError::MalformedMid
+        | SdpError::MissingMid
+        | SdpError::DuplicateMid
+        | SdpError::MissingRtpmap
+        | SdpError::FormatConflict
+        | SdpError::ExtmapConflict
+        | SdpError::OpusParameters
+        | SdpError::MissingIce
+        | SdpError::MalformedIce
+        | SdpError::MissingFingerprint => Definition::NotSetRemoteDescription,
+    }
+}
+
+/// Offer refused, peer closed, told: nothing takes more steps than this.
+const MAX_ROUNDS: usize = 8;

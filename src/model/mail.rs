@@ -1,0 +1,276 @@
+//! Messages between the planes and between workers.
+//!
+//! Workers ask and tell control ([`ControlMail`]); control and other workers write to a worker's
+//! engine ([`WorkerMail`]). Both are values in bounded queues; nobody waits for an answer.
+
+use std::sync::Arc;
+
+use super::definition::Definition;
+use super::settings::AppSettings;
+use super::track::{PlayGrant, StreamId, TrackInfo};
+use crate::base::ids::{ConnId, TrackId, WorkerId};
+
+/// An application's name, the first segment of every path.
+pub type AppName = Arc<str>;
+
+/// Where a mail of an engine goes.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// To the control plane; boxed, because such mails are large and rare.
+    Control(Box<ControlMail>),
+    /// To the engine of another worker.
+    Worker(WorkerId, WorkerMail),
+}
+
+/// What a worker asks of, or tells to, the control plane.
+#[derive(Clone, Debug)]
+pub enum ControlMail {
+    /// May this connection publish? Answered by [`WorkerMail::PublishDecision`].
+    AskPublish {
+        /// Who asks.
+        conn: ConnId,
+        /// Echoed in the answer, so that an answer to a withdrawn question is recognised.
+        request: u64,
+        /// Of which application.
+        app: AppName,
+        /// What it said.
+        ask: PublishAsk,
+    },
+    /// May this connection play? Answered by [`WorkerMail::PlayDecision`].
+    AskPlay {
+        /// Who asks.
+        conn: ConnId,
+        /// Echoed in the answer.
+        request: u64,
+        /// Of which application.
+        app: AppName,
+        /// What it said.
+        ask: PlayAsk,
+    },
+    /// A granted publish is connected and these are its tracks.
+    PublishLive {
+        /// Who publishes.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// Under which id.
+        stream: StreamId,
+        /// Every accepted track.
+        tracks: Vec<TrackInfo>,
+    },
+    /// A granted (or still asked for) publish is over.
+    PublishReleased {
+        /// Who published.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// Under which id.
+        stream: StreamId,
+        /// Decides whether viewers wait for a return.
+        ending: PublishEnding,
+    },
+    /// A granted play is connected.
+    PlayLive {
+        /// Who plays.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// Which id.
+        stream: StreamId,
+    },
+    /// A granted (or still asked for) play is over.
+    PlayReleased {
+        /// Who played.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// Which id.
+        stream: StreamId,
+    },
+    /// What a publisher's media is, measured by its worker about once a second.
+    PublishMeasured {
+        /// Of which application.
+        app: AppName,
+        /// Under which id.
+        stream: StreamId,
+        /// The figures.
+        measure: PublishMeasure,
+    },
+}
+
+/// How a publish ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishEnding {
+    /// By `stop`, or before it was live: the broadcast ends at once.
+    Stopped,
+    /// Socket or media lost without `stop`: viewers are kept through the takeover window.
+    Lost,
+}
+
+/// The fields of a `publish` command that decide about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishAsk {
+    /// The id to publish under.
+    pub stream: Option<StreamId>,
+    /// One-time token, JWT or hash.
+    pub token: Option<String>,
+    /// For codes and blocking.
+    pub subscriber_id: Option<String>,
+    /// Time-based code.
+    pub subscriber_code: Option<String>,
+    /// Display name of the broadcast.
+    pub stream_name: Option<String>,
+    /// The room this stream joins.
+    pub main_track: Option<StreamId>,
+    /// Stored verbatim.
+    pub meta_data: Option<String>,
+    /// Conference role.
+    pub role: Option<String>,
+    /// False: no video section is wanted.
+    pub video: bool,
+    /// False: no audio section is wanted.
+    pub audio: bool,
+}
+
+/// The fields of a `play` command that decide about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlayAsk {
+    /// The broadcast or room to play.
+    pub stream: Option<StreamId>,
+    /// One-time token, JWT or hash.
+    pub token: Option<String>,
+    /// Legacy: the room for room-scoped tokens.
+    pub room: Option<String>,
+    /// Subtracks wanted; `!id` means not that one.
+    pub track_list: Vec<String>,
+    /// For codes, limits and blocking.
+    pub subscriber_id: Option<String>,
+    /// Shown in statistics.
+    pub subscriber_name: Option<String>,
+    /// Time-based code.
+    pub subscriber_code: Option<String>,
+    /// Free text shown in statistics.
+    pub viewer_info: Option<String>,
+    /// Conference role.
+    pub role: Option<String>,
+    /// The id that the same user publishes; never sent back to it.
+    pub user_publish_id: Option<String>,
+    /// True: only tracks named in `track_list` flow.
+    pub disable_tracks_by_default: bool,
+}
+
+/// Live figures of one publish.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PublishMeasure {
+    /// Received video payload, bits per second over the last second.
+    pub video_bps: u64,
+    /// Received audio payload, bits per second over the last second.
+    pub audio_bps: u64,
+    /// Width of the last key frame in pixels; 0 before the first.
+    pub width: u16,
+    /// Height of the last key frame in pixels; 0 before the first.
+    pub height: u16,
+    /// Packets lost on the way from the publisher and not repaired, since the start.
+    pub packets_lost: u64,
+    /// Bytes received since the start.
+    pub received_len: u64,
+    /// Round trip to the publisher in microseconds; 0 when not measured.
+    pub rtt_us: u32,
+}
+
+/// What control or another worker tells a worker's engine.
+#[derive(Clone, Debug)]
+pub enum WorkerMail {
+    /// Answer to [`ControlMail::AskPublish`].
+    PublishDecision {
+        /// Who asked.
+        conn: ConnId,
+        /// Echo of the question.
+        request: u64,
+        /// Granted, or why not.
+        result: Result<(), Definition>,
+    },
+    /// Answer to [`ControlMail::AskPlay`].
+    PlayDecision {
+        /// Who asked.
+        conn: ConnId,
+        /// Echo of the question.
+        request: u64,
+        /// What to play, or why not.
+        result: Result<PlayGrant, Definition>,
+    },
+    /// A broadcast is over: its players end, its tracks go.
+    BroadcastEnded {
+        /// Of which application.
+        app: AppName,
+        /// Which broadcast.
+        stream: StreamId,
+    },
+    /// End this connection's publish of an id (REST stop or delete, blocking).
+    StopPublish {
+        /// Whose.
+        conn: ConnId,
+        /// Under which id.
+        stream: StreamId,
+    },
+    /// An application's settings changed.
+    Settings {
+        /// Which application.
+        app: AppName,
+        /// All of them.
+        settings: Arc<AppSettings>,
+    },
+    /// The process is about to end: tell every connection.
+    ServerWillStop,
+    /// Worker `by` has subscribers for this worker's track and wants its packets.
+    RelayStart {
+        /// A track of the receiving worker.
+        track: TrackId,
+        /// Who wants it.
+        by: WorkerId,
+    },
+    /// Worker `by` has no subscribers left for this track.
+    RelayStop {
+        /// A track of the receiving worker.
+        track: TrackId,
+        /// Who wanted it.
+        by: WorkerId,
+    },
+    /// A subscriber elsewhere needs a key frame of this worker's track.
+    RelayKeyFrame {
+        /// A track of the receiving worker.
+        track: TrackId,
+    },
+    /// One turn's fresh packets of a track of another worker.
+    RelayPackets(Arc<RelayBatch>),
+}
+
+/// The fresh packets of one track and turn, in canonical form, back to back.
+#[derive(Debug, Default)]
+pub struct RelayBatch {
+    /// Whose packets; `None` only while the batch waits in its pool.
+    pub track: Option<TrackId>,
+    /// Where each packet is in `bytes`.
+    pub packets: Vec<RelayPacket>,
+    /// The canonical packets.
+    pub bytes: Vec<u8>,
+    /// Counts the publisher's sources, as `Track::source` does.
+    pub source: u32,
+    /// The sender-report mapping of the track, once known.
+    pub clock: Option<crate::base::clock::SenderClock>,
+}
+
+/// One packet of a [`RelayBatch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayPacket {
+    /// Extended sequence number at its publisher.
+    pub seq: u64,
+    /// Bytes of the canonical packet.
+    pub len: u16,
+    /// Bytes of its header.
+    pub header_len: u16,
+    /// Offset of the transport-wide sequence number in it.
+    pub transport_seq_at: u16,
+    /// A key frame starts here.
+    pub key_frame: bool,
+}

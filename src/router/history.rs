@@ -1,0 +1,243 @@
+//! The last second or two of one track, in canonical form: one plaintext copy per packet.
+//!
+//! Serves both the turn's fan-out (by position, in order of arrival) and retransmission (by
+//! extended sequence number). A ring of bytes and a ring of entries, allocated once; untouched
+//! pages of the byte ring are never made resident by the kernel.
+
+use std::time::{Duration, Instant};
+
+use crate::base::seq::RtpTime;
+
+/// A ring of packets.
+#[derive(Debug)]
+pub struct History {
+    bytes: Box<[u8]>,
+    entries: Box<[Entry]>,
+    by_seq: Box<[u64]>,
+    head: usize,
+    touched: usize,
+    tail: u64,
+    next: u64,
+}
+
+/// What is known of one stored packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Extended sequence number at the publisher.
+    pub seq: u64,
+    /// When it was stored.
+    pub stored: Instant,
+    /// RTP timestamp at the publisher.
+    pub timestamp: RtpTime,
+    start: u32,
+    /// Bytes of the canonical packet.
+    pub len: u16,
+    /// Bytes of its header.
+    pub header_len: u16,
+    /// Offset of the transport-wide sequence number.
+    pub transport_seq_at: u16,
+    /// A decoder can start here.
+    pub key_frame: bool,
+}
+
+/// A packet to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// Extended sequence number at the publisher.
+    pub seq: u64,
+    /// RTP timestamp at the publisher.
+    pub timestamp: RtpTime,
+    /// Bytes of the canonical packet.
+    pub len: usize,
+    /// Bytes of its header.
+    pub header_len: usize,
+    /// Offset of the transport-wide sequence number.
+    pub transport_seq_at: usize,
+    /// A decoder can start here.
+    pub key_frame: bool,
+}
+
+impl History {
+    /// A ring of `packets` entries (a power of two) and `len` bytes.
+    pub fn new(now: Instant, packets: usize, len: usize) -> Self {
+        let blank = Entry {
+            seq: 0,
+            stored: now,
+            timestamp: RtpTime(0),
+            start: 0,
+            len: 0,
+            header_len: 0,
+            transport_seq_at: 0,
+            key_frame: false,
+        };
+        let packets = packets.next_power_of_two();
+        Self {
+            bytes: vec![0; len].into_boxed_slice(),
+            entries: vec![blank; packets].into_boxed_slice(),
+            by_seq: vec![u64::MAX; packets].into_boxed_slice(),
+            head: 0,
+            touched: 0,
+            tail: 0,
+            next: 0,
+        }
+    }
+
+    /// The place to write a packet of up to `room` bytes; follow with [`push`](Self::push).
+    ///
+    /// `None` only when `room` is more than the whole ring.
+    pub fn slot(&mut self, now: Instant, room: usize) -> Option<&mut [u8]> {
+        let end_of_ring = self.head + room > self.bytes.len();
+        // Untouched memory ahead stays untouched while the oldest packet is past its use.
+        let into_fresh = self.head + room > self.touched;
+        let stale = self.entry(self.tail).is_some_and(|oldest| {
+            self.tail < self.next && now.saturating_duration_since(oldest.stored) > RETENTION
+        });
+        if end_of_ring || (into_fresh && stale && self.head > 0) {
+            // What is left between here and the end goes with the wrap.
+            self.evict(self.head, self.bytes.len());
+            self.head = 0;
+        }
+        self.evict(self.head, self.head + room);
+        self.touched = self.touched.max(self.head + room);
+        self.bytes.get_mut(self.head..self.head + room)
+    }
+
+    /// Takes what was written to the latest [`slot`](Self::slot).
+    pub fn push(&mut self, now: Instant, stored: Stored) {
+        let mask = self.entries.len() as u64 - 1;
+        if self.next - self.tail > mask {
+            self.tail += 1;
+        }
+        let entry = Entry {
+            seq: stored.seq,
+            stored: now,
+            timestamp: stored.timestamp,
+            start: self.head as u32,
+            len: stored.len as u16,
+            header_len: stored.header_len as u16,
+            transport_seq_at: stored.transport_seq_at as u16,
+            key_frame: stored.key_frame,
+        };
+        if let Some(place) = self.entries.get_mut((self.next & mask) as usize) {
+            *place = entry;
+        }
+        if let Some(place) = self.by_seq.get_mut((stored.seq & mask) as usize) {
+            *place = self.next;
+        }
+        self.head += stored.len;
+        self.next += 1;
+    }
+
+    /// Position behind the newest packet; positions count stored packets from 0.
+    pub fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// The packet at `position` and its bytes; `None` when it is gone or not there yet.
+    pub fn at(&self, position: u64) -> Option<(&Entry, &[u8])> {
+        if position < self.tail || position >= self.next {
+            return None;
+        }
+        let entry = self.entry(position)?;
+        let start = entry.start as usize;
+        let bytes = self.bytes.get(start..start + usize::from(entry.len))?;
+        Some((entry, bytes))
+    }
+
+    /// The packet with extended sequence number `seq`.
+    pub fn find(&self, seq: u64) -> Option<(&Entry, &[u8])> {
+        let mask = self.by_seq.len() as u64 - 1;
+        let position = *self.by_seq.get((seq & mask) as usize)?;
+        self.at(position).filter(|(entry, _)| entry.seq == seq)
+    }
+
+    fn entry(&self, position: u64) -> Option<&Entry> {
+        let mask = self.entries.len() as u64 - 1;
+        self.entries.get((position & mask) as usize)
+    }
+
+    /// Forgets the oldest packets that lie in `from..to`.
+    fn evict(&mut self, from: usize, to: usize) {
+        while self.tail < self.next {
+            let Some(oldest) = self.entry(self.tail) else { return };
+            let start = oldest.start as usize;
+            let end = start + usize::from(oldest.len);
+            if start >= to || end <= from {
+                return;
+            }
+            self.tail += 1;
+        }
+    }
+}
+
+/// A retransmission asked for later than this would arrive too late to be shown.
+const RETENTION: Duration = Duration::from_millis(2000);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    fn store(h: &mut History, now: Instant, seq: u64, len: usize) {
+        let slot = h.slot(now, len).unwrap();
+        slot.fill(seq as u8);
+        let timestamp = RtpTime(seq as u32);
+        let (header_len, transport_seq_at) = (12, 0);
+        h.push(now, Stored { seq, timestamp, len, header_len, transport_seq_at, key_frame: false });
+    }
+
+    #[test]
+    fn finds_by_position_and_by_number_until_overwritten() {
+        let now = Instant::now();
+        let mut h = History::new(now, 4, 1000);
+        for seq in 0..6 {
+            store(&mut h, now, 100 + seq, 50);
+        }
+        assert_eq!(h.end(), 6);
+        assert!(h.find(101).is_none(), "four entries are kept");
+        let (entry, bytes) = h.find(103).unwrap();
+        assert_eq!((entry.seq, bytes.len(), bytes[0]), (103, 50, 103));
+        assert!(h.at(1).is_none() && h.at(2).is_some() && h.at(6).is_none());
+    }
+
+    #[test]
+    fn a_quiet_track_touches_little_memory() {
+        let mut now = Instant::now();
+        let mut h = History::new(now, 2048, 1 << 20);
+        for seq in 0..10_000 {
+            store(&mut h, now, seq, 100);
+            now += Duration::from_millis(20);
+        }
+        assert!(h.touched < 32 * 1024, "{} bytes", h.touched);
+        assert!(h.find(9_950).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_plain_list(sizes in prop::collection::vec(1usize..120, 1..400)) {
+            let now = Instant::now();
+            let mut h = History::new(now, 64, 1000);
+            let mut model: VecDeque<(u64, usize)> = VecDeque::new();
+            for (seq, len) in sizes.into_iter().enumerate() {
+                store(&mut h, now, seq as u64, len);
+                model.push_back((seq as u64, len));
+                if model.len() > 64 {
+                    model.pop_front();
+                }
+                let mut kept = 0;
+                for &(seq, len) in &model {
+                    if let Some((entry, bytes)) = h.find(seq) {
+                        prop_assert_eq!(bytes.len(), len);
+                        prop_assert!(bytes.iter().all(|&b| b == seq as u8));
+                        prop_assert_eq!(entry.seq, seq);
+                        kept += 1;
+                    } else {
+                        prop_assert_eq!(kept, 0, "only the oldest are gone");
+                    }
+                }
+                prop_assert!(kept > 0);
+            }
+        }
+    }
+}

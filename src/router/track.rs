@@ -1,0 +1,159 @@
+//! One published track as a worker sees it: its history, who subscribes, which workers want it.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::history::{History, Stored};
+use super::key_frame::KeyFrameRequests;
+use crate::base::clock::SenderClock;
+use crate::base::codec::MediaKind;
+use crate::base::ids::{PeerId, WorkerId};
+use crate::base::limits::{
+    AUDIO_HISTORY_LEN, AUDIO_HISTORY_PACKETS, VIDEO_HISTORY_LEN, VIDEO_HISTORY_PACKETS,
+};
+use crate::model::track::TrackInfo;
+
+/// A track of a publisher on this worker, or the copy of one that lives on another.
+#[derive(Debug)]
+pub struct Track {
+    /// What everybody knows of it.
+    pub info: TrackInfo,
+    /// Its packets.
+    pub history: History,
+    /// The sender's clock, once a report came.
+    pub clock: Option<SenderClock>,
+    /// Key frame requests towards the publisher.
+    pub key_frames: KeyFrameRequests,
+    /// Who is sent its packets, in order of arrival.
+    pub subscribers: Vec<Subscriber>,
+    /// Other workers that want every packet once.
+    pub relays: SmallVec<[WorkerId; 4]>,
+    /// The publisher's peer on this worker; `None` for copies and while the publisher is lost.
+    pub publisher: Option<PeerId>,
+    /// Counts the publisher's sources: a new SSRC after a takeover is another source.
+    pub source: u32,
+    /// Position of the first packet not forwarded yet.
+    pub fresh: u64,
+    /// Received payload rate.
+    pub rate: Rate,
+}
+
+/// A subscription as its track lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Whose.
+    pub peer: PeerId,
+    /// Which of that peer's sent streams.
+    pub sending: usize,
+}
+
+impl Track {
+    /// A track without packets.
+    pub fn new(now: Instant, info: TrackInfo) -> Self {
+        let history = match info.kind {
+            MediaKind::Audio => History::new(now, AUDIO_HISTORY_PACKETS, AUDIO_HISTORY_LEN),
+            MediaKind::Video => History::new(now, VIDEO_HISTORY_PACKETS, VIDEO_HISTORY_LEN),
+        };
+        Self {
+            info,
+            history,
+            clock: None,
+            key_frames: KeyFrameRequests::default(),
+            subscribers: Vec::new(),
+            relays: SmallVec::new(),
+            publisher: None,
+            source: 0,
+            fresh: 0,
+            rate: Rate::default(),
+        }
+    }
+
+    /// True when packets wait to be forwarded.
+    pub fn has_fresh(&self) -> bool {
+        self.fresh < self.history.end()
+    }
+
+    /// Takes the packet that was written to the history's latest slot.
+    pub fn store(&mut self, now: Instant, stored: Stored) {
+        if stored.key_frame {
+            self.key_frames.served();
+        }
+        self.rate.add(now, stored.len - stored.header_len.min(stored.len));
+        self.history.push(now, stored);
+    }
+
+    /// Adds a subscription.
+    pub fn subscribe(&mut self, subscriber: Subscriber) {
+        if !self.subscribers.contains(&subscriber) {
+            self.subscribers.push(subscriber);
+        }
+    }
+
+    /// Removes every subscription of `peer`.
+    pub fn unsubscribe(&mut self, peer: PeerId) {
+        self.subscribers.retain(|s| s.peer != peer);
+    }
+}
+
+/// A byte rate over the last whole second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rate {
+    started: Option<Instant>,
+    len: u64,
+    bps: u64,
+    total_len: u64,
+}
+
+impl Rate {
+    /// Counts `len` bytes.
+    pub fn add(&mut self, now: Instant, len: usize) {
+        self.roll(now);
+        self.len += len as u64;
+        self.total_len += len as u64;
+    }
+
+    /// Bits per second over the last whole second; 0 after two silent ones.
+    pub fn bps(&mut self, now: Instant) -> u64 {
+        self.roll(now);
+        self.bps
+    }
+
+    /// The figure of the last whole second without looking at the time.
+    pub fn latest_bps(&self) -> u64 {
+        self.bps
+    }
+
+    /// Bytes since the start.
+    pub fn total_len(&self) -> u64 {
+        self.total_len
+    }
+
+    fn roll(&mut self, now: Instant) {
+        let started = *self.started.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(started).as_millis() as u64;
+        if elapsed >= 1000 {
+            self.bps = if elapsed >= 2000 && self.len == 0 { 0 } else { self.len * 8000 / elapsed };
+            self.len = 0;
+            self.started = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_rate_is_that_of_the_last_second() {
+        let t = Instant::now();
+        let mut rate = Rate::default();
+        for ms in (0..3000).step_by(10) {
+            rate.add(t + Duration::from_millis(ms), 1250);
+        }
+        let bps = rate.bps(t + Duration::from_millis(3000));
+        assert!((990_000..=1_010_000).contains(&bps), "{bps}");
+        assert_eq!(rate.bps(t + Duration::from_millis(6000)), 0);
+    }
+}

@@ -1,0 +1,122 @@
+//! Every track a worker knows: its own publishers' and copies of others'.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::track::Track;
+use crate::base::ids::TrackId;
+use crate::base::table::{Key, Table};
+
+/// A track's place in its worker's table.
+pub type TrackKey = Key;
+
+/// The table of tracks and what a turn has to visit.
+#[derive(Debug, Default)]
+pub struct Tracks {
+    table: Table<Track>,
+    by_id: HashMap<TrackId, TrackKey>,
+    /// Tracks with packets that were not forwarded yet; each at most once.
+    fresh: Vec<TrackKey>,
+    /// Tracks somebody wants a key frame of; each at most once.
+    wanting: Vec<TrackKey>,
+}
+
+impl Tracks {
+    /// Adds a track; one with the same id is replaced.
+    pub fn insert(&mut self, track: Track) -> TrackKey {
+        let id = track.info.id;
+        self.remove(id);
+        let key = self.table.insert_with(|_| track);
+        self.by_id.insert(id, key);
+        key
+    }
+
+    /// Takes a track out.
+    pub fn remove(&mut self, id: TrackId) -> Option<Track> {
+        let key = self.by_id.remove(&id)?;
+        self.fresh.retain(|&k| k != key);
+        self.wanting.retain(|&k| k != key);
+        self.table.remove(key)
+    }
+
+    /// The track at `key`, unless it was removed.
+    pub fn get(&self, key: TrackKey) -> Option<&Track> {
+        self.table.get(key)
+    }
+
+    /// The track at `key`, unless it was removed.
+    pub fn get_mut(&mut self, key: TrackKey) -> Option<&mut Track> {
+        self.table.get_mut(key)
+    }
+
+    /// Where the track with this id is.
+    pub fn key(&self, id: TrackId) -> Option<TrackKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Number of tracks.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Notes that `key` has packets to forward; audio goes before video (priority, and it is
+    /// small).
+    pub fn mark_fresh(&mut self, key: TrackKey) {
+        if self.fresh.contains(&key) {
+            return;
+        }
+        let is_audio = |k: TrackKey| {
+            self.table.get(k).is_some_and(|t| t.info.kind == crate::base::codec::MediaKind::Audio)
+        };
+        if is_audio(key) {
+            let at = self.fresh.iter().take_while(|&&k| is_audio(k)).count();
+            self.fresh.insert(at, key);
+        } else {
+            self.fresh.push(key);
+        }
+    }
+
+    /// The tracks to forward, in order.
+    pub fn fresh(&self) -> &[TrackKey] {
+        &self.fresh
+    }
+
+    /// Everything was forwarded.
+    pub fn clear_fresh(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// Somebody needs a key frame of `key`.
+    pub fn want_key_frame(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self.table.get_mut(key) else { return };
+        track.key_frames.want(now);
+        if !self.wanting.contains(&key) {
+            self.wanting.push(key);
+        }
+    }
+
+    /// Appends the tracks whose request is to be sent now; forgets those that were served.
+    pub fn poll_key_frames(&mut self, now: Instant, due: &mut Vec<TrackKey>) {
+        let table = &mut self.table;
+        self.wanting.retain(|&key| {
+            let Some(track) = table.get_mut(key) else { return false };
+            if track.key_frames.poll(now) {
+                due.push(key);
+            }
+            track.key_frames.poll_timeout().is_some()
+        });
+    }
+
+    /// When [`poll_key_frames`](Self::poll_key_frames) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wanting
+            .iter()
+            .filter_map(|&key| self.table.get(key)?.key_frames.poll_timeout())
+            .min()
+    }
+}

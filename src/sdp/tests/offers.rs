@@ -1,0 +1,107 @@
+//! Offers to players and their answers.
+
+use super::*;
+use crate::base::extension::ExtensionKind;
+use crate::base::ids::Pt;
+use crate::sdp::offer;
+
+#[test]
+fn an_offer_reads_back_as_it_was_meant() {
+    let text = offer::write(&room(), &local(), SESSION);
+    let d = parse(&text).unwrap();
+    assert_eq!(
+        (d.session_version, d.ice_lite, d.extmap_allow_mixed),
+        (1, true, true)
+    );
+    assert_eq!(d.bundle.len(), 4);
+    let [audio, video, data, removed, stopped] = &d.media[..] else {
+        panic!("{text}")
+    };
+    assert_eq!(audio.msid.as_deref(), Some("stream1 ARDAMSastream1"));
+    assert_eq!(audio.direction, Direction::SendOnly);
+    assert_eq!(audio.formats[0].channels, 2);
+    assert!(audio.extmap(ExtensionKind::AudioLevel).is_some());
+    assert!(audio.extmap(ExtensionKind::VideoOrientation).is_none());
+    assert_eq!(video.ssrc_groups[0].ssrcs, [Ssrc(20), Ssrc(21)]);
+    assert_eq!(video.ssrcs.len(), 2);
+    assert!(video.extmap(ExtensionKind::DependencyDescriptor).is_some());
+    assert_eq!(video.formats[1].role(), FormatRole::Rtx(Some(Pt(102))));
+    assert!(data.is_data_channel());
+    assert!(removed.msid.is_none() && removed.ssrcs.is_empty());
+    assert_eq!(removed.direction, Direction::Inactive);
+    assert!(stopped.rejected);
+    assert!(d.media[..4].iter().all(|s| s.setup == Some(Setup::ActPass)));
+}
+
+#[test]
+fn an_answer_is_applied() {
+    let text = answer_to(&offer::write(&room(), &local(), SESSION));
+    let accepted = offer::apply_answer(&room(), &parse(&text).unwrap()).unwrap();
+    let flags: Vec<_> = accepted
+        .sections
+        .iter()
+        .map(|s| (s.accepted, s.nack, s.rtx))
+        .collect();
+    let video = (true, true, true);
+    let nothing = (false, false, false);
+    assert_eq!(
+        flags,
+        [
+            (true, true, false),
+            video,
+            (true, false, false),
+            video,
+            nothing
+        ]
+    );
+    assert!(accepted.sections[1].transport_cc);
+    let mid = accepted.sections[1].extensions.id(ExtensionKind::Mid);
+    assert_eq!(mid, Some(ExtensionKind::Mid.server_id()));
+    let transport = accepted.transport.unwrap();
+    assert_eq!(
+        (transport.candidates.len(), transport.end_of_candidates),
+        (1, true)
+    );
+    assert!(accepted.data.is_some());
+
+    let refused = text.replace("m=video 9", "m=video 0");
+    let accepted = offer::apply_answer(&room(), &parse(&refused).unwrap()).unwrap();
+    assert!(accepted.sections[0].accepted && !accepted.sections[1].accepted);
+
+    let none = text.replace(" 9 UDP", " 0 UDP");
+    let accepted = offer::apply_answer(&room(), &parse(&none).unwrap()).unwrap();
+    assert_eq!(accepted.transport, None);
+
+    let muted = text.replace("a=recvonly", "a=inactive");
+    let accepted = offer::apply_answer(&room(), &parse(&muted).unwrap()).unwrap();
+    assert!(!accepted.sections[1].accepted && accepted.sections[3].accepted);
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_refused() {
+    let text = answer_to(&offer::write(&room(), &local(), SESSION));
+    let swapped = text
+        .replace("a=mid:0", "a=mid:9")
+        .replace("BUNDLE 0", "BUNDLE 9");
+    for (wrong, expected) in [
+        (swapped, SdpError::Mismatch),
+        (text.replace("m=audio", "m=video"), SdpError::Mismatch),
+        (format!("{text}m=video 0 RTP/AVP 0\n"), SdpError::Mismatch),
+        (
+            text.replace("setup:active", "setup:passive"),
+            SdpError::Setup,
+        ),
+        (
+            text.replace("setup:active", "setup:actpass"),
+            SdpError::Setup,
+        ),
+        (
+            text.replace("a=fingerprint", "a=x"),
+            SdpError::MissingFingerprint,
+        ),
+        (text.replace("a=ice-", "a=x-"), SdpError::MissingIce),
+    ] {
+        let result = parse(&wrong).and_then(|a| offer::apply_answer(&room(), &a));
+        assert_eq!(result.err(), Some(expected));
+    }
+}

@@ -1,0 +1,162 @@
+//! DTLS for one peer (RFC 6347, RFC 9147, RFC 5764): str0m's sans-IO instance, always the server
+//! side, its certificate check, and the SRTP keys it exports.
+//!
+//! Version 1.2 or 1.3 as the peer's ClientHello decides. No cookie exchange: ICE has proved the
+//! return path before a record reaches this file (the gate).
+
+use std::fmt;
+use std::time::Instant;
+
+use str0m::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
+
+use super::SrtpKeys;
+use super::certificate::{Certificate, Fingerprint, provider};
+use crate::base::fault::PeerFault;
+use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::srtp::{Keys, Profile, Protect, Unprotect};
+
+/// One association.
+pub struct Dtls {
+    instance: Box<dyn DtlsInstance>,
+    packets: Vec<Vec<u8>>,
+    timeout: Option<Instant>,
+    peer_certificate: Option<Vec<u8>>,
+    exported: Option<(Vec<u8>, Profile)>,
+    connected: bool,
+    closed: bool,
+}
+
+impl fmt::Debug for Dtls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dtls").field("connected", &self.connected).finish_non_exhaustive()
+    }
+}
+
+impl Dtls {
+    /// A server that waits for a ClientHello.
+    ///
+    /// # Errors
+    /// `Capacity` when the provider cannot make an instance.
+    pub fn new(now: Instant, certificate: &Certificate) -> Result<Self, PeerFault> {
+        let mut instance = provider()
+            .dtls_provider
+            .new_dtls(&certificate.dtls, now, DtlsVersion::Auto, Some(HANDSHAKE_MTU))
+            .map_err(|_| PeerFault::Capacity)?;
+        instance.set_active(false);
+        instance.handle_timeout(now).map_err(|_| PeerFault::Capacity)?;
+        let mut dtls = Self {
+            instance,
+            packets: Vec::new(),
+            timeout: None,
+            peer_certificate: None,
+            exported: None,
+            connected: false,
+            closed: false,
+        };
+        dtls.poll()?;
+        Ok(dtls)
+    }
+
+    /// One record or flight; false when it was refused, which leaves the association as it was.
+    ///
+    /// # Errors
+    /// `TimedOut` or `Incompatible` when the association cannot go on.
+    pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Result<bool, PeerFault> {
+        let accepted = self.instance.handle_packet(packet).is_ok();
+        self.poll()?;
+        // The instance keeps its own time and moves it only here.
+        self.instance.handle_timeout(now).map_err(|_| PeerFault::TimedOut)?;
+        self.poll()?;
+        Ok(accepted)
+    }
+
+    /// True when the retransmission timer has run out.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.timeout.is_some_and(|due| due <= now)
+    }
+
+    /// Retransmits.
+    ///
+    /// # Errors
+    /// `TimedOut` when the peer did not answer the last flight.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), PeerFault> {
+        self.instance.handle_timeout(now).map_err(|_| PeerFault::TimedOut)?;
+        self.poll()
+    }
+
+    /// When the retransmission timer runs out.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// Records to send.
+    pub fn drain_packets(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.packets.drain(..)
+    }
+
+    /// True after the peer's close_notify.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The SRTP contexts, once the handshake is complete and the peer's certificate is the one
+    /// its SDP promised; `None` before.
+    ///
+    /// # Errors
+    /// `Misbehaved` when the certificate is another one.
+    pub fn take_keys(&mut self, expected: &[Fingerprint]) -> Result<Option<SrtpKeys>, PeerFault> {
+        if !self.connected {
+            return Ok(None);
+        }
+        let Some((material, profile)) = self.exported.take() else { return Ok(None) };
+        let certificate = self.peer_certificate.as_deref().ok_or(PeerFault::Misbehaved)?;
+        if !expected.iter().any(|fingerprint| fingerprint.matches(certificate)) {
+            return Err(PeerFault::Misbehaved);
+        }
+        let keys = Keys::from_dtls(profile, &material).ok_or(PeerFault::Incompatible)?;
+        Ok(Some(SrtpKeys {
+            protect: Protect::new(&keys.server).ok_or(PeerFault::Incompatible)?,
+            unprotect: Unprotect::new(&keys.client).ok_or(PeerFault::Incompatible)?,
+        }))
+    }
+
+    fn poll(&mut self) -> Result<(), PeerFault> {
+        let mut buf = [0; 2 * MAX_DATAGRAM_LEN];
+        for _ in 0..MAX_POLLS {
+            match self.instance.poll_output(&mut buf) {
+                DtlsOutput::Packet(packet) => self.packets.push(packet.to_vec()),
+                DtlsOutput::Timeout(due) => {
+                    self.timeout = Some(due);
+                    return Ok(());
+                }
+                DtlsOutput::Connected => self.connected = true,
+                DtlsOutput::PeerCert(der) => self.peer_certificate = Some(der.to_vec()),
+                DtlsOutput::KeyingMaterial(material, profile) => {
+                    let profile = profile_of(profile).ok_or(PeerFault::Incompatible)?;
+                    self.exported = Some((material.to_vec(), profile));
+                }
+                DtlsOutput::CloseNotify => self.closed = true,
+                DtlsOutput::BufferTooSmall { .. } => return Err(PeerFault::Capacity),
+                // Application data is SCTP, and the library may grow further outputs.
+                _ => {}
+            }
+        }
+        Err(PeerFault::Misbehaved)
+    }
+}
+
+fn profile_of(profile: SrtpProfile) -> Option<Profile> {
+    match profile {
+        SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
+        SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),
+        SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::AesCm128HmacSha1_80),
+        _ => None,
+    }
+}
+
+/// Handshake flights are split to fit any path that carries IPv6 (RFC 8200 §5 minimum of 1280,
+/// less IP and UDP headers).
+const HANDSHAKE_MTU: usize = 1200;
+
+/// More outputs than any flight has: a loop that does not end is a fault, not a hang.
+const MAX_POLLS: usize = 256;

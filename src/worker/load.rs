@@ -1,0 +1,213 @@
+//! What a worker tells about itself once a turn: plain atomics, read by the front door (which
+//! worker is least loaded) and by `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::fault::{DropCounters, DropReason};
+use crate::engine::Counters;
+
+/// A worker's figures as of its last turn. Each is exact; two read together may be of
+/// neighbouring turns.
+#[derive(Debug, Default)]
+pub struct Load {
+    conns: AtomicU64,
+    turn_ns: AtomicU64,
+    engine: Published<{ ENGINE_FIGURES + DropReason::ALL.len() }>,
+    shell: Published<SHELL_FIGURES>,
+}
+
+/// What the shell of a worker counts, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShellCounters {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Datagrams that the kernel took.
+    pub datagrams_sent: u64,
+    /// Datagrams that the kernel did not take.
+    pub datagrams_refused: u64,
+    /// Packets for other workers whose inbox was full; part of `DropReason::QueueFull`.
+    pub relay_packets_dropped: u64,
+    /// Mails for control or other workers that were given up after long delay.
+    pub mails_lost: u64,
+    /// WebSockets closed because they did not read.
+    pub slow_readers: u64,
+}
+
+impl Load {
+    /// Open WebSockets.
+    pub fn conns(&self) -> u64 {
+        self.conns.load(Ordering::Relaxed)
+    }
+
+    /// Peers that exist.
+    pub fn peers(&self) -> u64 {
+        self.engine().peers
+    }
+
+    /// Length of a turn in microseconds, averaged over about 16 turns.
+    pub fn turn_us(&self) -> u64 {
+        self.turn_ns.load(Ordering::Relaxed) / 1000
+    }
+
+    /// The engine's counters; drops by the shell are in their `dropped`.
+    pub fn engine(&self) -> Counters {
+        let mut values = self.engine.load().into_iter();
+        let mut next = || values.next().unwrap_or(0);
+        let mut counters = Counters {
+            dropped: DropCounters::default(),
+            rtp_received: next(),
+            rtp_sent: next(),
+            rtp_sent_len: next(),
+            retransmitted: next(),
+            key_frame_requests: next(),
+            nacks_sent: next(),
+            nacked: next(),
+            peers_connected: next(),
+            peers: next(),
+            conns: next(),
+            tracks: next(),
+        };
+        for reason in DropReason::ALL {
+            counters.dropped.add(reason, next());
+        }
+        counters
+    }
+
+    /// The shell's counters.
+    pub fn shell(&self) -> ShellCounters {
+        let [a, b, c, d, e, f, g] = self.shell.load();
+        ShellCounters {
+            turns: a,
+            datagrams_received: b,
+            datagrams_sent: c,
+            datagrams_refused: d,
+            relay_packets_dropped: e,
+            mails_lost: f,
+            slow_readers: g,
+        }
+    }
+
+    /// Publishes one turn that took `turn`.
+    pub(super) fn publish(
+        &self,
+        conns: usize,
+        turn: Duration,
+        engine: &Counters,
+        shell: &ShellCounters,
+    ) {
+        self.conns.store(conns as u64, Ordering::Relaxed);
+        let average = self.turn_ns.load(Ordering::Relaxed);
+        let turn = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
+        let average = average - average / TURNS_AVERAGED + turn / TURNS_AVERAGED;
+        self.turn_ns.store(average, Ordering::Relaxed);
+        self.publish_engine(engine, shell.relay_packets_dropped);
+        self.shell.store([
+            shell.turns,
+            shell.datagrams_received,
+            shell.datagrams_sent,
+            shell.datagrams_refused,
+            shell.relay_packets_dropped,
+            shell.mails_lost,
+            shell.slow_readers,
+        ]);
+    }
+
+    fn publish_engine(&self, engine: &Counters, queue_full: u64) {
+        let Counters {
+            dropped,
+            rtp_received,
+            rtp_sent,
+            rtp_sent_len,
+            retransmitted,
+            key_frame_requests,
+            nacks_sent,
+            nacked,
+            peers_connected,
+            peers,
+            conns,
+            tracks,
+        } = *engine;
+        let mut dropped = dropped;
+        dropped.add(DropReason::QueueFull, queue_full);
+        let figures: [u64; ENGINE_FIGURES] = [
+            rtp_received,
+            rtp_sent,
+            rtp_sent_len,
+            retransmitted,
+            key_frame_requests,
+            nacks_sent,
+            nacked,
+            peers_connected,
+            peers,
+            conns,
+            tracks,
+        ];
+        let drops = DropReason::ALL.into_iter().map(|r| dropped.get(r));
+        self.engine.store(figures.into_iter().chain(drops));
+    }
+}
+
+/// A fixed list of figures that one thread writes and any may read.
+#[derive(Debug)]
+struct Published<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Default for Published<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::default()))
+    }
+}
+
+impl<const N: usize> Published<N> {
+    fn store(&self, values: impl IntoIterator<Item = u64>) {
+        for (slot, value) in self.0.iter().zip(values) {
+            slot.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self) -> [u64; N] {
+        std::array::from_fn(|i| self.0.get(i).map_or(0, |slot| slot.load(Ordering::Relaxed)))
+    }
+}
+
+/// Figures in [`Counters`] beside the drops.
+const ENGINE_FIGURES: usize = 11;
+
+/// Figures in [`ShellCounters`].
+const SHELL_FIGURES: usize = 7;
+
+/// Weight of history in the average length of a turn.
+const TURNS_AVERAGED: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_published_is_read_back() {
+        let load = Load::default();
+        let mut engine = Counters {
+            rtp_received: 1,
+            nacked: 7,
+            conns: 10,
+            ..Counters::default()
+        };
+        engine.dropped.add(DropReason::QueueFull, 2);
+        engine.dropped.add(DropReason::SendFailed, 9);
+        let shell = ShellCounters {
+            turns: 3,
+            relay_packets_dropped: 4,
+            slow_readers: 5,
+            ..ShellCounters::default()
+        };
+        load.publish(6, Duration::from_micros(160), &engine, &shell);
+        assert_eq!((load.conns(), load.turn_us()), (6, 10));
+        assert_eq!(load.shell(), shell);
+        let read = load.engine();
+        assert_eq!((read.rtp_received, read.nacked, read.conns), (1, 7, 10));
+        assert_eq!(read.dropped.get(DropReason::QueueFull), 6);
+        assert_eq!(read.dropped.get(DropReason::SendFailed), 9);
+    }
+}

@@ -1,0 +1,276 @@
+//! A worker's loop: one turn after the other, each step with a budget (`docs/map.md`).
+//!
+//! What a budget leaves over is done next turn, which then does not wait. No step blocks.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use super::clock::Clock;
+use super::conns::Conns;
+use super::inbox::{Inbox, Mail};
+use super::load::ShellCounters;
+use super::outbox::Outbox;
+use crate::base::clock::Now;
+use crate::base::egress::Egress;
+use crate::engine::{Engine, Progress};
+use crate::net::{RecvBatch, UdpSocket};
+
+/// One worker's everything; lives on its thread.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub clock: Clock,
+    pub poll: Poll,
+    pub events: Events,
+    pub inbox: Inbox,
+    pub outbox: Outbox,
+    pub engine: Engine,
+    pub socket: UdpSocket,
+    pub batch: RecvBatch,
+    pub egress: Egress,
+    pub conns: Conns,
+    pub turn: Turn,
+    pub counters: ShellCounters,
+}
+
+/// Where the loop stands from one turn to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// This turn's time.
+    pub now: Now,
+    /// The media socket may hold datagrams: its readiness is told once per arrival.
+    pub media_ready: bool,
+    /// A step left something over: the next turn must not wait.
+    pub more: bool,
+    /// Mails wait for room in somebody's queue.
+    pub delayed: bool,
+    /// Running, or since when not.
+    pub ending: Ending,
+}
+
+/// How far the end of the worker has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Not asked for.
+    Running,
+    /// [`Mail::Stop`] came this turn.
+    Asked,
+    /// The WebSockets are closing; the thread ends when they are gone, or then.
+    Closing { until: Instant },
+}
+
+impl Worker {
+    /// Turns until [`Mail::Stop`] was followed through.
+    pub fn run(mut self) {
+        while self.turn() {}
+        tracing::debug!("worker ended");
+    }
+
+    /// One turn; false when it was the last.
+    fn turn(&mut self) -> bool {
+        self.wait(); // 1
+        self.turn.now = self.clock.now(); // 2
+        self.turn.more = false;
+        self.take_mail(); // 3
+        self.receive(); // 4
+        self.forward(); // 5
+        self.run_timers(); // 6
+        self.serve_conns(); // 7
+        self.forward(); // what 6 and 7 gave rise to
+        self.flush(); // 8
+        self.end_turn()
+    }
+
+    /// Step 1: waits for sockets, mail or the next timer, not at all when something was left over.
+    fn wait(&mut self) {
+        let awake = self.turn.more || self.turn.media_ready || !self.inbox.fall_asleep();
+        let timeout = if awake {
+            Some(Duration::ZERO)
+        } else {
+            self.time_to_wait()
+        };
+        if let Err(error) = self.poll.poll(&mut self.events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "poll failed");
+        }
+        self.inbox.wake_up();
+        for event in &self.events {
+            match event.token() {
+                MEDIA => self.turn.media_ready = true,
+                WAKER => {}
+                Token(_) => self.conns.note(event),
+            }
+        }
+    }
+
+    /// Until the earliest timer; `None` when nothing is pending.
+    fn time_to_wait(&mut self) -> Option<Duration> {
+        let now = self.clock.now().instant;
+        let delayed = self.turn.delayed.then_some(now + RETRY_EVERY);
+        let ending = match self.turn.ending {
+            Ending::Running | Ending::Asked => None,
+            Ending::Closing { until } => Some(until),
+        };
+        let pending = [
+            self.engine.poll_timeout(),
+            self.conns.next_sweep(),
+            delayed,
+            ending,
+        ];
+        let next = pending.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    /// Step 3: mail from control and other workers.
+    fn take_mail(&mut self) {
+        let now = self.turn.now;
+        for _ in 0..MAILS_PER_TURN {
+            match self.inbox.take() {
+                Some(Mail::Engine(mail)) => self.engine.handle_mail(now, mail),
+                Some(Mail::Conn(new)) if self.turn.ending == Ending::Running => {
+                    self.conns.open(now, new, &mut self.engine);
+                }
+                Some(Mail::Conn(_)) => {} // dropped, which closes it
+                Some(Mail::Stop) if self.turn.ending == Ending::Running => {
+                    self.turn.ending = Ending::Asked;
+                }
+                Some(Mail::Stop) => {}
+                None => return,
+            }
+        }
+        self.turn.more |= !self.inbox.is_empty();
+    }
+
+    /// Step 4: datagrams.
+    fn receive(&mut self) {
+        let mut received = 0;
+        while self.turn.media_ready && received < DATAGRAMS_PER_TURN {
+            let messages = match self.socket.receive(&mut self.batch) {
+                Ok(messages) => messages,
+                // An error of an earlier send, reported late; it cleared itself by being read.
+                Err(error) => {
+                    tracing::debug!(%error, "recvmmsg failed");
+                    return;
+                }
+            };
+            self.turn.media_ready = messages == self.batch.slots();
+            for (route, datagram) in self.batch.datagrams() {
+                self.engine.handle_datagram(self.turn.now, route, datagram);
+                received += 1;
+            }
+        }
+        self.counters.datagrams_received += received as u64;
+    }
+
+    /// Step 5: fresh packets to their subscribers. A full egress buffer is sent and filled again.
+    fn forward(&mut self) {
+        while self.engine.forward(self.turn.now, &mut self.egress) == Progress::EgressFull {
+            if self.egress.is_empty() {
+                // Would be the same next time: something larger than the whole buffer.
+                debug_assert!(false, "the engine found an empty egress buffer full");
+                return;
+            }
+            self.send_datagrams();
+        }
+    }
+
+    /// Step 6: timers that are due.
+    fn run_timers(&mut self) {
+        let now = self.turn.now;
+        for _ in 0..TIMER_ROUNDS_PER_TURN {
+            if self.engine.poll_timeout().is_none_or(|at| at > now.instant) {
+                break;
+            }
+            self.engine.handle_timeout(now);
+        }
+        let due = self.engine.poll_timeout();
+        self.turn.more |= due.is_some_and(|at| at <= now.instant);
+        self.turn.more |= self.conns.sweep(now, &mut self.engine);
+    }
+
+    /// Step 7: messages from WebSockets.
+    fn serve_conns(&mut self) {
+        self.turn.more |= self.conns.serve(self.turn.now, &mut self.engine);
+    }
+
+    /// Step 8: everything that waits to go out: datagrams, mails, WebSocket messages.
+    fn flush(&mut self) {
+        let now = self.turn.now;
+        self.send_datagrams();
+        self.turn.delayed = self.outbox.retry();
+        while let Some(mail) = self.engine.poll_mail() {
+            self.turn.delayed |= self.outbox.send(mail, &mut self.counters);
+        }
+        while let Some((conn, output)) = self.engine.poll_conn() {
+            self.conns.output(now, conn, output, &mut self.engine);
+        }
+        // A connection that ended here may have left the engine with something to say.
+        self.turn.more |= self.conns.flush(now, &mut self.engine);
+    }
+
+    /// Publishes the load and follows a stop through; false when the worker is done.
+    fn end_turn(&mut self) -> bool {
+        let now = self.turn.now;
+        self.counters.turns += 1;
+        self.counters.slow_readers = self.conns.slow_readers();
+        let took = self.clock.now().instant - now.instant;
+        self.inbox.load().publish(
+            self.conns.len(),
+            took,
+            &self.engine.counters(),
+            &self.counters,
+        );
+        match self.turn.ending {
+            Ending::Running => true,
+            Ending::Asked => {
+                // Behind the flush, so that farewells of the engine are in front of the close.
+                self.conns.close_all(now, &mut self.engine);
+                self.turn.ending = Ending::Closing {
+                    until: now.instant + STOPPING_MAX,
+                };
+                self.turn.more = true;
+                true
+            }
+            Ending::Closing { until } => now.instant < until && self.conns.len() > 0,
+        }
+    }
+
+    fn send_datagrams(&mut self) {
+        if self.egress.is_empty() {
+            return;
+        }
+        let report = self.socket.send(&self.egress);
+        self.egress.clear();
+        self.counters.datagrams_sent += report.sent;
+        self.counters.datagrams_refused += report.failed;
+        if report.failed > 0 {
+            self.engine.count_send_failures(report.failed);
+        }
+    }
+}
+
+/// The media socket in the poll.
+pub(super) const MEDIA: Token = Token(0);
+
+/// The waker in the poll.
+pub(super) const WAKER: Token = Token(1);
+
+const _: () = assert!(WAKER.0 < super::conns::FIRST_TOKEN);
+
+/// Mails per turn: each is a decision or one turn's packets of one relayed track, microseconds.
+const MAILS_PER_TURN: usize = 256;
+
+/// Datagrams per turn, rounded up to whole receive calls: at about 2 us each (parse, unprotect,
+/// history) half a millisecond, so that what came first is forwarded before it is stale.
+const DATAGRAMS_PER_TURN: usize = 256;
+
+/// Calls of the engine's timers per turn: timers that timers start wait for the next one.
+const TIMER_ROUNDS_PER_TURN: usize = 4;
+
+/// How often delayed mails are tried again while nothing else happens.
+const RETRY_EVERY: Duration = Duration::from_millis(5);
+
+/// How long the WebSockets may take to close when the worker stops.
+const STOPPING_MAX: Duration = Duration::from_secs(1);
