@@ -50,7 +50,11 @@ impl Publisher {
             (None, Some(candidate)) => {
                 let stream = RecvStream::new(header.ssrc, self.clock_hz(candidate.section));
                 let (section, role) = (candidate.section, candidate.role);
-                self.ssrcs.push(Source { stream, section, role });
+                self.ssrcs.push(Source {
+                    stream,
+                    section,
+                    role,
+                });
                 self.ssrcs.len() - 1
             }
             (None, None) => return Err(DropReason::UnknownSsrc),
@@ -61,18 +65,15 @@ impl Publisher {
     }
 
     fn clock_hz(&self, section: usize) -> u32 {
-        self.sections.get(section).map_or(90_000, |p| p.section.codec.clock_hz())
+        self.sections
+            .get(section)
+            .map_or(90_000, |p| p.section.codec.clock_hz())
     }
 
-    fn record(
-        &mut self,
-        now: Now,
-        at: usize,
-        packet: &[u8],
-        header: &RtpHeader,
-        extended: u64,
-    ) {
-        let Some(source) = self.ssrcs.get_mut(at) else { return };
+    fn record(&mut self, now: Now, at: usize, packet: &[u8], header: &RtpHeader, extended: u64) {
+        let Some(source) = self.ssrcs.get_mut(at) else {
+            return;
+        };
         source.stream.record(now, extended, header.timestamp);
         let section = source.section;
         if let (Some(arrivals), Some(published)) = (&mut self.arrivals, self.sections.get(section))
@@ -104,8 +105,9 @@ impl Publisher {
             SourceRole::Media(rid) => (at, extended, payload, rid.clone()),
             SourceRole::Rtx(rid) => {
                 let (osn, payload) = rtx::unwrap(payload).ok_or(DropReason::Padding)?;
-                let media =
-                    self.repaired(section, rid.as_ref()).ok_or(DropReason::UnknownSsrc)?;
+                let media = self
+                    .repaired(section, rid.as_ref())
+                    .ok_or(DropReason::UnknownSsrc)?;
                 let stream = &self.ssrcs.get(media).ok_or(DropReason::UnknownSsrc)?.stream;
                 let newest = stream.highest().ok_or(DropReason::UnknownSsrc)?;
                 let back = crate::base::seq::SeqNo(newest as u16).distance(osn);
@@ -125,7 +127,10 @@ impl Publisher {
             return Err(DropReason::Duplicate);
         }
         let forwarded = self.is_forwarded(section, rid.as_ref());
-        let published = self.sections.get_mut(section).ok_or(DropReason::UnknownSsrc)?;
+        let published = self
+            .sections
+            .get_mut(section)
+            .ok_or(DropReason::UnknownSsrc)?;
         if !forwarded {
             return Err(DropReason::Disabled);
         }
@@ -151,7 +156,10 @@ impl Publisher {
         if let Some(resolution) = info.and_then(|i| i.resolution) {
             published.resolution = Some(resolution);
         }
-        let out = track.history.slot(now.instant, MAX_RTP_LEN).ok_or(DropReason::Oversized)?;
+        let out = track
+            .history
+            .slot(now.instant, MAX_RTP_LEN)
+            .ok_or(DropReason::Oversized)?;
         let layout = canonical::write(
             out,
             canonical::Source {

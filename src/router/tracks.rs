@@ -71,7 +71,9 @@ impl Tracks {
             return;
         }
         let is_audio = |k: TrackKey| {
-            self.table.get(k).is_some_and(|t| t.info.kind == crate::base::codec::MediaKind::Audio)
+            self.table
+                .get(k)
+                .is_some_and(|t| t.info.kind == crate::base::codec::MediaKind::Audio)
         };
         if is_audio(key) {
             let at = self.fresh.iter().take_while(|&&k| is_audio(k)).count();
@@ -93,7 +95,9 @@ impl Tracks {
 
     /// Somebody needs a key frame of `key`.
     pub fn want_key_frame(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self.table.get_mut(key) else { return };
+        let Some(track) = self.table.get_mut(key) else {
+            return;
+        };
         track.key_frames.want(now);
         if !self.wanting.contains(&key) {
             self.wanting.push(key);
@@ -104,7 +108,9 @@ impl Tracks {
     pub fn poll_key_frames(&mut self, now: Instant, due: &mut Vec<TrackKey>) {
         let table = &mut self.table;
         self.wanting.retain(|&key| {
-            let Some(track) = table.get_mut(key) else { return false };
+            let Some(track) = table.get_mut(key) else {
+                return false;
+            };
             if track.key_frames.poll(now) {
                 due.push(key);
             }

@@ -3,7 +3,12 @@
 //! Machines of integers: no packets are kept here (that is `router/history.rs`), no keys, no I/O.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 pub mod missing;

@@ -31,7 +31,10 @@ impl Credentials {
     /// Fresh ones: 48 bits of user fragment, 144 bits of password (RFC 8445 §5.3 asks for 24 and
     /// 128).
     pub fn random(rng: &mut StdRng) -> Self {
-        Self { ufrag: ice_chars(rng, 8), password: ice_chars(rng, 24) }
+        Self {
+            ufrag: ice_chars(rng, 8),
+            password: ice_chars(rng, 24),
+        }
     }
 }
 
@@ -67,7 +70,11 @@ impl Ice {
         if let Ok(candidate) = Candidate::host(LOCAL, Protocol::Udp) {
             agent.add_local_candidate(candidate);
         }
-        Self { agent, credentials, remote: None }
+        Self {
+            agent,
+            credentials,
+            remote: None,
+        }
     }
 
     /// The local credentials.
@@ -83,8 +90,10 @@ impl Ice {
     /// Takes the remote credentials and answers the requests that came before them.
     pub fn set_remote(&mut self, now: Instant, remote: Credentials) {
         self.remote = Some(remote.clone());
-        self.agent
-            .set_remote_credentials(IceCreds { ufrag: remote.ufrag, pass: remote.password });
+        self.agent.set_remote_credentials(IceCreds {
+            ufrag: remote.ufrag,
+            pass: remote.password,
+        });
         // The agent answers one early request per call and keeps at most 100.
         for _ in 0..EARLY_REQUESTS {
             self.agent.handle_timeout(now);
@@ -101,11 +110,19 @@ impl Ice {
         source: SocketAddr,
         message: StunMessage<'_>,
     ) -> Result<(), DropReason> {
-        let packet =
-            StunPacket { proto: Protocol::Udp, source, destination: LOCAL, message };
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source,
+            destination: LOCAL,
+            message,
+        };
         let accepted = self.agent.handle_packet(now, packet);
         while self.agent.poll_event().is_some() {}
-        if accepted { Ok(()) } else { Err(DropReason::StunRejected) }
+        if accepted {
+            Ok(())
+        } else {
+            Err(DropReason::StunRejected)
+        }
     }
 
     /// Ages candidate pairs.

@@ -5,7 +5,12 @@
 //! are str0m's; their errors end here. Called by `peer/`.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 pub mod certificate;
@@ -157,7 +162,10 @@ impl Transport {
         if nominated || self.route.is_none() {
             self.route = Some(route);
         }
-        let mut accepted = StunAccepted { newly_validated: false, forgotten: None };
+        let mut accepted = StunAccepted {
+            newly_validated: false,
+            forgotten: None,
+        };
         if !self.validated.contains(&route.remote) {
             if self.validated.len() >= MAX_ADDRESSES_PER_PEER {
                 accepted.forgotten = Some(self.validated.remove(0));
@@ -184,7 +192,9 @@ impl Transport {
         if self.dtls.is_none() {
             self.dtls = Some(Dtls::new(now.instant, certificate)?);
         }
-        let Some(dtls) = &mut self.dtls else { return Ok(DtlsOutcome::Progress) };
+        let Some(dtls) = &mut self.dtls else {
+            return Ok(DtlsOutcome::Progress);
+        };
         if !dtls.handle_packet(now.instant, record)? {
             return Ok(DtlsOutcome::Refused);
         }
@@ -250,7 +260,9 @@ impl Transport {
     }
 
     fn settle(&mut self) -> Result<DtlsOutcome, PeerFault> {
-        let Some(dtls) = &mut self.dtls else { return Ok(DtlsOutcome::Progress) };
+        let Some(dtls) = &mut self.dtls else {
+            return Ok(DtlsOutcome::Progress);
+        };
         if dtls.is_closed() {
             return Ok(DtlsOutcome::Closed);
         }
