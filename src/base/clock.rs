@@ -81,19 +81,18 @@ impl SenderClock {
 /// Seconds between the NTP epoch (1900) and the Unix epoch (1970), RFC 5905 §6.
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 
-/// A reading to start a unit test's virtual clock from.
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)]
-pub fn test_now() -> Now {
-    Now {
-        instant: Instant::now(),
-        unix_us: 1_700_000_000_000_000,
-    }
-}
-
-#[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A reading to start a unit test's virtual clock from.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn test_now() -> Now {
+        Now {
+            instant: Instant::now(),
+            unix_us: 1_700_000_000_000_000,
+        }
+    }
 
     #[test]
     fn unix_zero_is_ntp_2208988800() {

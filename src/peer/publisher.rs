@@ -65,6 +65,15 @@ pub enum SourceRole {
     Rtx(Option<Rid>),
 }
 
+impl SourceRole {
+    /// The RID it names.
+    pub fn rid(&self) -> Option<&Rid> {
+        match self {
+            Self::Media(rid) | Self::Rtx(rid) => rid.as_ref(),
+        }
+    }
+}
+
 /// Where an unknown SSRC belongs, before its first packet is authenticated.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
@@ -271,7 +280,7 @@ const CLOCK_STEP_US: i64 = 5_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
 
     #[test]
     fn audio_and_video_share_one_offset_whatever_their_reports_delay() {

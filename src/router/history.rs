@@ -178,7 +178,7 @@ const RETENTION: Duration = Duration::from_millis(2000);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 

@@ -43,7 +43,7 @@ const SPACING: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
 
     #[test]
     fn the_first_goes_at_once_and_a_storm_makes_two_a_second() {

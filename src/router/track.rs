@@ -148,7 +148,7 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
     use std::time::Duration;
 
     #[test]

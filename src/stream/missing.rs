@@ -151,7 +151,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_millis(1500);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
 
     fn ask(m: &mut Missing, now: Instant) -> Vec<u16> {
         let mut out = Vec::new();

@@ -137,7 +137,7 @@ impl RecvStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
     use std::time::Duration;
 
     fn start() -> Now {

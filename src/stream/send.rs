@@ -93,7 +93,7 @@ const MIN_BURST_LEN: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::test_now;
+    use crate::base::clock::tests::test_now;
 
     #[test]
     fn retransmission_is_capped_at_the_rate_of_the_track() {

@@ -45,6 +45,7 @@ pub struct Transport {
     answers: Vec<(Route, Vec<u8>)>,
     created: Instant,
     consent: Option<Instant>,
+    closed: Option<Instant>,
 }
 
 /// The SRTP contexts of a finished handshake.
@@ -74,7 +75,7 @@ pub enum DtlsOutcome {
     Refused,
     /// The handshake finished: media may flow.
     Connected,
-    /// The peer closed the association.
+    /// The peer closed the association and has said nothing since.
     Closed,
 }
 
@@ -91,6 +92,7 @@ impl Transport {
             answers: Vec::new(),
             created: now.instant,
             consent: None,
+            closed: None,
         }
     }
 
@@ -117,9 +119,10 @@ impl Transport {
         self.ice = Ice::new(credentials);
     }
 
-    /// Where datagrams for this peer go; `None` before ICE nominated a pair.
+    /// Where datagrams for this peer go; `None` before ICE nominated a pair and after the peer
+    /// closed the association.
     pub fn route(&self) -> Option<Route> {
-        self.route
+        self.route.filter(|_| self.closed.is_none())
     }
 
     /// Addresses that the gate lets in for this peer.
@@ -137,7 +140,7 @@ impl Transport {
         self.keys.as_mut()
     }
 
-    /// True once media may flow both ways.
+    /// True once the handshake is done.
     pub fn is_connected(&self) -> bool {
         self.keys.is_some() && self.route.is_some()
     }
@@ -198,7 +201,7 @@ impl Transport {
         if !dtls.handle_packet(now.instant, record)? {
             return Ok(DtlsOutcome::Refused);
         }
-        self.settle()
+        self.settle(now)
     }
 
     /// Runs ICE and DTLS timers.
@@ -207,6 +210,11 @@ impl Transport {
     /// `TimedOut` when consent (RFC 7675) is lost or the handshake gave up.
     pub fn handle_timeout(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
         self.ice.handle_timeout(now.instant);
+        if let Some(closed) = self.closed
+            && now.instant.saturating_duration_since(closed) >= GOODBYE_GRACE
+        {
+            return Ok(DtlsOutcome::Closed);
+        }
         if let Some(heard) = self.consent
             && now.instant.saturating_duration_since(heard) >= CONSENT_TIMEOUT
         {
@@ -220,7 +228,7 @@ impl Transport {
         match &mut self.dtls {
             Some(dtls) if dtls.is_due(now.instant) => {
                 dtls.handle_timeout(now.instant)?;
-                self.settle()
+                self.settle(now)
             }
             Some(_) | None => Ok(DtlsOutcome::Progress),
         }
@@ -228,7 +236,10 @@ impl Transport {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self, now: Now) -> Instant {
-        let check = now.instant + CONSENT_CHECK_INTERVAL;
+        let check = match self.closed {
+            Some(closed) => closed + GOODBYE_GRACE,
+            None => now.instant + CONSENT_CHECK_INTERVAL,
+        };
         match self.dtls.as_ref().and_then(Dtls::poll_timeout) {
             Some(due) if self.keys.is_none() => due.min(check),
             Some(_) | None => check,
@@ -259,12 +270,13 @@ impl Transport {
         }
     }
 
-    fn settle(&mut self) -> Result<DtlsOutcome, PeerFault> {
+    fn settle(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
         let Some(dtls) = &mut self.dtls else {
             return Ok(DtlsOutcome::Progress);
         };
         if dtls.is_closed() {
-            return Ok(DtlsOutcome::Closed);
+            self.closed.get_or_insert(now.instant);
+            return Ok(DtlsOutcome::Progress);
         }
         if self.keys.is_some() {
             return Ok(DtlsOutcome::Progress);
@@ -283,6 +295,10 @@ const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// From creation to a finished handshake; a play session has no shorter timer of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// INTEROP(antmedia js): `stop` closes the PeerConnection first, so the DTLS goodbye overtakes the
+/// command that explains it. Only a goodbye that nothing follows is a loss.
+const GOODBYE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often consent is looked at.
 const CONSENT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
