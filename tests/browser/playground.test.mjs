@@ -104,6 +104,15 @@ describe("playground", () => {
     await page.close();
   });
 
+  test("a server that does not list its broadcasts leaves a notice and a page that works", GUARD, async () => {
+    const page = await chromium.newPage(DESK);
+    await page.route("**/rest/**", (route) => route.fulfill({ status: 404 }));
+    await page.goto(server.playground);
+    await until("the notice is shown", () => page.evaluate(() =>
+      document.getElementById("live-notice").textContent.includes("404") && document.getElementById("live").hidden));
+    await page.close();
+  });
+
   test("a hidden tab goes on publishing the pattern", GUARD, async () => {
     const id = freshId("hidden");
     const page = await firefox.open(`${server.playground}#publish=pattern&id=${id}&height=360`, DESK);
