@@ -1,1 +1,24 @@
-//! config.
+//! Settings: flags over environment over `leafcutter.toml` over defaults, checked once at start.
+//!
+//! `flags.rs` is the command line, `raw.rs` the file as written, `checked.rs` what the program
+//! runs on: units, defaults and cross-checks. `leafcutter.example.toml` is the manual; a test
+//! holds it equal to the defaults. Called by `main.rs` only.
+
+mod checked;
+mod error;
+mod flags;
+mod raw;
+
+pub use checked::{Config, Media, Server};
+pub use error::StartError;
+pub use flags::Flags;
+
+/// Reads the file that `flags` name and puts the flags above it. Without a named file,
+/// `./leafcutter.toml` is read if it exists. `cores` stands for `workers = 0`.
+///
+/// # Errors
+/// File, line and key of the first thing that is wrong.
+pub fn load(flags: &Flags, cores: usize) -> Result<Config, StartError> {
+    let file = raw::RawFile::load(flags.config.as_deref())?;
+    Config::check(file, flags, cores)
+}

@@ -174,7 +174,7 @@ impl Engine {
         if let Some(conn) = self.conns.get(&conn) {
             let app = conn.app().clone();
             let mail = ControlMail::PublishMeasured { app, stream, measure };
-            self.mails.push_back(Outgoing::Control(mail));
+            self.mails.push_back(Outgoing::Control(Box::new(mail)));
         }
         Ok(())
     }

@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 use super::Engine;
 use crate::base::clock::Now;
 use crate::base::codec::{Codec, MediaKind};
-use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, Mid, PeerId, Ssrc, TrackId};
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
@@ -33,11 +32,13 @@ use crate::transport::ice::Credentials;
 pub(super) struct Description {
     pub sdp: String,
     /// Track id by mid.
-    pub id_mapping: Vec<(String, String)>,
+    pub id_mapping: Vec<(Mid, String)>,
     /// `candidate:...` texts.
     pub candidates: Vec<String>,
-    /// The mid that candidates belong to: that of the first m-line.
+    /// The mid that candidates belong to: that of the first m-line in use.
     pub first_mid: String,
+    /// Its index.
+    pub first_label: u32,
 }
 
 impl Engine {
@@ -62,9 +63,16 @@ impl Engine {
         let version = SessionVersion { id: self.rng.random::<u64>() >> 1, version: 1 };
         let local = self.local_parameters(id).ok_or(SdpError::NothingAccepted)?;
         let sdp = answer::write(&offer, &negotiated, &local, version);
-        let first_mid = offer.media.first().map_or("0", |m| m.mid.as_str()).to_owned();
-        let description =
-            Description { sdp, id_mapping: Vec::new(), candidates: local.candidates, first_mid };
+        let in_use = |s: &Section| !matches!(s, Section::Rejected { .. });
+        let first = negotiated.sections.iter().position(in_use).unwrap_or(0);
+        let first_mid = offer.media.get(first).map_or("0", |m| m.mid.as_str()).to_owned();
+        let description = Description {
+            sdp,
+            id_mapping: Vec::new(),
+            candidates: local.candidates,
+            first_mid,
+            first_label: first as u32,
+        };
         Ok((id, description))
     }
 
@@ -180,7 +188,7 @@ impl Engine {
             for info in tracks {
                 let mid = Mid::new(&sections.len().to_string())?;
                 let section = self.send_section(mid.clone(), &source.stream, info);
-                id_mapping.push((mid.as_str().to_owned(), section.track_id.clone()));
+                id_mapping.push((mid.clone(), section.track_id.clone()));
                 sendings.push(self.sending(&section, info));
                 sections.push(OfferSection::Send(section));
             }
@@ -193,8 +201,14 @@ impl Engine {
         let id = self.insert_peer(now, conn, stream, Side::Subscriber(Box::new(subscriber)));
         let local = self.local_parameters(id)?;
         let sdp = offer::write(&sections, &local, version);
-        let candidates = local.candidates;
-        Some((id, Description { sdp, id_mapping, candidates, first_mid: "0".to_owned() }))
+        let description = Description {
+            sdp,
+            id_mapping,
+            candidates: local.candidates,
+            first_mid: "0".to_owned(),
+            first_label: 0,
+        };
+        Some((id, description))
     }
 
     fn send_section(&mut self, mid: Mid, label: &str, info: &TrackInfo) -> SendSection {
@@ -391,27 +405,4 @@ fn policy(settings: &AppSettings) -> CodecPolicy {
         .with(Codec::Vp9, settings.vp9_enabled)
         .with(Codec::H265, settings.h265_enabled)
         .with(Codec::Av1, settings.av1_enabled)
-}
-
-/// Whose fault a description that cannot be used is.
-pub(super) fn fault_of(error: SdpError) -> PeerFault {
-    match error {
-        SdpError::NothingAccepted | SdpError::Setup | SdpError::IceLite => PeerFault::Incompatible,
-        SdpError::TooLong | SdpError::LineTooLong | SdpError::TooManySections => {
-            PeerFault::Capacity
-        }
-        SdpError::Mismatch => PeerFault::Misbehaved,
-        SdpError::NotSdp
-        | SdpError::MalformedMedia
-        | SdpError::MalformedMid
-        | SdpError::MissingMid
-        | SdpError::DuplicateMid
-        | SdpError::MissingRtpmap
-        | SdpError::FormatConflict
-        | SdpError::ExtmapConflict
-        | SdpError::OpusParameters
-        | SdpError::MissingIce
-        | SdpError::MalformedIce
-        | SdpError::MissingFingerprint => PeerFault::Malformed,
-    }
 }

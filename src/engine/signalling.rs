@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::negotiation::{Description, fault_of};
+use super::negotiation::Description;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
@@ -15,8 +15,10 @@ use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Side;
+use crate::model::definition::Definition;
 use crate::sdp::SdpError;
-use crate::signal::{Action, PeerEvent, Role, Session};
+use crate::signal::command::Candidate;
+use crate::signal::session::{Action, Ask, PeerEvent, Role, Session, Tell};
 
 /// One WebSocket: its conversation and its peers.
 #[derive(Debug)]
@@ -54,13 +56,13 @@ impl Conn {
 
 impl Engine {
     pub(super) fn open_conn(&mut self, _now: Now, opened: ConnOpened) {
-        let session = Session::new(opened.settings.clone());
+        let session = Session::new(opened.app.clone(), opened.settings.clone());
         let ConnOpened { conn, app, settings } = opened;
         self.conns.insert(conn, Conn { app, settings, session, peers: Vec::new() });
     }
 
     pub(super) fn close_conn(&mut self, now: Now, id: ConnId) {
-        self.with_session(now, id, |session, actions| session.handle_closed(now, actions));
+        self.with_session(now, id, |session, actions| session.handle_closed(actions));
         if let Some(conn) = self.conns.remove(&id) {
             for held in conn.peers {
                 self.close_peer(held.peer);
@@ -145,7 +147,7 @@ impl Engine {
         };
         let (conn, stream) = (peer.conn, peer.stream.clone());
         self.with_session(now, conn, |session, actions| {
-            session.handle_peer(now, role, &stream, event, actions);
+            session.handle_peer(now, &stream, role, event, actions);
         });
     }
 
@@ -173,41 +175,23 @@ impl Engine {
     }
 
     fn carry_out(&mut self, now: Now, id: ConnId, action: Action, more: &mut Vec<Action>) {
-        let Some(app) = self.conns.get(&id).map(|conn| conn.app.clone()) else { return };
         match action {
             Action::Reply(text) => self.conn_outputs.push_back((id, ConnOutput::Text(text))),
-            Action::AskPublish { request, ask } => {
-                self.tell_control(ControlMail::AskPublish { conn: id, request, app, ask });
-            }
-            Action::AskPlay { request, ask } => {
-                self.tell_control(ControlMail::AskPlay { conn: id, request, app, ask });
-            }
-            Action::PublishLive { stream } => {
-                let peer = self.held(id, Role::Publish, &stream);
-                let tracks = peer.map(|peer| self.track_infos(peer)).unwrap_or_default();
-                self.tell_control(ControlMail::PublishLive { conn: id, app, stream, tracks });
-            }
-            Action::PublishReleased { stream, ending } => {
-                self.tell_control(ControlMail::PublishReleased { conn: id, app, stream, ending });
-            }
-            Action::PlayLive { stream } => {
-                self.tell_control(ControlMail::PlayLive { conn: id, app, stream });
-            }
-            Action::PlayReleased { stream } => {
-                self.tell_control(ControlMail::PlayReleased { conn: id, app, stream });
-            }
+            Action::Ask(ask) => self.ask_control(id, ask),
+            Action::Tell(tell) => self.tell_control(id, tell),
             Action::AcceptOffer { stream, sdp } => {
                 let event = self.answer_publisher(now, id, &stream, &sdp);
                 self.feed(now, id, Role::Publish, &stream, event, more);
             }
             Action::MakeOffer { stream, grant } => {
-                let made = self.make_offer(now, id, &stream, &grant);
-                let event = match made {
+                let event = match self.make_offer(now, id, &stream, &grant) {
                     Some((peer, description)) => {
                         self.hold(id, Role::Play, &stream, peer);
-                        offered(description)
+                        let candidates = candidates(&description);
+                        let Description { sdp, id_mapping, .. } = description;
+                        PeerEvent::Offered { sdp, id_mapping, candidates }
                     }
-                    None => PeerEvent::OfferRefused(PeerFault::Capacity),
+                    None => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
                 };
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
@@ -217,12 +201,36 @@ impl Engine {
             }
             // A lite agent learns addresses from binding requests alone.
             Action::AddCandidate { .. } => {}
-            Action::ClosePeer { role, stream } => {
+            Action::ClosePeer { stream, role } => {
                 if let Some(peer) = self.let_go(id, role, &stream) {
                     self.close_peer(peer);
                 }
             }
         }
+    }
+
+    fn ask_control(&mut self, conn: ConnId, ask: Ask) {
+        let Some(app) = self.app_of(conn) else { return };
+        self.mail_control(match ask {
+            Ask::Publish { request, ask } => ControlMail::AskPublish { conn, request, app, ask },
+            Ask::Play { request, ask } => ControlMail::AskPlay { conn, request, app, ask },
+        });
+    }
+
+    fn tell_control(&mut self, conn: ConnId, tell: Tell) {
+        let Some(app) = self.app_of(conn) else { return };
+        self.mail_control(match tell {
+            Tell::PublishLive { stream } => {
+                let peer = self.held(conn, Role::Publish, &stream);
+                let tracks = peer.map(|peer| self.track_infos(peer)).unwrap_or_default();
+                ControlMail::PublishLive { conn, app, stream, tracks }
+            }
+            Tell::PublishReleased { stream, ending } => {
+                ControlMail::PublishReleased { conn, app, stream, ending }
+            }
+            Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
+            Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+        });
     }
 
     fn answer_publisher(
@@ -233,22 +241,19 @@ impl Engine {
         sdp: &str,
     ) -> PeerEvent {
         let Some(conn) = self.conns.get(&id) else {
-            return PeerEvent::OfferRefused(PeerFault::Misbehaved);
+            return PeerEvent::OfferRefused(Definition::NotSetRemoteDescription);
         };
         let existing = conn.peer(Role::Publish, stream);
         let (app, settings) = (conn.app.clone(), conn.settings.clone());
         match self.accept_offer(now, (id, &app, stream), existing, &settings, sdp) {
             Ok((peer, description)) => {
                 self.hold(id, Role::Publish, stream, peer);
-                PeerEvent::Answered {
-                    sdp: description.sdp,
-                    mid: description.first_mid,
-                    candidates: description.candidates,
-                }
+                let candidates = candidates(&description);
+                PeerEvent::Answered { sdp: description.sdp, candidates }
             }
             Err(error) => {
                 info!(%stream, %error, "offer refused");
-                PeerEvent::OfferRefused(fault_of(error))
+                PeerEvent::OfferRefused(definition_of(error))
             }
         }
     }
@@ -260,7 +265,7 @@ impl Engine {
             Err(SdpError::Mismatch) => PeerEvent::AnswerStale,
             Err(error) => {
                 info!(%stream, %error, "answer refused");
-                PeerEvent::AnswerRefused(fault_of(error))
+                PeerEvent::AnswerRefused(definition_of(error))
             }
         }
     }
@@ -275,7 +280,7 @@ impl Engine {
         actions: &mut Vec<Action>,
     ) {
         if let Some(conn) = self.conns.get_mut(&id) {
-            conn.session.handle_peer(now, role, stream, event, actions);
+            conn.session.handle_peer(now, stream, role, event, actions);
         }
     }
 
@@ -296,8 +301,12 @@ impl Engine {
         }
     }
 
-    fn tell_control(&mut self, mail: ControlMail) {
-        self.mails.push_back(Outgoing::Control(mail));
+    fn app_of(&self, conn: ConnId) -> Option<AppName> {
+        Some(self.conns.get(&conn)?.app.clone())
+    }
+
+    fn mail_control(&mut self, mail: ControlMail) {
+        self.mails.push_back(Outgoing::Control(Box::new(mail)));
     }
 
     fn conn_ids(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
@@ -323,12 +332,37 @@ impl Engine {
     }
 }
 
-fn offered(description: Description) -> PeerEvent {
-    PeerEvent::Offered {
-        sdp: description.sdp,
-        id_mapping: description.id_mapping,
-        mid: description.first_mid,
-        candidates: description.candidates,
+/// The candidates of a description, as signalling carries them.
+fn candidates(description: &Description) -> Vec<Candidate> {
+    let texts = description.candidates.iter();
+    let (label, mid) = (description.first_label, &description.first_mid);
+    texts
+        .map(|text| Candidate { label, mid: mid.clone(), candidate: text.clone() })
+        .collect()
+}
+
+/// What the client is told of a description that cannot be used.
+fn definition_of(error: SdpError) -> Definition {
+    match error {
+        SdpError::NothingAccepted
+        | SdpError::Setup
+        | SdpError::IceLite
+        | SdpError::TooLong
+        | SdpError::LineTooLong
+        | SdpError::TooManySections
+        | SdpError::Mismatch
+        | SdpError::NotSdp
+        | SdpError::MalformedMedia
+        | SdpError::MalformedMid
+        | SdpError::MissingMid
+        | SdpError::DuplicateMid
+        | SdpError::MissingRtpmap
+        | SdpError::FormatConflict
+        | SdpError::ExtmapConflict
+        | SdpError::OpusParameters
+        | SdpError::MissingIce
+        | SdpError::MalformedIce
+        | SdpError::MissingFingerprint => Definition::NotSetRemoteDescription,
     }
 }
 

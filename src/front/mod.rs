@@ -1,1 +1,17 @@
-//! front.
+//! The front door: HTTP, pages, REST, and WebSocket upgrades whose sockets go to the workers; and
+//! the loop that drives the directory (`control/`).
+//!
+//! Everything here runs on one thread with a small tokio runtime. `http.rs` accepts, `routes.rs`
+//! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
+
+mod app;
+mod http;
+mod pages;
+mod rest;
+mod routes;
+mod run;
+mod shared;
+mod upgrade;
+mod workers;
+
+pub use run::{Front, Signals, serve};

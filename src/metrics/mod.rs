@@ -1,1 +1,291 @@
-//! metrics.
+//! `/metrics`: figures of one moment in the OpenMetrics text format, which Prometheus reads.
+//!
+//! Pure: a [`Snapshot`] goes in, text comes out. Made per scrape, so nothing is counted twice.
+//! Called by `front/pages.rs`.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::base::fault::DropReason;
+use crate::base::ids::WorkerId;
+use crate::control::AppCounts;
+use crate::engine::Counters;
+
+/// What `Content-Type` to send with [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Everything that is exported, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Each worker's figures.
+    pub workers: Vec<WorkerFigures>,
+    /// Each application's.
+    pub apps: Vec<AppCounts>,
+    /// Open HTTP connections that are not WebSockets.
+    pub http_conns: usize,
+}
+
+/// One worker's figures.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerFigures {
+    /// Which one.
+    pub worker: WorkerId,
+    /// What its engine counted since the start.
+    pub counters: Counters,
+    /// How long its last turn took, in microseconds, waiting left out.
+    pub turn_us: u64,
+}
+
+/// The text of a scrape.
+pub fn render(snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix("leafcutter");
+    registry.register_collector(Box::new(snapshot));
+    let mut out = String::new();
+    match text::encode(&mut out, &registry) {
+        Ok(()) => out,
+        // Writing to a String does not fail; an empty exposition is valid if it ever did.
+        Err(fmt::Error) => "# EOF\n".to_owned(),
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(&mut encoder);
+        self.encode_packets(&mut page)?;
+        self.encode_repair(&mut page)?;
+        self.encode_usage(&mut page)?;
+        self.encode_workers(&mut page)
+    }
+}
+
+impl Snapshot {
+    fn encode_packets(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.counters(
+            "packets",
+            "RTP packets: in, received and authenticated; out, written to subscribers",
+            [
+                ([("direction", "in")], self.sum(|c| c.rtp_received)),
+                ([("direction", "out")], self.sum(|c| c.rtp_sent)),
+            ],
+        )?;
+        page.counter(
+            "payload_sent_bytes",
+            "Payload bytes written to subscribers",
+            self.sum(|c| c.rtp_sent_len),
+        )?;
+        page.counters(
+            "packets_dropped",
+            "Datagrams and packets that went no further, by reason",
+            DropReason::ALL.map(|reason| {
+                let labels = [("reason", reason.label())];
+                (labels, self.sum(|c| c.dropped.get(reason)))
+            }),
+        )
+    }
+
+    fn encode_repair(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.counters(
+            "nack",
+            "Sent: NACK packets to publishers; received: packets that subscribers asked for",
+            [
+                ([("direction", "sent")], self.sum(|c| c.nacks_sent)),
+                ([("direction", "received")], self.sum(|c| c.nacked)),
+            ],
+        )?;
+        page.counter(
+            "pli",
+            "Key frame requests sent to publishers",
+            self.sum(|c| c.key_frame_requests),
+        )?;
+        page.counter(
+            "retransmitted",
+            "RTP packets sent again to subscribers",
+            self.sum(|c| c.retransmitted),
+        )
+    }
+
+    fn encode_usage(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let gauges = [
+            ("peers", "PeerConnections", self.sum(|c| c.peers)),
+            (
+                "peers_connected",
+                "PeerConnections whose DTLS handshake is complete",
+                self.sum(|c| c.peers_connected),
+            ),
+            ("conns", "Open WebSockets", self.sum(|c| c.conns)),
+            (
+                "http_conns",
+                "Open HTTP connections that are not WebSockets",
+                self.http_conns as u64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            page.gauge(name, help, whole(value))?;
+        }
+        let per_app = |count: fn(&AppCounts) -> usize| {
+            self.apps
+                .iter()
+                .map(move |app| ([("app", app.app.to_string())], whole(count(app) as u64)))
+        };
+        page.gauges(
+            "broadcasts",
+            "Broadcasts that can be played",
+            per_app(|app| app.broadcasts),
+        )?;
+        page.gauges("viewers", "Connected players", per_app(|app| app.viewers))?;
+        let build = [("version", env!("CARGO_PKG_VERSION"))];
+        page.gauges("build_info", "This build", [(build, 1_i64)])
+    }
+
+    fn encode_workers(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let label = |w: &WorkerFigures| [("worker", w.worker.0.to_string())];
+        page.gauges(
+            "worker_peers",
+            "PeerConnections of each worker",
+            self.workers
+                .iter()
+                .map(|w| (label(w), whole(w.counters.peers))),
+        )?;
+        page.gauges(
+            "worker_conns",
+            "WebSockets of each worker",
+            self.workers
+                .iter()
+                .map(|w| (label(w), whole(w.counters.conns))),
+        )?;
+        page.gauges(
+            "worker_turn_seconds",
+            "Length of each worker's last turn, waiting left out",
+            self.workers
+                .iter()
+                .map(|w| (label(w), w.turn_us as f64 / 1e6)),
+        )
+    }
+
+    fn sum(&self, counter: impl Fn(&Counters) -> u64) -> u64 {
+        self.workers.iter().map(|w| counter(&w.counters)).sum()
+    }
+}
+
+/// Writes one metric family at a time, series in the order given.
+struct Page<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Page<'_, '_> {
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Counter;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in series {
+            family
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+
+    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Gauge;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, value) in series {
+            family.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?
+            .encode_gauge(&value)
+    }
+}
+
+/// A count as the gauge type that prints without a fraction.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_there_before_anything_happened() {
+        let text = render(Snapshot::default());
+        for reason in DropReason::ALL {
+            let reason = reason.label();
+            let line = format!("leafcutter_packets_dropped_total{{reason=\"{reason}\"}} 0\n");
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        for line in [
+            "leafcutter_packets_total{direction=\"in\"} 0\n",
+            "leafcutter_packets_total{direction=\"out\"} 0\n",
+            "leafcutter_nack_total{direction=\"sent\"} 0\n",
+            "leafcutter_pli_total 0\n",
+            "leafcutter_retransmitted_total 0\n",
+            "leafcutter_peers 0\n",
+            "leafcutter_conns 0\n",
+            "# TYPE leafcutter_viewers gauge\n",
+            "leafcutter_build_info{version=\"",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn workers_are_summed_and_shown_apart() {
+        let figures = |worker, rtp_sent, turn_us| {
+            let mut counters = Counters {
+                rtp_sent,
+                peers: 2,
+                ..Counters::default()
+            };
+            counters.dropped.count(DropReason::AuthFailed);
+            WorkerFigures {
+                worker: WorkerId(worker),
+                counters,
+                turn_us,
+            }
+        };
+        let text = render(Snapshot {
+            workers: vec![figures(0, 10, 250), figures(1, 5, 1000)],
+            apps: vec![AppCounts {
+                app: "live".into(),
+                broadcasts: 1,
+                viewers: 3,
+            }],
+            http_conns: 1,
+        });
+        for line in [
+            "leafcutter_packets_total{direction=\"out\"} 15\n",
+            "leafcutter_packets_dropped_total{reason=\"auth_failed\"} 2\n",
+            "leafcutter_peers 4\n",
+            "leafcutter_viewers{app=\"live\"} 3\n",
+            "leafcutter_worker_peers{worker=\"1\"} 2\n",
+            "leafcutter_worker_turn_seconds{worker=\"0\"} 0.00025\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+}

@@ -16,8 +16,8 @@ pub type AppName = Arc<str>;
 /// Where a mail of an engine goes.
 #[derive(Clone, Debug)]
 pub enum Outgoing {
-    /// To the control plane.
-    Control(ControlMail),
+    /// To the control plane; boxed, because such mails are large and rare.
+    Control(Box<ControlMail>),
     /// To the engine of another worker.
     Worker(WorkerId, WorkerMail),
 }

@@ -73,3 +73,9 @@ impl Default for AppSettings {
         }
     }
 }
+
+/// Older names of settings that are accepted in files and REST bodies, with today's names.
+pub const ALIASES: [(&str, &str); 1] = [(
+    "settings.webrtc.client.start.timeoutMs",
+    "webRTCClientStartTimeoutMs",
+)];

@@ -110,7 +110,7 @@ impl RecvStream {
         let expected_now = expected - expected_before.min(expected);
         let received_now = self.received - received_before;
         let lost_now = expected_now.saturating_sub(received_now);
-        let fraction = if expected_now == 0 { 0 } else { (lost_now << 8) / expected_now };
+        let fraction = (lost_now << 8).checked_div(expected_now).unwrap_or(0);
         let cumulative = i64::try_from(expected).unwrap_or(i64::MAX)
             - i64::try_from(self.received).unwrap_or(i64::MAX);
         let (last_sr, delay) = match self.last_report {

@@ -38,7 +38,7 @@ impl Outbox {
     pub fn send(&mut self, outgoing: Outgoing, counters: &mut ShellCounters) -> bool {
         match outgoing {
             Outgoing::Control(mail) => {
-                self.send_control(mail, counters);
+                self.send_control(*mail, counters);
                 !self.delayed_control.is_empty()
             }
             Outgoing::Worker(to, mail) => {
@@ -208,7 +208,7 @@ mod tests {
                 app: "live".into(),
                 stream: "s".into(),
             };
-            outbox.send(Outgoing::Control(mail), &mut counters);
+            outbox.send(Outgoing::Control(Box::new(mail)), &mut counters);
         }
         let mut came = 0;
         while read.try_recv().is_ok() {

@@ -219,7 +219,7 @@ impl Worker {
         self.inbox.load().publish(
             self.conns.len(),
             took,
-            self.engine.counters(),
+            &self.engine.counters(),
             &self.counters,
         );
         match self.turn.ending {

@@ -19,6 +19,7 @@ use crate::base::ids::ConnId;
 use crate::base::limits::MAX_MESSAGE_LEN;
 use crate::model::mail::WorkerMail;
 use crate::model::settings::AppSettings;
+use crate::transport::certificate::Certificate;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,7 @@ fn config(worker: u16) -> Config {
         announce: Vec::new(),
         pin_cpu: None,
         seed: [7; 32],
+        certificate: Arc::new(Certificate::generate().unwrap()),
     }
 }
 

@@ -1,0 +1,355 @@
+//! What the program runs on: units, defaults, cross-checks.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use toml::Table;
+
+use super::error::StartError;
+use super::flags::Flags;
+use super::raw::{RawFile, RawMedia, RawServer};
+use crate::model::mail::AppName;
+use crate::model::settings::AppSettings;
+
+/// Checked settings; nothing in it can be refused later for its form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`.
+    pub server: Server,
+    /// `[media]`.
+    pub media: Media,
+    /// Every application; the three built-in ones are always among them.
+    pub apps: BTreeMap<AppName, Arc<AppSettings>>,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// TCP address of HTTP and WebSocket; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Where the database lives.
+    pub data_dir: PathBuf,
+    /// Worker threads, 1..=256.
+    pub workers: usize,
+    /// Each worker stays on one core.
+    pub pin_workers: bool,
+    /// Percent of all cores, 10..=100, above which newcomers are refused.
+    pub cpu_limit: u8,
+    /// Megabytes (2^20 bytes) of free memory below which newcomers are refused.
+    pub min_free_ram: u64,
+}
+
+/// `[media]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Media {
+    /// UDP port of worker 0, the next ones follow; 0: each worker gets a free one.
+    pub port: u16,
+    /// What clients are told instead of this machine's own addresses; empty: those.
+    pub announce: Vec<IpAddr>,
+}
+
+impl Config {
+    /// Puts flags over the file over the defaults and checks the whole.
+    pub(super) fn check(file: RawFile, flags: &Flags, cores: usize) -> Result<Self, StartError> {
+        check_tls(&file)?;
+        let server = check_server(&file, flags, cores)?;
+        let media = check_media(&file, flags, server.workers)?;
+        let apps = check_apps(&file)?;
+        Ok(Self {
+            server,
+            media,
+            apps,
+        })
+    }
+}
+
+fn check_tls(file: &RawFile) -> Result<(), StartError> {
+    let RawServer {
+        tls_listen,
+        tls_cert,
+        tls_key,
+        ..
+    } = &file.server;
+    let given = [
+        ("server.tls_listen", tls_listen.is_some()),
+        ("server.tls_cert", tls_cert.is_some()),
+        ("server.tls_key", tls_key.is_some()),
+    ];
+    let set = given.iter().find(|(_, is_set)| *is_set);
+    let missing = given.iter().find(|(_, is_set)| !is_set);
+    match (set, missing) {
+        (None, _) => Ok(()),
+        (Some((key, _)), Some((other, _))) => {
+            Err(file.error(key, format!("is set without {other}; TLS needs both")))
+        }
+        (Some((key, _)), None) => Err(file.error(key, "TLS is not supported in this build")),
+    }
+}
+
+fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, StartError> {
+    let raw = &file.server;
+    let asked = flags.workers.or(raw.workers).unwrap_or(0);
+    let workers = if asked == 0 { cores.max(1) } else { asked };
+    if asked > MAX_WORKERS {
+        return Err(file.error(
+            "server.workers",
+            format!("{asked} is more than {MAX_WORKERS}"),
+        ));
+    }
+    let cpu_limit = raw.cpu_limit.unwrap_or(DEFAULT_CPU_LIMIT);
+    if !(10..=100).contains(&cpu_limit) {
+        let message = format!("{cpu_limit} is not in 10..=100 percent");
+        return Err(file.error("server.cpu_limit", message));
+    }
+    Ok(Server {
+        listen: flags.listen.or(raw.listen).unwrap_or(DEFAULT_LISTEN),
+        data_dir: flags
+            .data_dir
+            .clone()
+            .or_else(|| raw.data_dir.clone())
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+        workers: workers.min(MAX_WORKERS),
+        pin_workers: raw.pin_workers.unwrap_or(false),
+        cpu_limit,
+        min_free_ram: raw.min_free_ram.unwrap_or(DEFAULT_MIN_FREE_RAM),
+    })
+}
+
+fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, StartError> {
+    let RawMedia { port, announce } = &file.media;
+    let port = flags.media_port.or(*port).unwrap_or(DEFAULT_MEDIA_PORT);
+    let last = usize::from(port) + workers - 1;
+    if port != 0 && last > usize::from(u16::MAX) {
+        let message = format!("{workers} workers from port {port} on would pass port 65535");
+        return Err(file.error("media.port", message));
+    }
+    let announce = if flags.announce.is_empty() {
+        announce.clone().unwrap_or_default()
+    } else {
+        flags.announce.clone()
+    };
+    if let Some(ip) = announce
+        .iter()
+        .find(|ip| ip.is_unspecified() || ip.is_multicast())
+    {
+        let message = format!("{ip} is not an address that a client can send to");
+        return Err(file.error("media.announce", message));
+    }
+    Ok(Media { port, announce })
+}
+
+fn check_apps(file: &RawFile) -> Result<BTreeMap<AppName, Arc<AppSettings>>, StartError> {
+    let nothing = Table::new();
+    let below = file.apps.get(DEFAULT_APP).unwrap_or(&nothing);
+    let written = file.apps.keys().map(String::as_str);
+    let mut apps = BTreeMap::new();
+    for name in written
+        .chain(BUILT_IN_APPS)
+        .filter(|name| *name != DEFAULT_APP)
+    {
+        check_app_name(file, name)?;
+        let mut merged = below.clone();
+        merged.extend(file.apps.get(name).unwrap_or(&nothing).clone());
+        let section = format!("app.{name}");
+        let settings: AppSettings = merged
+            .try_into()
+            .map_err(|e: toml::de::Error| file.error(&section, e.message()))?;
+        check_settings(file, name, &settings)?;
+        apps.insert(AppName::from(name), Arc::new(settings));
+    }
+    Ok(apps)
+}
+
+fn check_app_name(file: &RawFile, name: &str) -> Result<(), StartError> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let key = format!("app.{name}");
+    if name.is_empty() || name.starts_with('.') || !name.bytes().all(allowed) {
+        let message = "an application's name is made of A-Z a-z 0-9 - _ . and begins with no dot";
+        return Err(file.error(&key, message));
+    }
+    if RESERVED_PATHS.contains(&name) {
+        return Err(file.error(&key, format!("/{name} is a path of the server itself")));
+    }
+    Ok(())
+}
+
+fn check_settings(file: &RawFile, app: &str, settings: &AppSettings) -> Result<(), StartError> {
+    let refuse = |setting: &str, message: &str| {
+        let own = format!("app.{app}.{setting}");
+        let is_own = file.apps.get(app).is_some_and(|t| t.contains_key(setting));
+        let shared = format!("app.{DEFAULT_APP}.{setting}");
+        Err(file.error(if is_own { &own } else { &shared }, message))
+    };
+    let uri = settings.stun_server_uri.as_str();
+    let schemes = ["stun:", "stuns:", "turn:", "turns:"];
+    if !uri.is_empty() && !schemes.iter().any(|scheme| uri.starts_with(scheme)) {
+        return refuse(
+            "stunServerURI",
+            "must be empty or begin with stun: or turn:",
+        );
+    }
+    if !(100..=600_000).contains(&settings.webrtc_client_start_timeout_ms) {
+        return refuse(
+            "webRTCClientStartTimeoutMs",
+            "must be in 100..=600000 milliseconds",
+        );
+    }
+    if settings.webrtc_viewer_limit < -1 {
+        return refuse("webRTCViewerLimit", "must be -1 (no limit) or more");
+    }
+    if settings.ingesting_stream_limit < -1 {
+        return refuse("ingestingStreamLimit", "must be -1 (no limit) or more");
+    }
+    Ok(())
+}
+
+/// The application whose table lies below all others; no application itself.
+const DEFAULT_APP: &str = "default";
+
+/// Exist without being written: the names that Ant Media's SDKs, samples and documents use.
+const BUILT_IN_APPS: [&str; 3] = ["WebRTCAppEE", "LiveApp", "live"];
+
+/// First path segments that are not applications.
+const RESERVED_PATHS: [&str; 2] = ["healthz", "metrics"];
+
+/// Ant Media's own HTTP port.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5080);
+const DEFAULT_DATA_DIR: &str = "./leafcutter-data";
+const DEFAULT_CPU_LIMIT: u8 = 85;
+const DEFAULT_MIN_FREE_RAM: u64 = 10;
+const DEFAULT_MEDIA_PORT: u16 = 50_000;
+
+/// More cores than one machine has sockets for; each worker costs a UDP port and buffers.
+const MAX_WORKERS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::raw::{MEDIA_KEYS, SERVER_KEYS, setting_names};
+
+    fn check(text: &str) -> Result<Config, String> {
+        check_with(text, &Flags::default())
+    }
+
+    fn check_with(text: &str, flags: &Flags) -> Result<Config, String> {
+        RawFile::parse(text, Path::new("x.toml"))
+            .and_then(|file| Config::check(file, flags, 2))
+            .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_example_file_equals_the_defaults_and_names_every_key() {
+        let text = include_str!("../../leafcutter.example.toml");
+        assert_eq!(check(text), check(""));
+        let lines: Vec<&str> = text.lines().map(|l| l.trim_start_matches("# ")).collect();
+        let keys = SERVER_KEYS
+            .iter()
+            .chain(&MEDIA_KEYS)
+            .map(ToString::to_string);
+        for key in keys.chain(setting_names()) {
+            let assignment = format!("{key} = ");
+            let is_named = lines.iter().any(|line| line.starts_with(&assignment));
+            assert!(is_named, "{key} is missing in leafcutter.example.toml");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = check("").unwrap();
+        assert_eq!(config.server.listen.to_string(), "0.0.0.0:5080");
+        assert_eq!(config.server.data_dir, Path::new("./leafcutter-data"));
+        assert_eq!((config.server.workers, config.media.port), (2, 50_000));
+        assert_eq!(
+            (config.server.cpu_limit, config.server.min_free_ram),
+            (85, 10)
+        );
+        let names: Vec<&str> = config.apps.keys().map(|name| &**name).collect();
+        assert_eq!(names, ["LiveApp", "WebRTCAppEE", "live"]);
+    }
+
+    #[test]
+    fn flags_beat_the_file() {
+        let text = "[server]\nlisten = \"127.0.0.1:1\"\nworkers = 3\n\
+                    [media]\nport = 7\nannounce = [\"192.0.2.1\"]";
+        let file_only = check(text).unwrap();
+        assert_eq!((file_only.server.workers, file_only.media.port), (3, 7));
+        let flags = Flags {
+            listen: Some("127.0.0.1:2".parse().unwrap()),
+            workers: Some(5),
+            media_port: Some(0),
+            announce: vec!["192.0.2.2".parse().unwrap()],
+            ..Flags::default()
+        };
+        let config = check_with(text, &flags).unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!((config.server.workers, config.media.port), (5, 0));
+        assert_eq!(config.media.announce, flags.announce);
+    }
+
+    #[test]
+    fn an_application_lies_above_the_default_table() {
+        let text = "[app.default]\nwebRTCViewerLimit = 7\nvp8Enabled = false\n\
+                    [app.mine]\nwebRTCViewerLimit = 9";
+        let config = check(text).unwrap();
+        let limits = |name: &str| {
+            let app = config.apps.get(name).unwrap();
+            (app.webrtc_viewer_limit, app.vp8_enabled, app.vp9_enabled)
+        };
+        assert_eq!(limits("mine"), (9, false, true));
+        assert_eq!(limits("live"), (7, false, true));
+        assert!(!config.apps.contains_key("default"));
+    }
+
+    #[test]
+    fn refuses_what_cannot_work() {
+        let tls = "[server]\ntls_listen = \"0.0.0.0:5443\"\ntls_cert = \"c\"\ntls_key = \"k\"";
+        let cases = [
+            (
+                "[server]\ntls_cert = \"c\"",
+                "server.tls_cert: is set without server.tls_listen",
+            ),
+            (
+                tls,
+                "x.toml:2: server.tls_listen: TLS is not supported in this build",
+            ),
+            ("[server]\ncpu_limit = 5", "server.cpu_limit: 5 is not in"),
+            (
+                "[server]\nworkers = 257",
+                "server.workers: 257 is more than 256",
+            ),
+            (
+                "[media]\nport = 65535",
+                "media.port: 2 workers from port 65535",
+            ),
+            (
+                "[media]\nannounce = [\"0.0.0.0\"]",
+                "media.announce: 0.0.0.0 is not",
+            ),
+            ("[app.\"a b\"]", "x.toml:1: app.a b: an application's name"),
+            (
+                "[app.metrics]",
+                "app.metrics: /metrics is a path of the server",
+            ),
+            (
+                "[app.live]\nstunServerURI = \"http://x\"",
+                "x.toml:2: app.live.stunServerURI: ",
+            ),
+            (
+                "[app.default]\nwebRTCClientStartTimeoutMs = 0",
+                "x.toml:2: app.default.webRTCClientStartTimeoutMs: ",
+            ),
+            (
+                "[app.live]\nwebRTCViewerLimit = -2",
+                "app.live.webRTCViewerLimit: must be",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = check(text).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The command line and the `LEAFCUTTER_...` environment; a flag beats its variable.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// What may be said at start; everything else is in the file.
+#[derive(Clone, Debug, Default, Parser)]
+#[command(name = "leafcutter", version, about)]
+pub struct Flags {
+    /// Settings file [default: ./leafcutter.toml if it exists]
+    #[arg(long, value_name = "FILE", env = "LEAFCUTTER_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// Address of HTTP and WebSocket, for example 0.0.0.0:5080
+    #[arg(long, value_name = "ADDR", env = "LEAFCUTTER_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// First UDP port for media, one per worker; 0 lets the system choose each
+    #[arg(long, value_name = "N", env = "LEAFCUTTER_MEDIA_PORT")]
+    pub media_port: Option<u16>,
+
+    /// Address that clients are told to send media to (repeatable)
+    #[arg(
+        long,
+        value_name = "IP",
+        env = "LEAFCUTTER_ANNOUNCE",
+        value_delimiter = ','
+    )]
+    pub announce: Vec<IpAddr>,
+
+    /// Worker threads; 0 means one per core
+    #[arg(long, value_name = "N", env = "LEAFCUTTER_WORKERS")]
+    pub workers: Option<usize>,
+
+    /// Directory for the database
+    #[arg(long, value_name = "DIR", env = "LEAFCUTTER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}

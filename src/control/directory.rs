@@ -1,0 +1,361 @@
+//! Which broadcast is where: decides about publish and play, and ends what is over.
+//!
+//! Driven like an engine: `handle_*` bring news in, `poll_*` take mail and deadlines out. All
+//! mail of one connection comes through one queue in the order it was sent, so a question that
+//! was withdrawn is followed by its release: granting it in between does no harm.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::broadcast::{Broadcast, Phase};
+use crate::base::clock::Now;
+use crate::base::ids::{ConnId, WorkerId};
+use crate::model::definition::Definition;
+use crate::model::mail::{
+    AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
+};
+use crate::model::settings::AppSettings;
+use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+
+/// Every application and its broadcasts.
+#[derive(Debug, Default)]
+pub struct Directory {
+    apps: BTreeMap<AppName, App>,
+    deadlines: BTreeSet<(Instant, AppName, StreamId)>,
+    outbox: VecDeque<(WorkerId, WorkerMail)>,
+}
+
+#[derive(Debug)]
+struct App {
+    settings: Arc<AppSettings>,
+    broadcasts: BTreeMap<StreamId, Broadcast>,
+}
+
+/// How much of an application is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppCounts {
+    /// The application.
+    pub app: AppName,
+    /// Broadcasts that can be played.
+    pub broadcasts: usize,
+    /// Connected players.
+    pub viewers: usize,
+}
+
+impl Directory {
+    /// A directory of `apps`, all empty.
+    pub fn new(apps: BTreeMap<AppName, Arc<AppSettings>>) -> Self {
+        let empty = |settings| App {
+            settings,
+            broadcasts: BTreeMap::new(),
+        };
+        Self {
+            apps: apps.into_iter().map(|(name, s)| (name, empty(s))).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A worker asks or tells something.
+    pub fn handle_mail(&mut self, now: Now, mail: ControlMail) {
+        match mail {
+            ControlMail::AskPublish {
+                conn,
+                request,
+                app,
+                ask,
+            } => {
+                let result = self.decide_publish(now, conn, &app, ask);
+                let answer = WorkerMail::PublishDecision {
+                    conn,
+                    request,
+                    result,
+                };
+                self.outbox.push_back((conn.worker, answer));
+            }
+            ControlMail::AskPlay {
+                conn,
+                request,
+                app,
+                ask,
+            } => {
+                let result = self.decide_play(conn, &app, &ask);
+                let answer = WorkerMail::PlayDecision {
+                    conn,
+                    request,
+                    result,
+                };
+                self.outbox.push_back((conn.worker, answer));
+            }
+            ControlMail::PublishLive {
+                conn,
+                app,
+                stream,
+                tracks,
+            } => self.publish_live(now, conn, &app, &stream, tracks),
+            ControlMail::PublishReleased {
+                conn,
+                app,
+                stream,
+                ending,
+            } => self.publish_released(now, conn, &app, &stream, ending),
+            ControlMail::PlayLive { conn, app, stream } => {
+                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
+                    broadcast.connected(conn);
+                }
+            }
+            ControlMail::PlayReleased { conn, app, stream } => {
+                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
+                    broadcast.released(conn);
+                }
+            }
+            ControlMail::PublishMeasured {
+                app,
+                stream,
+                measure,
+            } => self.publish_measured(now, &app, &stream, measure),
+        }
+    }
+
+    /// Ends the broadcasts whose publisher did not come back in time.
+    pub fn handle_timeout(&mut self, now: Now) {
+        while let Some((due, app, stream)) = self.deadlines.first().cloned() {
+            if due > now.instant {
+                return;
+            }
+            self.end(&app, &stream);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(due, ..)| *due)
+    }
+
+    /// The next mail for a worker's engine.
+    pub fn poll_mail(&mut self) -> Option<(WorkerId, WorkerMail)> {
+        self.outbox.pop_front()
+    }
+
+    /// The name and settings of an application; `None` when there is none of this name.
+    pub fn app(&self, name: &str) -> Option<(AppName, Arc<AppSettings>)> {
+        let (name, app) = self.apps.get_key_value(name)?;
+        Some((name.clone(), app.settings.clone()))
+    }
+
+    /// One broadcast.
+    pub fn broadcast(&self, app: &str, stream: &str) -> Option<&Broadcast> {
+        self.apps.get(app)?.broadcasts.get(stream)
+    }
+
+    /// Every broadcast of an application, by id; none when there is no such application.
+    pub fn broadcasts(&self, app: &str) -> impl Iterator<Item = &Broadcast> {
+        self.apps
+            .get(app)
+            .into_iter()
+            .flat_map(|app| app.broadcasts.values())
+    }
+
+    /// What each application has in use, by name.
+    pub fn counts(&self) -> Vec<AppCounts> {
+        let count = |(name, app): (&AppName, &App)| AppCounts {
+            app: name.clone(),
+            broadcasts: app.broadcasts.values().filter(|b| b.is_playable()).count(),
+            viewers: app.broadcasts.values().map(Broadcast::viewers).sum(),
+        };
+        self.apps.iter().map(count).collect()
+    }
+
+    /// Checks in the order that `docs/signalling.md` gives for `publish`.
+    fn decide_publish(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app_name: &AppName,
+        ask: PublishAsk,
+    ) -> Result<(), Definition> {
+        let stream = ask
+            .stream
+            .clone()
+            .ok_or(Definition::NoStreamNameSpecified)?;
+        let app = self
+            .apps
+            .get(app_name)
+            .ok_or(Definition::NotInitializedYet)?;
+        if ask.video && !any_video_codec(&app.settings) {
+            return Err(Definition::NoCodecEnabled);
+        }
+        if let Some(Phase::Preparing { publisher } | Phase::Live { publisher }) =
+            app.broadcasts.get(&stream).map(|broadcast| broadcast.phase)
+            && publisher != conn
+        {
+            return Err(Definition::StreamIdInUse);
+        }
+        let others = app.broadcasts.keys().filter(|id| **id != stream).count();
+        if reaches(others, app.settings.ingesting_stream_limit) {
+            return Err(Definition::HighResourceUsage);
+        }
+
+        self.end(app_name, &stream);
+        if let Some(app) = self.apps.get_mut(app_name) {
+            let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
+            app.broadcasts.insert(stream, broadcast);
+        }
+        Ok(())
+    }
+
+    /// Checks in the order that `docs/signalling.md` gives for `play`.
+    fn decide_play(
+        &mut self,
+        conn: ConnId,
+        app: &AppName,
+        ask: &PlayAsk,
+    ) -> Result<PlayGrant, Definition> {
+        let stream = ask
+            .stream
+            .as_ref()
+            .ok_or(Definition::NoStreamNameSpecified)?;
+        let app = self
+            .apps
+            .get_mut(app)
+            .ok_or(Definition::NotInitializedYet)?;
+        if !app.settings.webrtc_enabled {
+            return Err(Definition::WebrtcNotEnabled);
+        }
+        let broadcast = app
+            .broadcasts
+            .get_mut(stream)
+            .filter(|broadcast| broadcast.is_playable())
+            .ok_or(Definition::NoStreamExist)?;
+        if reaches(
+            broadcast.places_besides(conn),
+            app.settings.webrtc_viewer_limit,
+        ) {
+            return Err(Definition::ViewerLimitReached);
+        }
+        broadcast.admit(conn);
+        Ok(PlayGrant {
+            sources: vec![Source {
+                stream: stream.clone(),
+                tracks: broadcast.tracks.clone(),
+            }],
+            data_channel: false,
+        })
+    }
+
+    fn publish_live(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        tracks: Vec<TrackInfo>,
+    ) {
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        match broadcast.phase {
+            Phase::Preparing { publisher } if publisher == conn => {
+                broadcast.started_unix_us = now.unix_us;
+            }
+            Phase::Live { publisher } if publisher == conn => {}
+            Phase::Preparing { .. } | Phase::Live { .. } | Phase::Lost { .. } => return,
+        }
+        broadcast.phase = Phase::Live { publisher: conn };
+        broadcast.tracks = tracks;
+        broadcast.updated_unix_us = now.unix_us;
+    }
+
+    fn publish_released(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        ending: PublishEnding,
+    ) {
+        let Some(state) = self.apps.get_mut(app) else {
+            return;
+        };
+        let timeout_ms = state.settings.webrtc_client_start_timeout_ms;
+        let Some(broadcast) = state.broadcasts.get_mut(stream) else {
+            return;
+        };
+        if broadcast.publisher() != conn {
+            return;
+        }
+        match (broadcast.phase, ending) {
+            (Phase::Live { .. }, PublishEnding::Lost) => {
+                let until = now.instant + Duration::from_millis(timeout_ms);
+                broadcast.phase = Phase::Lost {
+                    publisher: conn,
+                    until,
+                };
+                broadcast.measure.video_bps = 0;
+                broadcast.measure.audio_bps = 0;
+                self.deadlines.insert((until, app.clone(), stream.clone()));
+            }
+            (Phase::Lost { .. }, PublishEnding::Lost) => {}
+            (Phase::Preparing { .. }, PublishEnding::Lost) | (_, PublishEnding::Stopped) => {
+                self.end(app, stream);
+            }
+        }
+    }
+
+    fn publish_measured(
+        &mut self,
+        now: Now,
+        app: &AppName,
+        stream: &StreamId,
+        measure: PublishMeasure,
+    ) {
+        if let Some(broadcast) = self.broadcast_mut(app, stream)
+            && matches!(broadcast.phase, Phase::Live { .. })
+        {
+            broadcast.measure = measure;
+            broadcast.updated_unix_us = now.unix_us;
+        }
+    }
+
+    /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
+    /// that it frees its tracks. Nothing happens when there is none.
+    fn end(&mut self, app: &AppName, stream: &StreamId) {
+        let Some(broadcast) = self
+            .apps
+            .get_mut(app)
+            .and_then(|app| app.broadcasts.remove(stream))
+        else {
+            return;
+        };
+        if let Phase::Lost { until, .. } = broadcast.phase {
+            self.deadlines.remove(&(until, app.clone(), stream.clone()));
+        }
+        for worker in broadcast.workers() {
+            let mail = WorkerMail::BroadcastEnded {
+                app: app.clone(),
+                stream: stream.clone(),
+            };
+            self.outbox.push_back((worker, mail));
+        }
+    }
+
+    fn broadcast_mut(&mut self, app: &AppName, stream: &StreamId) -> Option<&mut Broadcast> {
+        self.apps.get_mut(app)?.broadcasts.get_mut(stream)
+    }
+}
+
+/// Whether `count` fills a limit; negative limits are none.
+fn reaches(count: usize, limit: i64) -> bool {
+    usize::try_from(limit).is_ok_and(|limit| count >= limit)
+}
+
+fn any_video_codec(settings: &AppSettings) -> bool {
+    settings.h264_enabled
+        || settings.vp8_enabled
+        || settings.vp9_enabled
+        || settings.h265_enabled
+        || settings.av1_enabled
+}
+
+#[cfg(test)]
+mod tests;

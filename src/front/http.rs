@@ -1,0 +1,80 @@
+//! HTTP/1.1 connections: accepts them, bounds what a slow or idle one may hold, serves them.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+use super::shared::Shared;
+
+/// The client's address, put into every request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote(pub SocketAddr);
+
+/// What hyper reads and writes; [`super::upgrade`] takes the socket out of it again.
+pub type Io = TokioIo<TcpStream>;
+
+/// Accepts until it is aborted.
+pub async fn accept(listener: TcpListener, router: Router, shared: Shared) {
+    while let Some(place) = shared.http_place().await {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                tokio::spawn(serve(stream, remote, router.clone(), place));
+            }
+            Err(error) => {
+                // Out of file descriptors, or the client has gone: neither ends the server.
+                tracing::warn!(%error, "accept failed");
+                sleep(AFTER_ACCEPT_ERROR).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, remote: SocketAddr, router: Router, place: OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Remote(remote));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let conn = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(MAX_HEAD_LEN)
+        .serve_connection(Io::new(stream), service)
+        .with_upgrades();
+    let mut conn = pin!(conn);
+    if timeout(CONN_TIME, conn.as_mut()).await.is_err() {
+        conn.as_mut().graceful_shutdown();
+        if timeout(LAST_RESPONSE_TIME, conn).await.is_err() {
+            tracing::debug!("an HTTP client took too long");
+        }
+    }
+    drop(place);
+}
+
+/// From the first moment of waiting for a request to the end of its header.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's header; more is answered 431. JWTs in queries and cookies fit.
+const MAX_HEAD_LEN: usize = 64 * 1024;
+
+/// How long one connection may be used for requests; then it is closed after the current one.
+const CONN_TIME: Duration = Duration::from_secs(120);
+
+/// How long that current one may take.
+const LAST_RESPONSE_TIME: Duration = Duration::from_secs(10);
+
+const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);

@@ -1,0 +1,63 @@
+//! Where each path goes, and what every answer carries.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::shared::Shared;
+use super::{pages, rest, upgrade};
+
+/// Every path of the server.
+pub fn router(shared: Shared) -> Router {
+    Router::new()
+        .route("/", get(pages::root))
+        .route("/healthz", get(pages::health))
+        .route("/metrics", get(pages::metrics))
+        .route("/{app}", get(pages::app).head(pages::app_exists))
+        .route("/{app}/", get(pages::index))
+        .route("/{app}/{asset}", get(pages::asset))
+        .route("/{app}/websocket", get(upgrade::websocket))
+        .route("/{app}/websocket/signaling", get(upgrade::websocket))
+        .nest("/{app}/rest/v2", rest::router())
+        .fallback(pages::nothing)
+        .layer(from_fn(finish))
+        .with_state(shared)
+}
+
+/// Answers preflights, and lets pages of any origin read every answer, as Ant Media does: the
+/// SDKs run on other people's pages.
+async fn finish(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS
+        && request
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let mut response = if is_preflight {
+        let headers = [
+            (
+                header::ACCESS_CONTROL_ALLOW_METHODS,
+                "GET, POST, HEAD, OPTIONS, PUT, DELETE",
+            ),
+            (
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                "Authorization, Content-Type, Accept",
+            ),
+            (header::ACCESS_CONTROL_MAX_AGE, "3600"),
+        ];
+        (StatusCode::NO_CONTENT, headers).into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}

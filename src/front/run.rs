@@ -1,0 +1,126 @@
+//! The control plane's thread: the loop that drives the directory, and the end of the process.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::shared::Shared;
+use super::workers::Workers;
+use super::{http, routes};
+use crate::control::Directory;
+use crate::model::mail::{AppName, ControlMail};
+use crate::model::settings::AppSettings;
+use crate::worker::Inbox;
+use crate::worker::clock::Clock;
+
+/// What the front door is made of; everything in it is bound and running.
+#[derive(Debug)]
+pub struct Front {
+    /// Where HTTP comes in.
+    pub listener: TcpListener,
+    /// Every application.
+    pub apps: BTreeMap<AppName, Arc<AppSettings>>,
+    /// Every worker's inbox, worker `i` at place `i`.
+    pub inboxes: Vec<Inbox>,
+    /// What the workers ask and tell; every sender is a worker's.
+    pub mails: Receiver<ControlMail>,
+    /// What ends it.
+    pub signals: Signals,
+}
+
+/// Serves until SIGTERM or SIGINT, then tells every WebSocket and waits until the workers have
+/// closed them and ended. A second signal ends the process at once.
+pub async fn serve(front: Front) {
+    let mut signals = front.signals;
+    let directory = Directory::new(front.apps);
+    let shared = Shared::new(directory, Workers::new(front.inboxes), Clock::start());
+    let accepting = tokio::spawn(http::accept(
+        front.listener,
+        routes::router(shared.clone()),
+        shared.clone(),
+    ));
+    let driving = tokio::spawn(drive(shared.clone(), front.mails));
+
+    let name = signals.next().await;
+    tracing::info!(signal = name, "stopping");
+    accepting.abort();
+    shared.say_goodbye();
+    tokio::select! {
+        ended = timeout(END_TIME, driving) => {
+            if ended.is_err() {
+                tracing::warn!("a worker did not end in time");
+            }
+        }
+        name = signals.next() => {
+            tracing::warn!(signal = name, "stopping at once");
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Hears the workers and keeps the directory's deadlines; returns when every worker has ended.
+async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
+    loop {
+        let due = shared.wake_at();
+        let deadline = async {
+            match due {
+                Some(instant) => sleep_until(Instant::from_std(instant)).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            mail = mails.recv() => match mail {
+                Some(mail) => shared.update(|directory, now| {
+                    directory.handle_mail(now, mail);
+                    for _ in 1..MAILS_AT_ONCE {
+                        let Ok(mail) = mails.try_recv() else { break };
+                        directory.handle_mail(now, mail);
+                    }
+                }),
+                None => return,
+            },
+            () = deadline => shared.update(|directory, now| directory.handle_timeout(now)),
+            () = shared.changed() => {}
+        }
+    }
+}
+
+/// SIGTERM and SIGINT, caught from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Mails handled before HTTP gets its turn again.
+const MAILS_AT_ONCE: usize = 256;
+
+/// How long the workers may take to end: the second they give their WebSockets, and some.
+const END_TIME: Duration = Duration::from_millis(1500);

@@ -1,0 +1,154 @@
+//! What the control loop and the HTTP handlers share: the directory and the workers.
+//!
+//! All of them run on one thread and hold the lock only between two awaits, so nobody ever waits
+//! for it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::workers::Workers;
+use crate::base::clock::Now;
+use crate::base::ids::WorkerId;
+use crate::control::Directory;
+use crate::metrics::Snapshot;
+use crate::model::mail::WorkerMail;
+use crate::worker::NewConn;
+use crate::worker::clock::Clock;
+
+/// A handle to the control plane. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+    stopping: AtomicBool,
+    http_conns: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct State {
+    directory: Directory,
+    workers: Workers,
+    clock: Clock,
+}
+
+impl Shared {
+    /// Of an empty directory and its workers.
+    pub fn new(directory: Directory, workers: Workers, clock: Clock) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                directory,
+                workers,
+                clock,
+            }),
+            changed: Notify::new(),
+            stopping: AtomicBool::new(false),
+            http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
+        }))
+    }
+
+    /// Looks something up.
+    pub fn read<R>(&self, look: impl FnOnce(&Directory, Now) -> R) -> R {
+        let state = &mut *self.lock();
+        look(&state.directory, state.clock.now())
+    }
+
+    /// Changes the directory, posts the mail that follows from it, and lets the control loop
+    /// look at its deadlines again.
+    pub fn update<R>(&self, change: impl FnOnce(&mut Directory, Now) -> R) -> R {
+        let state = &mut *self.lock();
+        let before = state.wake_at();
+        let result = change(&mut state.directory, state.clock.now());
+        state.workers.retry();
+        while let Some((to, mail)) = state.directory.poll_mail() {
+            state.workers.post(to, mail);
+        }
+        if state.wake_at() != before {
+            self.0.changed.notify_one();
+        }
+        result
+    }
+
+    /// When the control loop has something to do; `None` when it has nothing.
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.lock().wake_at()
+    }
+
+    /// Returns when the answer of [`wake_at`](Self::wake_at) may be another one.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// The worker for the next socket; `None` when none can take one.
+    pub fn pick_worker(&self) -> Option<WorkerId> {
+        let state = &mut *self.lock();
+        let now = state.clock.now().instant;
+        state.workers.pick(now)
+    }
+
+    /// Gives a socket to a worker.
+    ///
+    /// # Errors
+    /// The socket itself when the worker's inbox is full.
+    pub fn hand_over(&self, to: WorkerId, conn: NewConn) -> Result<(), Box<NewConn>> {
+        self.lock().workers.hand_over(to, conn)
+    }
+
+    /// Everything that `/metrics` shows.
+    pub fn snapshot(&self) -> Snapshot {
+        let free = self.0.http_conns.available_permits();
+        let state = self.lock();
+        Snapshot {
+            workers: state.workers.figures(),
+            apps: state.directory.counts(),
+            http_conns: MAX_HTTP_CONNS.saturating_sub(free),
+        }
+    }
+
+    /// Waits for a place among the HTTP connections; `None` at the end of the process.
+    pub async fn http_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.http_conns.clone().acquire_owned().await.ok()
+    }
+
+    /// Refuses newcomers from here on, tells every WebSocket, and lets the workers close them and
+    /// end.
+    pub fn say_goodbye(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+        let workers = &mut self.lock().workers;
+        workers.post_all(&WorkerMail::ServerWillStop);
+        workers.stop_all();
+        self.0.changed.notify_one();
+    }
+
+    /// True from [`say_goodbye`](Self::say_goodbye) on.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake_at(&mut self) -> Option<Instant> {
+        let retry = self
+            .workers
+            .is_behind()
+            .then(|| self.clock.now().instant + RETRY_AFTER);
+        let deadline = self.directory.poll_timeout();
+        retry.into_iter().chain(deadline).min()
+    }
+}
+
+/// HTTP connections that are open at once, WebSockets not counted; when full, further ones wait
+/// in the kernel's queue. Each holds at most about 64 KiB.
+const MAX_HTTP_CONNS: usize = 1024;
+
+/// How soon mail for a full inbox is tried again: a few turns.
+const RETRY_AFTER: Duration = Duration::from_millis(5);

@@ -1,0 +1,201 @@
+//! WebSocket upgrade (RFC 6455 §4.2) and the hand-over of the raw socket to a worker.
+//!
+//! Any origin and any query are accepted, as the SDKs need; no subprotocol, no extension.
+
+use std::net::SocketAddr;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use tungstenite::handshake::derive_accept_key;
+
+use super::app::KnownApp;
+use super::http::{Io, Remote};
+use super::shared::Shared;
+use crate::base::ids::WorkerId;
+use crate::base::redact::Address;
+use crate::worker::NewConn;
+
+/// `/{app}/websocket`: answers 101 and gives the socket away, or says why not.
+pub async fn websocket(
+    State(shared): State<Shared>,
+    app: KnownApp,
+    mut request: Request,
+) -> Response {
+    let accept = match accept_key(request.method(), request.version(), request.headers()) {
+        Ok(accept) => accept,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let Some(Remote(remote)) = request.extensions().get().copied() else {
+        return Refusal::NotUpgradable.into_response();
+    };
+    if shared.is_stopping() {
+        return Refusal::Stopping.into_response();
+    }
+    let Some(worker) = shared.pick_worker() else {
+        return Refusal::Busy.into_response();
+    };
+    let place = Place {
+        worker,
+        app,
+        remote,
+    };
+    tokio::spawn(hand_over(shared, place, hyper::upgrade::on(&mut request)));
+    let headers = [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, accept.as_str()),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Where an accepted socket goes, and what of.
+struct Place {
+    worker: WorkerId,
+    app: KnownApp,
+    remote: SocketAddr,
+}
+
+/// Waits until the 101 is out, takes the socket out of hyper, and mails it. A socket that cannot
+/// be handed over is closed.
+async fn hand_over(shared: Shared, place: Place, upgrade: OnUpgrade) {
+    let remote = Address(place.remote);
+    let parts = match upgrade.await.map(|upgraded| upgraded.downcast::<Io>()) {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP socket"),
+        Err(error) => return tracing::debug!(%remote, %error, "upgrade failed"),
+    };
+    let stream = match parts.io.into_inner().into_std() {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%remote, %error, "socket lost"),
+    };
+    let conn = NewConn {
+        stream,
+        read_ahead: parts.read_buf.into(),
+        app: place.app.name,
+        settings: place.app.settings,
+        remote: place.remote,
+    };
+    if shared.hand_over(place.worker, conn).is_err() {
+        tracing::warn!(%remote, worker = place.worker.0, "inbox full, socket closed");
+    }
+}
+
+/// Checks the client's handshake (RFC 6455 §4.2.1) and answers its key.
+fn accept_key(method: &Method, version: Version, headers: &HeaderMap) -> Result<String, Refusal> {
+    let is_upgrade = has_token(headers, &header::CONNECTION, "upgrade")
+        && has_token(headers, &header::UPGRADE, "websocket");
+    if method != Method::GET || version < Version::HTTP_11 || !is_upgrade {
+        return Err(Refusal::NotAnUpgrade);
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::SEC_WEBSOCKET_VERSION).map(str::trim) != Some("13") {
+        return Err(Refusal::WrongVersion);
+    }
+    let key = text(header::SEC_WEBSOCKET_KEY).map(str::trim);
+    key.filter(|key| is_key(key))
+        .map(|key| derive_accept_key(key.as_bytes()))
+        .ok_or(Refusal::BadKey)
+}
+
+/// Whether a comma-separated header holds `token`, compared without case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+/// 16 bytes in Base64 (RFC 6455 §4.1): 22 characters and two of padding.
+fn is_key(key: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
+    key.strip_suffix("==")
+        .is_some_and(|body| body.len() == 22 && body.bytes().all(allowed))
+}
+
+/// Why a socket was not upgraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    NotAnUpgrade,
+    WrongVersion,
+    BadKey,
+    NotUpgradable,
+    Stopping,
+    Busy,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let upgrade = [(header::UPGRADE, "websocket")];
+        let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+        let retry = [(header::RETRY_AFTER, "1")];
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        match self {
+            Self::NotAnUpgrade => {
+                let text = "This path speaks WebSocket only.\n";
+                (StatusCode::UPGRADE_REQUIRED, upgrade, text).into_response()
+            }
+            Self::WrongVersion => {
+                let text = "This server speaks version 13 of WebSocket only.\n";
+                (StatusCode::UPGRADE_REQUIRED, upgrade, version, text).into_response()
+            }
+            Self::BadKey => {
+                let text = "Sec-WebSocket-Key is missing or not 16 bytes in Base64.\n";
+                (StatusCode::BAD_REQUEST, text).into_response()
+            }
+            Self::NotUpgradable => {
+                let text = "This connection cannot be upgraded.\n";
+                (StatusCode::BAD_REQUEST, text).into_response()
+            }
+            Self::Stopping => (busy, retry, "The server is stopping.\n").into_response(),
+            Self::Busy => (busy, retry, "Every worker is busy.\n").into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handshake_is_checked() {
+        // The key and its answer are those of RFC 6455 §1.3.
+        const GOOD: [(&str, &str); 4] = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let check = |changed: Option<(&'static str, &str)>| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in GOOD.into_iter().chain(changed) {
+                headers.insert(name, value.parse().unwrap());
+            }
+            accept_key(&Method::GET, Version::HTTP_11, &headers)
+        };
+        assert_eq!(check(None).as_deref(), Ok("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        let cases = [
+            (("connection", "keep-alive"), Refusal::NotAnUpgrade),
+            (("upgrade", "h2c"), Refusal::NotAnUpgrade),
+            (("sec-websocket-version", "8"), Refusal::WrongVersion),
+            (("sec-websocket-key", "short=="), Refusal::BadKey),
+            (
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZ==="),
+                Refusal::BadKey,
+            ),
+            (
+                ("sec-websocket-key", "dGhlIHNhbXBsZSBub25j\u{e9}Q=="),
+                Refusal::BadKey,
+            ),
+        ];
+        for (change, refusal) in cases {
+            assert_eq!(check(Some(change)), Err(refusal), "{change:?}");
+        }
+        let headers = HeaderMap::new();
+        let bare = accept_key(&Method::GET, Version::HTTP_11, &headers);
+        assert_eq!(bare, Err(Refusal::NotAnUpgrade));
+    }
+}

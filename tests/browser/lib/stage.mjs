@@ -1,0 +1,172 @@
+// One server, one web site, one browser, and SDK pages on them: what most tests need.
+
+import assert from "node:assert/strict";
+import { openChromium } from "./browsers.mjs";
+import { throughout, until } from "./poll.mjs";
+import { Server } from "./server.mjs";
+import { openSite } from "./site.mjs";
+
+/** Callbacks whose order and number are promised; statistics, pongs, ICE states and the like are not. */
+const TOLD = new Set([
+  "initialized", "newTrackAvailable", "publish_started", "publish_finished", "play_started", "play_finished",
+  "session_restored", "reconnection_attempt_for_publisher", "reconnection_attempt_for_player", "closed",
+]);
+
+let counter = 0;
+
+/** A stream id that no other test uses. */
+export function freshId(word) {
+  counter += 1;
+  return `${word}-${process.pid}-${counter}`;
+}
+
+/** A page with the SDK's adaptor on it. */
+export class SdkPage {
+  constructor(tab, id) {
+    this.tab = tab;
+    this.id = id;
+  }
+
+  events() { return this.tab.run(() => window.kit.events); }
+
+  /** Names of the promised callbacks so far. */
+  async told() {
+    return (await this.events()).filter(({ name }) => TOLD.has(name)).map(({ name }) => name);
+  }
+
+  /** Definitions given to the error callback so far. */
+  async errors() {
+    return (await this.events()).filter(({ error }) => error !== undefined).map(({ error }) => error);
+  }
+
+  /** Calls a method of the adaptor. */
+  call(method, ...args) {
+    return this.tab.run(({ method, args }) => { window.kit.adaptor[method](...args); }, { method, args });
+  }
+
+  stats() { return this.tab.run((id) => window.kit.stats(id), this.id); }
+
+  picture() { return this.tab.run(() => window.kit.picture()); }
+
+  waitFor(name, options) {
+    return until(`callback ${name} on the page of ${this.id}`, async () => {
+      const events = await this.events();
+      return events.find((event) => event.name === name || event.error === name);
+    }, options);
+  }
+
+  /** Waits until pictures (and sound, where there is any) come in. */
+  async waitForMedia({ video = true, audio = true } = {}) {
+    return until(`media arrive at the viewer of ${this.id}`, async () => {
+      const { received } = (await this.stats()) ?? { received: {} };
+      const enough = (!video || received.video?.framesDecoded > 5) && (!audio || received.audio?.packetsReceived > 20);
+      return enough && received;
+    }, { within: 30_000 });
+  }
+
+  close() { return this.tab.close(); }
+}
+
+export class Stage {
+  /**
+   * @param {object} [wish]
+   * @param {string} [wish.label] name of the server's log
+   * @param {string[]} [wish.serverArgs]
+   * @param {string} [wish.app]
+   */
+  static async open({ label, serverArgs, app = "LiveApp" } = {}) {
+    const stage = new Stage();
+    stage.app = app;
+    stage.closers = [];
+    try {
+      stage.server = await Server.start({ label, args: serverArgs });
+      stage.closers.push(() => stage.server.stop());
+      stage.site = await openSite();
+      stage.closers.push(() => stage.site.close());
+      stage.browser = await openChromium();
+      stage.closers.push(() => stage.browser.close());
+    } catch (error) {
+      await stage.close().catch(() => {});
+      throw error;
+    }
+    return stage;
+  }
+
+  /** Ends what was opened, last first; the first error is thrown after all has been tried. */
+  async close() {
+    const errors = [];
+    for (const close of this.closers.reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
+  }
+
+  /** Opens a page and its adaptor and waits for `initialized`. */
+  async page(id, options, browser = this.browser) {
+    const tab = await browser.open(`${this.site.origin}/pages/sdk.html`);
+    await until("the SDK is loaded", () => tab.run(() => Boolean(window.kit)));
+    await tab.run((wish) => window.kit.open(wish), { url: this.server.socket(this.app), ...options });
+    const page = new SdkPage(tab, id);
+    await page.waitFor("initialized");
+    return page;
+  }
+
+  /** A page that publishes `id`. */
+  async publisher(id, options = {}, browser) {
+    const page = await this.page(id, { role: "publish", ...options }, browser);
+    await page.call("publish", id);
+    await page.waitFor("publish_started");
+    return page;
+  }
+
+  /** A page that plays `id`. */
+  async viewer(id, options = {}, browser) {
+    const page = await this.page(id, { role: "play", ...options }, browser);
+    await page.call("play", id);
+    await page.waitFor("play_started");
+    return page;
+  }
+}
+
+/**
+ * Watches running viewers: pictures and sound grow all the time, nobody reconnects, no error is
+ * called back, and nearly every frame that was sent is decoded.
+ */
+export async function assertSteady(publisher, viewers, { during, video = true, audio = true, share = 0.9 }) {
+  const sample = async () => ({
+    sent: (await publisher.stats()).sent,
+    received: await Promise.all(viewers.map(async (viewer) => (await viewer.stats()).received)),
+  });
+  const first = await sample();
+  let before = first;
+  await throughout(async () => {
+    const now = await sample();
+    viewers.forEach((_, i) => {
+      if (video) assertMore(before, now, i, "video", "framesDecoded");
+      if (audio) assertMore(before, now, i, "audio", "packetsReceived");
+    });
+    before = now;
+  }, { during, every: 3000 });
+
+  if (video) {
+    const sent = before.sent.video.framesSent - first.sent.video.framesSent;
+    viewers.forEach((_, i) => {
+      const decoded = before.received[i].video.framesDecoded - first.received[i].video.framesDecoded;
+      assert.ok(decoded >= share * sent, `viewer ${i} decoded ${decoded} of ${sent} frames sent`);
+    });
+  }
+  for (const page of [publisher, ...viewers]) {
+    assert.deepEqual(await page.errors(), [], "no error callback");
+    const attempts = (await page.told()).filter((name) => name.startsWith("reconnection_attempt"));
+    assert.deepEqual(attempts, [], "no reconnection attempt");
+  }
+}
+
+function assertMore(before, now, i, kind, figure) {
+  const [was, is] = [before.received[i][kind][figure], now.received[i][kind][figure]];
+  assert.ok(is > was, `viewer ${i}: ${kind} ${figure} must grow, was ${was}, is ${is}`);
+}

@@ -1,0 +1,83 @@
+// A viewer behind a link that loses 3 % of the packets in each direction sees every frame.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { openChromium } from "./lib/browsers.mjs";
+import { LossyLink } from "./lib/lossy_link.mjs";
+import { throughout } from "./lib/poll.mjs";
+import { Server } from "./lib/server.mjs";
+import { openSite } from "./lib/site.mjs";
+import { Stage, freshId } from "./lib/stage.mjs";
+
+const GUARD = { timeout: 120_000 };
+const LOSS_PERCENT = 3;
+const WATCH_MS = 20_000;
+/** Share of the frames sent in the watched time that must be decoded in it. */
+const FULL_RATE = 0.97;
+
+describe(`a link that loses ${LOSS_PERCENT} % each way`, () => {
+  let stage;
+  let link;
+  let far;
+  let impossible;
+
+  before(async () => {
+    try {
+      link = LossyLink.open(LOSS_PERCENT);
+    } catch (error) {
+      impossible = error.message;
+      console.error(`\n!!! NOT TESTED: ${error.message}. Run as root, with ip and nft installed.\n`);
+      return;
+    }
+    stage = new Stage();
+    stage.app = "LiveApp";
+    stage.closers = [() => link.close()];
+    stage.server = await Server.start({ label: "lossy_link", host: link.address, args: ["--announce", link.address] });
+    stage.closers.push(() => stage.server.stop());
+    stage.site = await openSite(link.address);
+    stage.closers.push(() => stage.site.close());
+    // The SDK wants a secure page; over a bare address that must be allowed by name.
+    const args = [`--unsafely-treat-insecure-origin-as-secure=${stage.site.origin}`];
+    stage.browser = await openChromium({ args });
+    stage.closers.push(() => stage.browser.close());
+    far = await openChromium({ args, executablePath: link.wrapper("/usr/bin/chromium") });
+    stage.closers.push(() => far.close());
+  }, GUARD);
+
+  after(() => stage?.close(), GUARD);
+
+  test("the viewer decodes at full rate", GUARD, async (context) => {
+    if (impossible) return context.skip(impossible);
+    const id = freshId("lossy");
+    const publisher = await stage.publisher(id);
+    const viewer = await stage.viewer(id, {}, far);
+    await viewer.waitForMedia();
+
+    const sample = async () => {
+      const [{ sent }, { received }] = await Promise.all([publisher.stats(), viewer.stats()]);
+      return { sent: sent.video.framesSent, decoded: received.video.framesDecoded, received, link: link.counters() };
+    };
+    const first = await sample();
+    await throughout(async () => assert.deepEqual(await viewer.errors(), []), { during: WATCH_MS, every: 2000 });
+    const last = await sample();
+
+    const lost = {
+      toServer: last.link.toServer.lost - first.link.toServer.lost,
+      toViewer: last.link.toViewer.lost - first.link.toViewer.lost,
+    };
+    const passed = last.link.toViewer.passed - first.link.toViewer.passed;
+    const sent = last.sent - first.sent;
+    const decoded = last.decoded - first.decoded;
+    const { nackCount, pliCount, freezeCount, retransmittedPacketsReceived } = last.received.video;
+    context.diagnostic(`decoded ${decoded} of ${sent} frames; packets to the viewer: ${lost.toViewer} lost, ${passed} passed;`
+      + ` to the server: ${lost.toServer} lost`);
+    context.diagnostic(JSON.stringify({ nackCount, pliCount, freezeCount, retransmittedPacketsReceived }));
+
+    const expected = ((lost.toViewer + passed) * LOSS_PERCENT) / 100;
+    assert.ok(lost.toViewer > expected / 2, `the link lost ${lost.toViewer} packets towards the viewer, about ${expected} were due`);
+    assert.ok(lost.toServer > 0, "the link lost packets towards the server");
+    assert.ok(sent > 0 && decoded >= FULL_RATE * sent, `decoded ${decoded} of ${sent} frames sent`);
+    assert.deepEqual(await viewer.told(), ["initialized", "play_started"]);
+    await Promise.all([publisher.close(), viewer.close()]);
+  });
+});

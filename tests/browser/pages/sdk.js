@@ -1,0 +1,115 @@
+// A page built on the SDK as its users build theirs. The tests drive it through `window.kit`.
+
+import { WebRTCAdaptor } from "/sdk/index.js";
+
+/** Callbacks of the adaptor in order: `{ at, name }`, or `{ at, error, message }`. */
+const events = [];
+let adaptor = null;
+
+/** Makes the next publishers prefer one video codec, before the SDK sees the connection. */
+function preferCodec(mimeType) {
+  const addTrack = RTCPeerConnection.prototype.addTrack;
+  RTCPeerConnection.prototype.addTrack = function (track, ...streams) {
+    const sender = addTrack.call(this, track, ...streams);
+    if (track.kind === "video") {
+      const { codecs } = RTCRtpSender.getCapabilities("video");
+      const wanted = codecs.filter((codec) => codec.mimeType === mimeType);
+      if (wanted.length === 0) throw new Error(`this browser has no ${mimeType}`);
+      const transceiver = this.getTransceivers().find((each) => each.sender === sender);
+      transceiver.setCodecPreferences([...wanted, ...codecs.filter((codec) => !wanted.includes(codec))]);
+    }
+    return sender;
+  };
+}
+
+/**
+ * Creates the adaptor; it opens its socket by itself.
+ *
+ * `role` is "publish" or "play"; `element` lets the SDK feed the page's video element, otherwise
+ * the page feeds it from `newTrackAvailable`.
+ */
+function open({ url, role, element = true, video = true, audio = true, dataOnly = false, codec = null }) {
+  if (codec) preferCodec(codec);
+  const picture = video && { width: 640, height: 360 };
+  adaptor = new WebRTCAdaptor({
+    websocketURL: url,
+    isPlayMode: role === "play",
+    onlyDataChannel: dataOnly,
+    mediaConstraints: { video: picture, audio },
+    ...(role === "play" && element ? { remoteVideoId: "remote" } : {}),
+    callback: (name, detail) => {
+      events.push({ at: performance.now(), name, ...summary(name, detail) });
+      if (name === "newTrackAvailable") show(detail.track);
+    },
+    callbackError: (error, message) => {
+      events.push({ at: performance.now(), error, message: describe(message) });
+    },
+  });
+  kit.adaptor = adaptor;
+}
+
+function summary(name, detail) {
+  switch (name) {
+    case "newTrackAvailable":
+      return {
+        trackId: detail.trackId, realId: detail.track.id, kind: detail.track.kind,
+        stream: detail.stream?.id, streamId: detail.streamId,
+      };
+    case "ice_connection_state_changed":
+      return { state: detail.state, streamId: detail.streamId };
+    default:
+      return { detail: describe(detail) };
+  }
+}
+
+/** What of `value` survives on the way to the test. */
+function describe(value) {
+  try {
+    return JSON.parse(JSON.stringify(value ?? null));
+  } catch {
+    return String(value);
+  }
+}
+
+function show(track) {
+  const element = document.getElementById("remote");
+  element.srcObject ??= new MediaStream();
+  element.srcObject.addTrack(track);
+}
+
+/** What the video element holds and how far it has come. */
+function picture() {
+  const element = document.getElementById("remote");
+  return {
+    tracks: element.srcObject?.getTracks().map(({ kind, id, readyState }) => ({ kind, id, readyState })) ?? [],
+    width: element.videoWidth,
+    height: element.videoHeight,
+    time: element.currentTime,
+    paused: element.paused,
+  };
+}
+
+/** The figures of one peer connection that tests ask about. */
+async function stats(streamId) {
+  const connection = adaptor.remotePeerConnection[streamId];
+  if (!connection) return null;
+  const report = [...(await connection.getStats()).values()];
+  const byId = new Map(report.map((entry) => [entry.id, entry]));
+  const figures = { iceState: connection.iceConnectionState, received: {}, sent: {}, pair: null };
+  for (const entry of report) {
+    const codec = byId.get(entry.codecId)?.mimeType ?? null;
+    if (entry.type === "inbound-rtp") figures.received[entry.kind] = { ...describe(entry), codec };
+    if (entry.type === "outbound-rtp") figures.sent[entry.kind] = { ...describe(entry), codec };
+  }
+  const transport = report.find((entry) => entry.type === "transport" && entry.selectedCandidatePairId);
+  const pair = byId.get(transport?.selectedCandidatePairId)
+    ?? report.find((entry) => entry.type === "candidate-pair" && entry.selected);
+  if (pair) {
+    const end = ({ address, port, candidateType, protocol } = {}) => ({ address, port, candidateType, protocol });
+    figures.pair = { local: end(byId.get(pair.localCandidateId)), remote: end(byId.get(pair.remoteCandidateId)) };
+  }
+  return figures;
+}
+
+const kit = { events, open, picture, stats, adaptor };
+window.kit = kit;

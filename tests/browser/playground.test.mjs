@@ -1,0 +1,190 @@
+// The page a newcomer opens: publishes the drawn pattern and plays it, as a user would.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { after, before, describe, test } from "node:test";
+import { openChromium, openFirefox } from "./lib/browsers.mjs";
+import { until } from "./lib/poll.mjs";
+import { CACHE, Server } from "./lib/server.mjs";
+import { freshId } from "./lib/stage.mjs";
+
+const GUARD = { timeout: 120_000 };
+const SHOTS = path.join(CACHE, "shots");
+const PHONE = { viewport: { width: 390, height: 844 } };
+const DESK = { viewport: { width: 1280, height: 900 } };
+
+describe("playground", () => {
+  let server;
+  let chromium;
+  let firefox;
+  before(async () => {
+    mkdirSync(SHOTS, { recursive: true });
+    server = await Server.start({ label: "playground" });
+    chromium = await openChromium();
+    firefox = await openFirefox();
+  }, GUARD);
+  after(async () => {
+    await firefox?.close();
+    await chromium?.close();
+    await server?.stop();
+  }, GUARD);
+
+  test("the printed address leads to the page, for each application", GUARD, async () => {
+    assert.match(server.playground, /\/LiveApp\/$/);
+    for (const app of ["WebRTCAppEE", "LiveApp", "live"]) {
+      const answer = await fetch(`${server.origin}/${app}/`);
+      assert.equal(answer.status, 200);
+      assert.match(answer.headers.get("content-type"), /^text\/html/);
+    }
+    // Without the slash the page's own files would not be found: it must lead on to the slash.
+    const bare = await fetch(`${server.origin}/LiveApp`);
+    assert.equal(bare.status, 200);
+    assert.equal(new URL(bare.url).pathname, "/LiveApp/");
+  });
+
+  for (const [name, watcher] of [["Chromium", () => chromium], ["Firefox", () => firefox]]) {
+    test(`the pattern is published by form and watched in ${name}`, GUARD, async () => {
+      const id = freshId("pattern");
+      const publisher = await chromium.open(server.playground, DESK);
+      await publisher.run((id) => {
+        document.querySelector("[value=pattern]").click();
+        document.getElementById("publish-id").value = id;
+        document.getElementById("height").value = "360";
+        document.querySelector("#publish-form [type=submit]").click();
+      }, id);
+      await untilLive(publisher, "publish", id);
+
+      const viewer = await watcher().open(`${server.playground}#play=${id}`, DESK);
+      await untilLive(viewer, "play", id);
+      await until("pictures are shown", () => viewer.run(() => {
+        const video = document.querySelector("article[data-role=play] video");
+        return video?.videoWidth > 0 && video.currentTime > 2;
+      }));
+      await until("the figures are shown", async () => {
+        const figures = await readFigures(viewer);
+        return /[1-9].*bit\/s/.test(figures.bitrate) && /^\d+×\d+$/.test(figures.resolution)
+          && /^[1-9]/.test(figures.fps) && /%$/.test(figures.loss) && figures;
+      });
+      await until("the sparkline has a line", () => viewer.run(() =>
+        document.querySelector("article[data-role=play] .spark .line").getAttribute("d")?.includes("L")));
+      await until("sound arrives", () => viewer.run(() =>
+        document.querySelector("article[data-role=play] video").srcObject.getAudioTracks().some((track) => !track.muted)));
+      await publisher.screenshot(path.join(SHOTS, `publish-for-${name}.png`));
+      await viewer.screenshot(path.join(SHOTS, `play-${name}.png`));
+
+      await publisher.run(() => [...document.querySelectorAll("article[data-role=publish] .actions button")]
+        .find((button) => button.textContent === "Stop").click());
+      await untilState(viewer, "play", id, "ended");
+      assert.deepEqual(publisher.problems, []);
+      assert.deepEqual(viewer.problems, []);
+      await Promise.all([publisher.close(), viewer.close()]);
+    });
+  }
+
+  test("the list of live broadcasts plays at a click", GUARD, async () => {
+    const id = freshId("listed");
+    const page = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360`, PHONE);
+    await untilLive(page, "publish", id);
+    await until("the broadcast is listed", () => page.run((id) =>
+      Boolean(document.querySelector(`#live li[data-id="${id}"]`)), id));
+    await page.run((id) => document.querySelector(`#live li[data-id="${id}"] button`).click(), id);
+    await untilLive(page, "play", id);
+    await until("frames are counted", () => page.run(() =>
+      Number(document.querySelector("article[data-role=play]").dataset.frames) > 30));
+    for (const [name, colorScheme] of [["light", "light"], ["dark", "dark"]]) {
+      await page.page.emulateMedia({ colorScheme });
+      await page.page.setViewportSize(PHONE.viewport);
+      assert.ok(await page.run(() => document.documentElement.scrollWidth <= innerWidth), "nothing is wider than a phone");
+      await page.screenshot(path.join(SHOTS, `phone-${name}.png`));
+      await page.page.setViewportSize(DESK.viewport);
+      await page.screenshot(path.join(SHOTS, `desk-${name}.png`));
+    }
+    assert.deepEqual(page.problems, []);
+    await page.close();
+  });
+
+  test("a hidden tab goes on publishing the pattern", GUARD, async () => {
+    const id = freshId("hidden");
+    const page = await firefox.open(`${server.playground}#publish=pattern&id=${id}&height=360`, DESK);
+    await untilLive(page, "publish", id);
+    // The next tab of the same window covers it.
+    const watcher = await firefox.open(`${server.playground}#play=${id}`, DESK);
+    await untilLive(watcher, "play", id);
+    assert.equal(await page.run(() => document.visibilityState), "hidden");
+    const frames = () => watcher.run(() => Number(document.querySelector("article[data-role=play]").dataset.frames));
+    const start = await until("frames are counted", frames);
+    await until("frames go on", async () => (await frames()) > start + 60);
+    for (const tab of [page, watcher]) assert.deepEqual(tab.problems, []);
+    await Promise.all([page.close(), watcher.close()]);
+  });
+
+  test("problems are told in words, and a play waits for its broadcast", GUARD, async () => {
+    const id = freshId("words");
+    const viewer = await chromium.open(`${server.playground}#play=${id}`, DESK);
+    await untilState(viewer, "play", id, "waiting");
+    assert.match(await reason(viewer, "play"), /^Nobody is publishing/);
+    const publisher = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360&codec=VP9`, DESK);
+    await untilLive(publisher, "publish", id);
+    await untilLive(viewer, "play", id);
+    await until("the preferred codec is used", async () => (await readFigures(viewer)).codec === "VP9");
+
+    const intruder = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360`, DESK);
+    await untilState(intruder, "publish", id, "failed");
+    assert.match(await reason(intruder, "publish"), /^Somebody is publishing under this stream id/);
+    await intruder.screenshot(path.join(SHOTS, "refused.png"));
+
+    await intruder.run(() => {
+      document.getElementById("play-id").value = "not allowed!";
+      document.querySelector("#play-form [type=submit]").click();
+    });
+    assert.match(await intruder.run(() => document.getElementById("play-problem").textContent), /letters, digits/);
+    for (const tab of [viewer, publisher, intruder]) assert.deepEqual(tab.problems, []);
+    await Promise.all([viewer.close(), publisher.close(), intruder.close()]);
+  });
+
+  test("a lost socket is made again and publishing goes on", GUARD, async () => {
+    const id = freshId("again");
+    const page = await chromium.newPage(DESK);
+    // Keeps hold of the page's sockets, to cut them.
+    await page.addInitScript(() => {
+      window.sockets = [];
+      window.WebSocket = class extends WebSocket {
+        constructor(...args) {
+          super(...args);
+          window.sockets.push(this);
+        }
+      };
+    });
+    await page.goto(`${server.playground}#publish=pattern&id=${id}&height=360`);
+    const tab = { run: (action, argument) => page.evaluate(action, argument) };
+    await untilLive(tab, "publish", id);
+    await page.evaluate(() => window.sockets.at(-1).close());
+    await untilState(tab, "publish", id, "reconnecting");
+    await untilLive(tab, "publish", id);
+    await page.close();
+  });
+});
+
+function untilLive(tab, role, id) { return untilState(tab, role, id, "live"); }
+
+function untilState(tab, role, id, state) {
+  return until(`the ${role} of ${id} is ${state}`, async () => {
+    const seen = await tab.run(([role, id]) => {
+      const card = document.querySelector(`article[data-role="${role}"][data-id="${id}"]`);
+      return card && { state: card.dataset.state, reason: card.dataset.reason };
+    }, [role, id]);
+    if (seen?.state === state) return true;
+    throw new Error(JSON.stringify(seen));
+  }, { within: 30_000 });
+}
+
+function readFigures(tab) {
+  return tab.run(() => Object.fromEntries(
+    [...document.querySelectorAll("article[data-role=play] [data-figure]")].map((each) => [each.dataset.figure, each.textContent]),
+  ));
+}
+
+function reason(tab, role) {
+  return tab.run((role) => document.querySelector(`article[data-role=${role}] .reason`).textContent, role);
+}

@@ -1,0 +1,176 @@
+//! The front door: pages, REST, metrics, upgrades.
+
+use std::io::{Read, Write};
+
+use tungstenite::Message;
+
+use crate::server::{Server, ping};
+
+#[test]
+fn serves_pages_and_refuses_what_is_not_there() {
+    let server = Server::start(&[]);
+    assert_eq!(
+        server.playground,
+        format!("playground: http://{}/LiveApp/", server.addr)
+    );
+    let health = server.get("/healthz");
+    assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+
+    let root = server.get("/");
+    assert_eq!(root.status, 307);
+    assert!(root.headers.contains("location: /liveapp/"), "{root:?}");
+    let bare = server.get("/live?x=1");
+    assert_eq!(bare.status, 307);
+    assert!(bare.headers.contains("location: /live/?x=1"), "{bare:?}");
+    for app in ["LiveApp", "WebRTCAppEE", "live"] {
+        assert_eq!(server.request("HEAD", &format!("/{app}"), "").status, 200);
+        let page = server.get(&format!("/{app}/"));
+        assert_eq!(page.status, 200);
+        assert!(page.headers.contains("text/html"), "{page:?}");
+    }
+    let script = server.get("/LiveApp/app.js");
+    assert_eq!(script.status, 200);
+    assert!(script.headers.contains("text/javascript"), "{script:?}");
+
+    for path in [
+        "/nope",
+        "/nope/",
+        "/nope/websocket",
+        "/nope/rest/v2/version",
+    ] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.body.contains("no application"), "{path}: {answer:?}");
+    }
+    assert_eq!(server.request("HEAD", "/nope", "").status, 404);
+    assert_eq!(server.get("/live/nothing.js").status, 404);
+    assert_eq!(server.get("/live/no/thing").status, 404);
+}
+
+#[test]
+fn serves_rest_to_any_origin() {
+    let server = Server::start(&[]);
+    let base = "/live/rest/v2";
+    let cases = [
+        ("/broadcasts/list/0/10", 200, "[]"),
+        ("/broadcasts/count", 200, "{\"number\":0}"),
+        (
+            "/broadcasts/active-live-stream-count",
+            200,
+            "{\"number\":0}",
+        ),
+        ("/broadcasts/none", 404, "\"success\":false"),
+        ("/broadcasts/list/a/b", 400, "\"success\":false"),
+        (
+            "/broadcasts/none/broadcast-statistics",
+            200,
+            "\"totalWebRTCWatchersCount\":-1",
+        ),
+        ("/version", 200, "\"versionName\":\""),
+        ("/nothing", 404, "\"success\":false"),
+    ];
+    for (path, status, text) in cases {
+        let answer = server.get(&format!("{base}{path}"));
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.body.contains(text), "{path}: {answer:?}");
+        assert!(
+            answer.headers.contains("access-control-allow-origin: *"),
+            "{answer:?}"
+        );
+    }
+    let ask = "Origin: http://x\r\nAccess-Control-Request-Method: PUT\r\n";
+    let preflight = server.request("OPTIONS", &format!("{base}/broadcasts/none"), ask);
+    assert_eq!(preflight.status, 204);
+    assert!(preflight.headers.contains("authorization"), "{preflight:?}");
+}
+
+#[test]
+fn counts_open_websockets_in_the_metrics() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut sockets: Vec<_> = (0..4)
+        .map(|_| server.websocket("/live/websocket"))
+        .collect();
+    for socket in &mut sockets {
+        ping(socket);
+    }
+    let metrics = server.get("/metrics");
+    assert!(metrics.headers.contains("openmetrics-text"), "{metrics:?}");
+    for line in [
+        "leafcutter_conns 4\n",
+        "leafcutter_worker_conns{worker=\"0\"} 2\n",
+        "leafcutter_worker_conns{worker=\"1\"} 2\n",
+        "leafcutter_viewers{app=\"LiveApp\"} 0\n",
+        "leafcutter_packets_dropped_total{reason=\"unvalidated_source\"} 0\n",
+    ] {
+        assert!(metrics.body.contains(line), "{line}{}", metrics.body);
+    }
+}
+
+#[test]
+fn upgrades_on_both_paths_with_any_query() {
+    let server = Server::start(&["--workers", "1"]);
+    for path in [
+        "/WebRTCAppEE/websocket",
+        "/live/websocket?target=origin&rtmpForward=false",
+        "/LiveApp/websocket/signaling?token=a%20b&jwt=x",
+    ] {
+        ping(&mut server.websocket(path));
+    }
+}
+
+#[test]
+fn answers_the_ping_command() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut socket = server.websocket("/live/websocket");
+    let command = Message::text("{\"command\":\"ping\"}");
+    socket.send(command).unwrap();
+    let answer = socket.read().unwrap();
+    assert_eq!(answer.to_text().unwrap(), "{\"command\":\"pong\"}");
+}
+
+#[test]
+fn a_frame_sent_together_with_the_upgrade_is_not_lost() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut stream = server.connect();
+    let mut bytes = UPGRADE.as_bytes().to_vec();
+    // A masked ping frame (RFC 6455 §5.2) whose masking key is zero.
+    let ping = b"early";
+    bytes.extend([0x89, 0x80 | ping.len() as u8, 0, 0, 0, 0]);
+    bytes.extend(ping);
+    stream.write_all(&bytes).unwrap();
+    let mut heard = Vec::new();
+    let mut chunk = [0; 512];
+    while !String::from_utf8_lossy(&heard).contains("early") {
+        let len = stream.read(&mut chunk).unwrap();
+        assert!(len > 0, "closed after {}", String::from_utf8_lossy(&heard));
+        heard.extend(&chunk[..len]);
+    }
+    let text = String::from_utf8_lossy(&heard).to_ascii_lowercase();
+    assert!(text.starts_with("http/1.1 101"), "{text}");
+    assert!(
+        text.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_upgrade_is_told_so() {
+    let server = Server::start(&[]);
+    let plain = server.get("/live/websocket");
+    assert_eq!(plain.status, 426);
+    assert!(plain.headers.contains("upgrade: websocket"), "{plain:?}");
+    assert_eq!(server.request("POST", "/live/websocket", "").status, 405);
+    let mut stream = server.connect();
+    let old = UPGRADE.replace("Version: 13", "Version: 8");
+    stream.write_all(old.as_bytes()).unwrap();
+    let mut chunk = [0; 512];
+    let len = stream.read(&mut chunk).unwrap();
+    let text = String::from_utf8_lossy(&chunk[..len]).to_ascii_lowercase();
+    assert!(text.starts_with("http/1.1 426"), "{text}");
+    assert!(text.contains("sec-websocket-version: 13"), "{text}");
+}
+
+/// The handshake of RFC 6455 §1.3.
+const UPGRADE: &str = "GET /live/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+                       Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

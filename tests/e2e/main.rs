@@ -1,0 +1,8 @@
+//! End to end: the real binary, real sockets on loopback, ports chosen by the system.
+//!
+//! `server.rs` starts and ends a server; each other file tests one side of it.
+
+mod front;
+mod server;
+mod start;
+mod stop;

@@ -1,0 +1,132 @@
+//! A server of one test: started in its own empty directory, ended with the test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tungstenite::{Bytes, Message, WebSocket};
+
+/// A running server; dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// The second line it printed.
+    pub playground: String,
+    _directory: TempDir,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The header lines, names in lower case.
+    pub headers: String,
+    pub body: String,
+}
+
+impl Server {
+    /// Starts it on free ports with `flags` and waits until it serves.
+    pub fn start(flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = command(directory.path())
+            .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().expect("the server ended").unwrap();
+        let first = line();
+        let addr = first
+            .strip_prefix("listening on http://")
+            .unwrap_or_else(|| panic!("{first}"));
+        Self {
+            addr: addr.parse().unwrap(),
+            playground: line(),
+            child,
+            _directory: directory,
+        }
+    }
+
+    /// Sends a request without body and reads the answer to its end.
+    pub fn request(&self, method: &str, path: &str, headers: &str) -> Answer {
+        let mut stream = self.connect();
+        let host = self.addr;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let (line, headers) = head.split_once("\r\n").unwrap();
+        Answer {
+            status: line.split(' ').nth(1).unwrap().parse().unwrap(),
+            headers: headers.to_ascii_lowercase(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// `GET path`.
+    pub fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, "")
+    }
+
+    /// A TCP connection on which nothing blocks longer than a test may take.
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// An open WebSocket.
+    pub fn websocket(&self, path: &str) -> WebSocket<TcpStream> {
+        let url = format!("ws://{}{path}", self.addr);
+        tungstenite::client(url, self.connect()).unwrap().0
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for the answer to a WebSocket ping, which shows that a worker serves the socket.
+pub fn ping(socket: &mut WebSocket<TcpStream>) {
+    let token = Bytes::from_static(b"served?");
+    socket.send(Message::Ping(token.clone())).unwrap();
+    while socket.read().unwrap() != Message::Pong(token.clone()) {}
+}
+
+/// Runs the binary in `directory` to its end; for starts that fail.
+pub fn run(directory: &Path, flags: &[&str]) -> Output {
+    command(directory).args(flags).output().unwrap()
+}
+
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leafcutter"));
+    command.current_dir(directory).env("LEAFCUTTER_LOG", "warn");
+    command
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,67 @@
+//! Starts that fail: one clear line on stderr, exit code 2.
+
+use std::net::TcpListener;
+
+use crate::server::{Server, run};
+
+#[test]
+fn an_unknown_key_is_named_with_file_line_and_the_nearest_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = "[server]\n\n[app.live]\nwebRTCViewerLimt = 3\n";
+    std::fs::write(directory.path().join("leafcutter.toml"), file).unwrap();
+    refused(
+        directory.path(),
+        &[],
+        "leafcutter: leafcutter.toml:4: app.live.webRTCViewerLimt: unknown key, \
+         did you mean \"webRTCViewerLimit\"?\n",
+    );
+}
+
+#[test]
+fn a_named_file_must_exist_and_tls_is_not_silently_ignored() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = ["--config", "none.toml"];
+    refused(
+        directory.path(),
+        &missing,
+        "leafcutter: none.toml: cannot be read: ",
+    );
+    let tls = "[server]\ntls_listen = \"0.0.0.0:5443\"\ntls_cert = \"c\"\ntls_key = \"k\"\n";
+    std::fs::write(directory.path().join("tls.toml"), tls).unwrap();
+    refused(
+        directory.path(),
+        &["--config", "tls.toml"],
+        "leafcutter: tls.toml:2: server.tls_listen: TLS is not supported in this build\n",
+    );
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = holder.local_addr().unwrap().to_string();
+    refused(
+        directory.path(),
+        &["--listen", &listen, "--media-port", "0"],
+        &format!("leafcutter: server.listen: cannot listen on {listen}: "),
+    );
+}
+
+#[test]
+fn an_application_of_the_file_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("mine.toml");
+    std::fs::write(&path, "[app.mine]\nwebRTCViewerLimit = 3\n").unwrap();
+    let server = Server::start(&["--config", path.to_str().unwrap()]);
+    assert_eq!(server.get("/mine/").status, 200);
+    assert_eq!(server.get("/LiveApp/").status, 200);
+}
+
+fn refused(directory: &std::path::Path, flags: &[&str], message: &str) {
+    let output = run(directory, flags);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.starts_with(message), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(output.stdout.is_empty());
+}
