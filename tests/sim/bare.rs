@@ -110,37 +110,48 @@ impl Negotiated {
         self.flight().0
     }
 
+    /// Takes the certificate of `other` instead of the one that was promised.
+    pub fn take_certificate_of(&mut self, other: Negotiated) {
+        self.dtls = other.dtls;
+    }
+
     /// Shakes hands.
     ///
     /// # Panics
     /// When that does not end with keys.
     pub fn connect(mut self, world: &mut World) -> Bare {
         self.bind(world);
+        let keys = self.shake_hands(world).expect("keys");
+        world.run(Duration::from_millis(50));
+        Bare {
+            conn: self.conn,
+            worker: self.worker,
+            address: self.address,
+            remote_sdp: self.remote_sdp,
+            protect: Protect::new(&keys.client).expect("a key"),
+            unprotect: Unprotect::new(&keys.server).expect("a key"),
+        }
+    }
+
+    /// Handshake flights to and fro; `None` when they do not lead to keys.
+    pub fn shake_hands(&mut self, world: &mut World) -> Option<Keys> {
         for _ in 0..50 {
             let (packets, keys) = self.flight();
             for packet in packets {
                 world.inject(self.worker, self.address, &packet);
             }
             world.run(Duration::from_millis(2));
-            if let Some(keys) = keys {
-                world.run(Duration::from_millis(50));
-                return Bare {
-                    conn: self.conn,
-                    worker: self.worker,
-                    address: self.address,
-                    remote_sdp: self.remote_sdp,
-                    protect: Protect::new(&keys.client).expect("a key"),
-                    unprotect: Unprotect::new(&keys.server).expect("a key"),
-                };
+            if keys.is_some() {
+                return keys;
             }
             for record in take(world, self.address) {
                 if classify(&record) == Some(Protocol::Dtls) {
-                    self.dtls.handle_packet(&record).expect("a record of the server");
+                    self.dtls.handle_packet(&record).ok()?;
                 }
             }
-            self.dtls.handle_timeout(world.now.instant).expect("time passes");
+            self.dtls.handle_timeout(world.now.instant).ok()?;
         }
-        panic!("no keys");
+        None
     }
 
     fn flight(&mut self) -> (Vec<Vec<u8>>, Option<Keys>) {
@@ -318,7 +329,7 @@ fn answer(offer: &str, fingerprint: &str) -> String {
     let transport = transport(fingerprint, "active");
     let mut mids = Vec::new();
     let mut sections = String::new();
-    for section in offer.split("m=").skip(1) {
+    for section in offer.split("\r\nm=").skip(1) {
         let (media, rest) = section.split_once("\r\n").expect("lines");
         let mid = attribute(rest, "mid");
         mids.push(mid);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use leafcutter::base::clock::Now;
 use leafcutter::base::ids::WorkerId;
-use leafcutter::control::directory::Directory;
+use leafcutter::control::Directory;
 use leafcutter::model::mail::{AppName, ControlMail, WorkerMail};
 use leafcutter::model::settings::AppSettings;
 
