@@ -18,7 +18,8 @@ use crate::peer::Side;
 use crate::model::definition::Definition;
 use crate::sdp::SdpError;
 use crate::signal::command::Candidate;
-use crate::signal::session::{Action, Ask, PeerEvent, Role, Session, Tell};
+use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
+use crate::signal::session::Session;
 
 /// One WebSocket: its conversation and its peers.
 #[derive(Debug)]
