@@ -1,0 +1,172 @@
+//! The border of a session: what its driver does for it, and what its driver tells it.
+//!
+//! `session.rs` pushes [`Action`]s; `engine/signalling.rs` carries them out in order and answers
+//! those about peers with [`PeerEvent`]s.
+
+use std::time::Duration;
+
+use super::command::Candidate;
+use crate::base::ids::Mid;
+use crate::model::definition::Definition;
+use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
+use crate::model::track::{PlayGrant, StreamId};
+
+/// Which of the two peers that a stream id can have on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// The client offers and sends.
+    Publish,
+    /// The server offers and sends.
+    Play,
+}
+
+/// What the driver does, in the order pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send this JSON text to the WebSocket.
+    Reply(String),
+    /// Ask control; its decision comes back with the request's number.
+    Ask(Ask),
+    /// Tell control.
+    Tell(Tell),
+    /// Apply the client's offer: make the publisher peer when there is none, renegotiate when
+    /// there is one. Answer at once with [`PeerEvent::Answered`], or with
+    /// [`PeerEvent::OfferRefused`] and the peer as it was before (none, when there was none).
+    AcceptOffer {
+        /// Of which publish.
+        stream: StreamId,
+        /// The client's description, unchecked.
+        sdp: String,
+    },
+    /// Make the player peer and its offer. Answer at once with [`PeerEvent::Offered`], or with
+    /// [`PeerEvent::OfferFailed`] and no peer.
+    MakeOffer {
+        /// Of which play.
+        stream: StreamId,
+        /// What it may play.
+        grant: PlayGrant,
+    },
+    /// Apply the client's answer to the player peer. Answer at once with
+    /// [`PeerEvent::AnswerAccepted`], [`PeerEvent::AnswerStale`] or [`PeerEvent::AnswerRefused`].
+    AcceptAnswer {
+        /// Of which play.
+        stream: StreamId,
+        /// The client's description, unchecked.
+        sdp: String,
+    },
+    /// Give the peer a candidate of the client, unchecked: empty (end of candidates), `.local`
+    /// and unreadable ones are skipped without a word. Only for peers that have a description.
+    AddCandidate {
+        /// Of which publish or play.
+        stream: StreamId,
+        /// Which of its peers.
+        role: Role,
+        /// The candidate.
+        candidate: Candidate,
+    },
+    /// Forget the peer. Peers end in no other way, so one that failed is kept until this.
+    ClosePeer {
+        /// Of which publish or play.
+        stream: StreamId,
+        /// Which of its peers.
+        role: Role,
+    },
+}
+
+/// A question for control; the driver adds connection and application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `Session::handle_publish_decision` takes the answer.
+    Publish {
+        /// Unique within the session.
+        request: u64,
+        /// What the client said.
+        ask: PublishAsk,
+    },
+    /// `Session::handle_play_decision` takes the answer.
+    Play {
+        /// Unique within the session.
+        request: u64,
+        /// What the client said.
+        ask: PlayAsk,
+    },
+}
+
+/// News for control; the driver adds connection and application.
+///
+/// Every question is followed by exactly one of: a denial, or a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// The publisher is connected; the driver adds its tracks.
+    PublishLive {
+        /// Which id.
+        stream: StreamId,
+    },
+    /// A granted, or still asked for, publish is over.
+    PublishReleased {
+        /// Which id.
+        stream: StreamId,
+        /// Whether viewers wait.
+        ending: PublishEnding,
+    },
+    /// The player is connected.
+    PlayLive {
+        /// Which id.
+        stream: StreamId,
+    },
+    /// A granted, or still asked for, play is over.
+    PlayReleased {
+        /// Which id.
+        stream: StreamId,
+    },
+}
+
+/// News of a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// The client's offer was applied (publish).
+    Answered {
+        /// The server's answer.
+        sdp: String,
+        /// The server's candidates, sent after the answer; for the first m-line in use.
+        candidates: Vec<Candidate>,
+    },
+    /// The client's offer was not applied (publish): `NotSetRemoteDescription` when it is at
+    /// fault, `NotSetLocalDescription` when no answer could be made, and so on.
+    OfferRefused(Definition),
+    /// The server's offer (play).
+    Offered {
+        /// The offer.
+        sdp: String,
+        /// Track id by mid, for every media section.
+        id_mapping: Vec<(Mid, String)>,
+        /// The server's candidates, sent after the offer; for the first m-line.
+        candidates: Vec<Candidate>,
+    },
+    /// No offer could be made (play): `NotSetLocalDescription` and so on.
+    OfferFailed(Definition),
+    /// The client's answer was applied (play).
+    AnswerAccepted,
+    /// The client's answer belongs to an earlier offer (play): ignored.
+    AnswerStale,
+    /// The client's answer was not applied (play): `NotSetRemoteDescription`.
+    AnswerRefused(Definition),
+    /// ICE and DTLS are up.
+    Connected,
+    /// Consent, handshake or the peer itself failed. The peer stays until [`Action::ClosePeer`].
+    Failed,
+}
+
+/// Whether a publish or play goes on after a step.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    /// Everything about its end was pushed; its id is free.
+    Ends,
+}
+
+/// A negotiation older than this is replaced by a new request for its id instead of refusing it:
+/// the SDKs ask again after 3 s when ICE has not begun, some without `stop` (INTEROP(android,
+/// ios)).
+pub(super) const REPLACEABLE_AFTER: Duration = Duration::from_secs(3);

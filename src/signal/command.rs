@@ -1,0 +1,348 @@
+//! What a client can ask: one variant per command, grouped by the part that serves it.
+//!
+//! Every id in here has passed the stream id gate of [`super::message::parse`]. Texts are `None`
+//! when the client left them out, sent null or sent `""`.
+
+use crate::model::mail::{PlayAsk, PublishAsk};
+use crate::model::track::StreamId;
+
+/// One command of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `ping`: answered with `pong` at once.
+    Ping,
+    /// `getIceServerConfig`: needs no stream id.
+    GetIceServerConfig,
+    /// `publish`.
+    Publish {
+        /// The id to publish under; `ask.stream` holds it too.
+        stream: StreamId,
+        /// Everything that decides about it.
+        ask: PublishAsk,
+    },
+    /// `play`.
+    Play {
+        /// The broadcast or room; `ask.stream` holds it too.
+        stream: StreamId,
+        /// Everything that decides about it.
+        ask: PlayAsk,
+    },
+    /// `takeConfiguration`.
+    TakeConfiguration {
+        /// Which publish, play or peer-to-peer call it belongs to.
+        stream: StreamId,
+        /// Offer or answer.
+        kind: SdpKind,
+        /// The description, unchecked; empty when the client sent none.
+        sdp: String,
+    },
+    /// `takeCandidate`.
+    TakeCandidate {
+        /// Which publish, play or peer-to-peer call it belongs to.
+        stream: StreamId,
+        /// The candidate, unchecked.
+        candidate: Candidate,
+    },
+    /// `stop`: ends publish and play of the id on this connection.
+    Stop {
+        /// Which id.
+        stream: StreamId,
+    },
+    /// `toggleVideo`, `toggleAudio`, `enableTrack`.
+    Switch(Switch),
+    /// `forceStreamQuality`.
+    ForceQuality {
+        /// The broadcast or room played.
+        stream: StreamId,
+        /// Pixels, or 0 for automatic choice (`0`, `"auto"` or nothing on the wire).
+        height: u32,
+        /// The subtrack it applies to; `None`: all.
+        track: Option<String>,
+    },
+    /// `updateStreamMetaData`.
+    UpdateMetaData {
+        /// The id that this connection publishes.
+        stream: StreamId,
+        /// Stored verbatim; `None` clears it.
+        meta_data: Option<String>,
+    },
+    /// Calls between two clients; their media never comes here.
+    PeerToPeer(PeerToPeer),
+    /// Rooms.
+    Room(RoomCommand),
+    /// Questions about broadcasts.
+    Information(Information),
+    /// Limited video slots of a room play.
+    Slots(Slots),
+    /// Push notifications.
+    Push(Push),
+}
+
+/// `type` of `takeConfiguration`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SdpKind {
+    /// `"offer"`.
+    Offer,
+    /// Everything else, as the reference server reads it.
+    Answer,
+}
+
+impl SdpKind {
+    /// The text on the wire.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+/// One ICE candidate as it travels in `takeCandidate`, in either direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Index of the m-line, `label` on the wire.
+    pub label: u32,
+    /// `a=mid` of that m-line, `id` on the wire; `"0"` when the client sent null.
+    pub mid: String,
+    /// `candidate:...` (RFC 8839 §5.1); empty means end of candidates.
+    pub candidate: String,
+}
+
+/// Turns forwarding of a track on or off without renegotiation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The broadcast or room.
+    pub stream: StreamId,
+    /// The subtrack, without an `ARDAMSv`/`ARDAMSa` prefix; the stream itself when left out.
+    pub track: String,
+    /// Which of its media.
+    pub media: SwitchMedia,
+    /// On or off; on when left out.
+    pub enabled: bool,
+}
+
+/// What a [`Switch`] applies to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwitchMedia {
+    /// `toggleVideo`.
+    Video,
+    /// `toggleAudio`.
+    Audio,
+    /// `enableTrack`.
+    Both,
+}
+
+/// Commands of a call between two clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerToPeer {
+    /// `join`.
+    Join {
+        /// The id both join.
+        stream: StreamId,
+        /// More than two clients, for the embedded SDK.
+        multi_peer: bool,
+        /// `mode` is `"play"`: receives only. Any other mode is both directions.
+        play_only: bool,
+        /// Token, JWT or hash.
+        token: Option<String>,
+    },
+    /// `leave`.
+    Leave {
+        /// The id that was joined.
+        stream: StreamId,
+    },
+    /// `peerMessageCommand`: relayed as it is.
+    Message {
+        /// The id that was joined.
+        stream: StreamId,
+        /// What the message is, in the application's words.
+        definition: Option<String>,
+        /// JSON text of `data`; `"null"` when left out.
+        data: String,
+    },
+}
+
+/// Commands of a room; `room` is `None` when neither `room` nor `mainTrack` was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomCommand {
+    /// `joinRoom`.
+    Join {
+        /// Which room.
+        room: Option<StreamId>,
+        /// The id that the client wishes to publish under; `None`: the server chooses.
+        stream: Option<StreamId>,
+        /// How the room is mixed.
+        mode: RoomMode,
+        /// Display name.
+        stream_name: Option<String>,
+        /// Conference role.
+        role: Option<String>,
+        /// Stored verbatim.
+        meta_data: Option<String>,
+        /// Token, JWT or hash.
+        token: Option<String>,
+    },
+    /// `leaveFromRoom`.
+    Leave {
+        /// Which room.
+        room: Option<StreamId>,
+        /// The client's own id.
+        stream: Option<StreamId>,
+    },
+    /// `getRoomInfo`.
+    Info {
+        /// Which room.
+        room: Option<StreamId>,
+        /// The client's own id, left out of the answer.
+        stream: Option<StreamId>,
+    },
+}
+
+/// `mode` of `joinRoom`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomMode {
+    /// One play per participant; also every unknown mode.
+    Legacy,
+    /// One play of the room.
+    Multitrack,
+    /// Mixed by the server.
+    Mcu,
+    /// Audio mixed by the server.
+    Amcu,
+}
+
+/// Questions about broadcasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Information {
+    /// `getStreamInfo`.
+    StreamInfo {
+        /// About which broadcast.
+        stream: StreamId,
+    },
+    /// `getTrackList`.
+    TrackList {
+        /// About which room.
+        stream: StreamId,
+        /// Checked as for play.
+        token: Option<String>,
+    },
+    /// `getBroadcastObject`.
+    BroadcastObject {
+        /// About which broadcast.
+        stream: StreamId,
+    },
+    /// `getSubtracks`.
+    Subtracks {
+        /// The main track.
+        stream: StreamId,
+        /// Only subtracks of this role.
+        role: Option<String>,
+        /// Only subtracks of this status.
+        status: Option<String>,
+        /// Only subtracks whose names hold this text.
+        search: Option<String>,
+        /// Field to sort by.
+        sort_by: Option<String>,
+        /// `asc` or `desc`.
+        order_by: Option<String>,
+        /// Which part of the list.
+        page: Page,
+    },
+    /// `getSubtracksCount`.
+    SubtracksCount {
+        /// The main track.
+        stream: StreamId,
+        /// Only subtracks of this role.
+        role: Option<String>,
+        /// Only subtracks of this status.
+        status: Option<String>,
+    },
+    /// `getSubscriberCount`.
+    SubscriberCount {
+        /// Of which broadcast.
+        stream: StreamId,
+    },
+    /// `getSubscribers`.
+    Subscribers {
+        /// Of which broadcast.
+        stream: StreamId,
+        /// Which part of the list.
+        page: Page,
+    },
+    /// `getDebugInfo`.
+    DebugInfo {
+        /// Of which play or publish.
+        stream: StreamId,
+    },
+}
+
+/// Part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Entries passed over.
+    pub offset: u32,
+    /// Most entries wanted; `None` when the client did not say.
+    pub size: Option<u32>,
+}
+
+/// Commands for the limited video slots of a room play.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Slots {
+    /// `getVideoTrackAssignmentsCommand`, or its older name without `Command`.
+    Get {
+        /// The room.
+        stream: StreamId,
+    },
+    /// `assignVideoTrackCommand`.
+    Assign {
+        /// The stream to pin, not the room.
+        stream: StreamId,
+        /// Label of the slot, `videoTrack0` and so on.
+        slot: Option<String>,
+        /// Pin, or let go.
+        enabled: bool,
+    },
+    /// `updateVideoTrackAssignmentsCommand`.
+    Update {
+        /// The room.
+        stream: StreamId,
+        /// The participants to put on slots.
+        page: Page,
+    },
+    /// `setMaxVideoTrackCountCommand`.
+    SetMax {
+        /// The room, or the client's own publish id.
+        stream: StreamId,
+        /// Slots wanted; -1 one per track.
+        count: i64,
+    },
+}
+
+/// Commands about push notifications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// `registerPushNotificationToken`.
+    Register {
+        /// Whose device.
+        subscriber_id: Option<String>,
+        /// JWT.
+        token: Option<String>,
+        /// The device at its push service.
+        registration_token: Option<String>,
+        /// `fcm` or `apn`.
+        kind: Option<String>,
+    },
+    /// `sendPushNotification`.
+    Send {
+        /// Who sends.
+        subscriber_id: Option<String>,
+        /// JWT.
+        token: Option<String>,
+        /// JSON text of what is pushed.
+        content: Option<String>,
+        /// To whom.
+        subscriber_ids: Vec<String>,
+        /// Or to which topic.
+        topic: Option<String>,
+    },
+}

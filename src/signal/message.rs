@@ -1,0 +1,354 @@
+//! A client's text message becomes a typed command, or the reason why not.
+//!
+//! Lenient as the SDKs need it (`fields.rs`), strict in one place: every stream id passes the
+//! gate here, so nothing behind this file sees an unchecked one.
+
+use super::command::{
+    Candidate, Command, Information, Page, PeerToPeer, Push, RoomCommand, RoomMode, SdpKind, Slots,
+    Switch, SwitchMedia,
+};
+use super::fields::Fields;
+use crate::base::limits::MAX_STREAM_ID_LEN;
+use crate::model::definition::Definition;
+use crate::model::mail::{PlayAsk, PublishAsk};
+use crate::model::track::StreamId;
+
+/// What became of a message.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives from parsing to the match that takes it apart, never stored"
+)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// To be carried out.
+    Command(Command),
+    /// Dropped without an answer; the connection stays open.
+    Ignored(Ignored),
+    /// To be answered with an error.
+    Refused(Refusal),
+}
+
+/// Why a message is dropped without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// Not JSON, nested too deep, or not an object.
+    NotAnObject,
+    /// No `command`.
+    NoCommand,
+    /// A `command` that nobody knows.
+    UnknownCommand,
+}
+
+/// What the stream id gate answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `noStreamNameSpecified` or `invalidStreamName`.
+    pub definition: Definition,
+    /// The id that was refused, at most [`MAX_STREAM_ID_LEN`] bytes of it; `None` when missing.
+    pub stream: Option<String>,
+}
+
+/// Reads one text message. Never panics, whatever `text` is.
+pub fn parse(text: &str) -> Parsed {
+    let Some(mut fields) = Fields::parse(text) else {
+        return Parsed::Ignored(Ignored::NotAnObject);
+    };
+    let Some(name) = fields.text("command") else {
+        return Parsed::Ignored(Ignored::NoCommand);
+    };
+    match read(&name, &mut fields) {
+        Ok(Some(command)) => Parsed::Command(command),
+        Ok(None) => Parsed::Ignored(Ignored::UnknownCommand),
+        Err(refusal) => Parsed::Refused(refusal),
+    }
+}
+
+/// The commands of publishing, playing, calls and rooms; `Ok(None)` for an unknown name.
+fn read(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
+    Ok(Some(match name {
+        "ping" => Command::Ping,
+        "getIceServerConfig" => Command::GetIceServerConfig,
+        "publish" => publish(fields)?,
+        "play" => play(fields)?,
+        "takeConfiguration" => Command::TakeConfiguration {
+            stream: stream(fields)?,
+            kind: sdp_kind(fields),
+            sdp: fields.text("sdp").unwrap_or_default(),
+        },
+        "takeCandidate" => Command::TakeCandidate {
+            stream: stream(fields)?,
+            candidate: Candidate {
+                label: fields.count("label"),
+                mid: fields.text("id").unwrap_or_else(|| "0".to_owned()),
+                candidate: fields.text("candidate").unwrap_or_default(),
+            },
+        },
+        "stop" => Command::Stop {
+            stream: stream(fields)?,
+        },
+        "toggleVideo" => switch(fields, SwitchMedia::Video)?,
+        "toggleAudio" => switch(fields, SwitchMedia::Audio)?,
+        "enableTrack" => switch(fields, SwitchMedia::Both)?,
+        "forceStreamQuality" => Command::ForceQuality {
+            stream: stream(fields)?,
+            height: fields.count("streamHeight"),
+            track: fields.text("trackId").map(without_prefix),
+        },
+        "updateStreamMetaData" => Command::UpdateMetaData {
+            stream: stream(fields)?,
+            meta_data: meta_data(fields),
+        },
+        "join" => Command::PeerToPeer(PeerToPeer::Join {
+            stream: stream(fields)?,
+            multi_peer: fields.flag("multiPeer").unwrap_or(false),
+            play_only: fields.text("mode").is_some_and(|mode| mode == "play"),
+            token: fields.text("token"),
+        }),
+        "leave" => Command::PeerToPeer(PeerToPeer::Leave {
+            stream: stream(fields)?,
+        }),
+        "peerMessageCommand" => Command::PeerToPeer(PeerToPeer::Message {
+            stream: stream(fields)?,
+            definition: fields.text("definition"),
+            data: fields.json("data"),
+        }),
+        "joinRoom" => join_room(fields)?,
+        "leaveFromRoom" => Command::Room(RoomCommand::Leave {
+            room: room(fields)?,
+            stream: optional_stream(fields, "streamId")?,
+        }),
+        "getRoomInfo" => Command::Room(RoomCommand::Info {
+            room: room(fields)?,
+            stream: optional_stream(fields, "streamId")?,
+        }),
+        other => return read_others(other, fields),
+    }))
+}
+
+/// The commands of information, slots and push notifications.
+fn read_others(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
+    let information = match name {
+        "getStreamInfo" => Information::StreamInfo {
+            stream: stream(fields)?,
+        },
+        "getTrackList" => Information::TrackList {
+            stream: stream(fields)?,
+            token: fields.text("token"),
+        },
+        "getBroadcastObject" => Information::BroadcastObject {
+            stream: stream(fields)?,
+        },
+        "getSubtracks" => Information::Subtracks {
+            stream: stream(fields)?,
+            role: fields.text("role"),
+            status: fields.text("status"),
+            search: fields.text("search"),
+            sort_by: fields.text("sortBy"),
+            order_by: fields.text("orderBy"),
+            page: page(fields),
+        },
+        "getSubtracksCount" => Information::SubtracksCount {
+            stream: stream(fields)?,
+            role: fields.text("role"),
+            status: fields.text("status"),
+        },
+        "getSubscriberCount" => Information::SubscriberCount {
+            stream: stream(fields)?,
+        },
+        "getSubscribers" => Information::Subscribers {
+            stream: stream(fields)?,
+            page: page(fields),
+        },
+        "getDebugInfo" => Information::DebugInfo {
+            stream: stream(fields)?,
+        },
+        other => return read_slots_and_push(other, fields),
+    };
+    Ok(Some(Command::Information(information)))
+}
+
+fn read_slots_and_push(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
+    Ok(Some(match name {
+        "getVideoTrackAssignmentsCommand" | "getVideoTrackAssignments" => {
+            Command::Slots(Slots::Get {
+                stream: stream(fields)?,
+            })
+        }
+        "assignVideoTrackCommand" => Command::Slots(Slots::Assign {
+            stream: stream(fields)?,
+            slot: fields.text("videoTrackId"),
+            enabled: fields.flag("enabled").unwrap_or(true),
+        }),
+        "updateVideoTrackAssignmentsCommand" => Command::Slots(Slots::Update {
+            stream: stream(fields)?,
+            page: page(fields),
+        }),
+        "setMaxVideoTrackCountCommand" => Command::Slots(Slots::SetMax {
+            stream: stream(fields)?,
+            count: fields.number("maxTrackCount").unwrap_or(-1).max(-1),
+        }),
+        "registerPushNotificationToken" => Command::Push(Push::Register {
+            subscriber_id: fields.text("subscriberId"),
+            token: fields.text("token"),
+            registration_token: fields.text("pnsRegistrationToken"),
+            kind: fields.text("pnsType"),
+        }),
+        "sendPushNotification" => Command::Push(Push::Send {
+            subscriber_id: fields.text("subscriberId"),
+            token: fields.text("token"),
+            content: fields.any("pushNotificationContent"),
+            subscriber_ids: fields.list("subscriberIdsToNotify"),
+            topic: fields
+                .text("pushNotificationTopic")
+                .or_else(|| fields.text("topic")),
+        }),
+        _ => return Ok(None),
+    }))
+}
+
+fn publish(fields: &mut Fields) -> Result<Command, Refusal> {
+    let stream = stream(fields)?;
+    let on = |key: &str, alias: &str| fields.flag(key).or_else(|| fields.flag(alias));
+    let video = on("video", "enablevideo").unwrap_or(true);
+    let audio = on("audio", "enableaudio").unwrap_or(true);
+    let ask = PublishAsk {
+        stream: Some(stream.clone()),
+        token: fields.text("token"),
+        subscriber_id: fields.text("subscriberId"),
+        subscriber_code: subscriber_code(fields),
+        stream_name: fields.text("streamName"),
+        main_track: optional_stream(fields, "mainTrack")?,
+        meta_data: meta_data(fields),
+        role: fields.text("role"),
+        video,
+        audio,
+    };
+    Ok(Command::Publish { stream, ask })
+}
+
+fn play(fields: &mut Fields) -> Result<Command, Refusal> {
+    let stream = stream(fields)?;
+    let ask = PlayAsk {
+        stream: Some(stream.clone()),
+        token: fields.text("token"),
+        room: fields.text("room"),
+        track_list: fields.list("trackList"),
+        subscriber_id: fields.text("subscriberId"),
+        subscriber_name: fields.text("subscriberName"),
+        subscriber_code: subscriber_code(fields),
+        viewer_info: fields.any("viewerInfo"),
+        role: fields.text("role"),
+        user_publish_id: fields.text("userPublishId"),
+        disable_tracks_by_default: fields.flag("disableTracksByDefault").unwrap_or(false),
+    };
+    Ok(Command::Play { stream, ask })
+}
+
+fn join_room(fields: &mut Fields) -> Result<Command, Refusal> {
+    let mode = match fields.text("mode").as_deref() {
+        Some("multitrack") => RoomMode::Multitrack,
+        Some("mcu") => RoomMode::Mcu,
+        Some("amcu") => RoomMode::Amcu,
+        _ => RoomMode::Legacy,
+    };
+    Ok(Command::Room(RoomCommand::Join {
+        room: room(fields)?,
+        stream: optional_stream(fields, "streamId")?,
+        mode,
+        stream_name: fields.text("streamName"),
+        role: fields.text("role"),
+        meta_data: meta_data(fields),
+        token: fields.text("token"),
+    }))
+}
+
+fn switch(fields: &mut Fields, media: SwitchMedia) -> Result<Command, Refusal> {
+    let stream = stream(fields)?;
+    let track = fields.text("trackId").map(without_prefix);
+    Ok(Command::Switch(Switch {
+        track: track.unwrap_or_else(|| stream.to_string()),
+        media,
+        enabled: fields.flag("enabled").unwrap_or(true),
+        stream,
+    }))
+}
+
+fn page(fields: &Fields) -> Page {
+    let size = fields.number("size").filter(|&size| size >= 0);
+    Page {
+        offset: fields.count("offset"),
+        size: size.map(|size| u32::try_from(size).unwrap_or(u32::MAX)),
+    }
+}
+
+fn sdp_kind(fields: &mut Fields) -> SdpKind {
+    match fields.text("type") {
+        Some(kind) if kind.eq_ignore_ascii_case("offer") => SdpKind::Offer,
+        Some(_) | None => SdpKind::Answer,
+    }
+}
+
+/// `metaData`, which `joinRoom` spells `metadata`.
+fn meta_data(fields: &mut Fields) -> Option<String> {
+    fields.any("metaData").or_else(|| fields.any("metadata"))
+}
+
+/// A code that came as a JSON number has lost its leading zeros; codes have six digits.
+fn subscriber_code(fields: &mut Fields) -> Option<String> {
+    fields
+        .text("subscriberCode")
+        .map(|code| format!("{code:0>6}"))
+}
+
+/// Track ids may come as the client's WebRTC stack names them: `ARDAMSv<id>`, `ARDAMSa<id>`.
+fn without_prefix(track: String) -> String {
+    let bare = track
+        .strip_prefix("ARDAMSv")
+        .or_else(|| track.strip_prefix("ARDAMSa"));
+    match bare {
+        Some(bare) if !bare.is_empty() => bare.to_owned(),
+        Some(_) | None => track,
+    }
+}
+
+/// The gate: `streamId` must be there and valid.
+fn stream(fields: &mut Fields) -> Result<StreamId, Refusal> {
+    optional_stream(fields, "streamId")?.ok_or(Refusal {
+        definition: Definition::NoStreamNameSpecified,
+        stream: None,
+    })
+}
+
+/// `room`, or its other name `mainTrack`.
+fn room(fields: &mut Fields) -> Result<Option<StreamId>, Refusal> {
+    match optional_stream(fields, "room")? {
+        Some(room) => Ok(Some(room)),
+        None => optional_stream(fields, "mainTrack"),
+    }
+}
+
+/// An id that may be missing, but must be valid when it is there.
+fn optional_stream(fields: &mut Fields, key: &str) -> Result<Option<StreamId>, Refusal> {
+    match fields.text(key) {
+        None => Ok(None),
+        Some(id) if is_valid_stream_id(&id) => Ok(Some(StreamId::from(id))),
+        Some(mut id) => {
+            let mut cuts = (0..=MAX_STREAM_ID_LEN.min(id.len())).rev();
+            id.truncate(cuts.find(|&at| id.is_char_boundary(at)).unwrap_or(0));
+            Err(Refusal {
+                definition: Definition::InvalidStreamName,
+                stream: Some(id),
+            })
+        }
+    }
+}
+
+/// 1 to [`MAX_STREAM_ID_LEN`] bytes of `A-Z a-z 0-9 - _ .`.
+pub fn is_valid_stream_id(id: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=MAX_STREAM_ID_LEN).contains(&id.len()) && id.bytes().all(allowed)
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

@@ -1,0 +1,406 @@
+//! The signalling of one WebSocket: a pure state machine (Ant Media's protocol,
+//! `docs/signalling.md`).
+//!
+//! `engine/signalling.rs` brings texts, decisions of control, news of peers and the time in, and
+//! carries out the [`Action`]s in the order they were pushed. A peer is named by stream id and
+//! [`Role`] within its session, because a client may play the id that it publishes. One publish
+//! lives in `publish.rs`, one play in `play.rs`; this file owns the tables and the rules between
+//! them: what an id may do, who gets a candidate, what is silent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::action::{Action, Fate, PeerEvent, Role};
+use super::command::{Candidate, Command, SdpKind};
+use super::held::EndedIds;
+use super::message::{self, Parsed};
+use super::play::Play;
+use super::publish::Publish;
+use super::reply;
+use crate::base::clock::Now;
+use crate::base::limits::MAX_ENTRIES_PER_CONN;
+use crate::model::definition::Definition;
+use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
+use crate::model::settings::AppSettings;
+use crate::model::track::{PlayGrant, StreamId};
+
+/// One WebSocket's publishes and plays.
+#[derive(Debug)]
+pub struct Session {
+    app: AppName,
+    settings: Arc<AppSettings>,
+    publishes: BTreeMap<StreamId, Publish>,
+    plays: BTreeMap<StreamId, Play>,
+    ended: EndedIds,
+    /// Questions asked so far; the last one's number.
+    requests: u64,
+}
+
+impl Session {
+    /// A session of `app` that nothing was said in.
+    pub fn new(app: AppName, settings: Arc<AppSettings>) -> Self {
+        Self {
+            app,
+            settings,
+            publishes: BTreeMap::new(),
+            plays: BTreeMap::new(),
+            ended: EndedIds::default(),
+            requests: 0,
+        }
+    }
+
+    /// The application it belongs to.
+    pub fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// Replaces the settings; what runs keeps the deadlines it has.
+    pub fn set_settings(&mut self, settings: Arc<AppSettings>) {
+        self.settings = settings;
+    }
+
+    /// One text message came.
+    pub fn handle_message(&mut self, now: Now, text: &str, actions: &mut Vec<Action>) {
+        match message::parse(text) {
+            Parsed::Command(command) => self.handle_command(now.instant, command, actions),
+            Parsed::Refused(refusal) => {
+                complain(refusal.definition, refusal.stream.as_deref(), actions);
+            }
+            Parsed::Ignored(_) => {}
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command, actions: &mut Vec<Action>) {
+        match command {
+            Command::Ping => actions.push(Action::Reply(reply::pong())),
+            Command::GetIceServerConfig => self.reply_ice_server_config(actions),
+            Command::Publish { stream, ask } => self.publish(now, stream, ask, actions),
+            Command::Play { stream, ask } => self.play(now, stream, ask, actions),
+            Command::TakeConfiguration { stream, kind, sdp } => match kind {
+                SdpKind::Offer => self.take_offer(now, &stream, sdp, actions),
+                SdpKind::Answer => self.take_answer(now, &stream, sdp, actions),
+            },
+            Command::TakeCandidate { stream, candidate } => {
+                self.take_candidate(now, &stream, candidate, actions);
+            }
+            Command::Stop { stream } => self.stop(now, &stream, actions),
+            unserved @ (Command::Switch(_)
+            | Command::ForceQuality { .. }
+            | Command::UpdateMetaData { .. }
+            | Command::PeerToPeer(_)
+            | Command::Room(_)
+            | Command::Information(_)
+            | Command::Slots(_)
+            | Command::Push(_)) => handle_unserved(&unserved),
+        }
+    }
+
+    fn reply_ice_server_config(&self, actions: &mut Vec<Action>) {
+        let AppSettings {
+            stun_server_uri: uri,
+            turn_server_username: username,
+            turn_server_credential: credential,
+            ..
+        } = &*self.settings;
+        let text = reply::ice_server_config(uri, username, credential);
+        actions.push(Action::Reply(text));
+    }
+
+    fn publish(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        ask: PublishAsk,
+        actions: &mut Vec<Action>,
+    ) {
+        let full = self.is_full();
+        match self.publishes.get_mut(&stream) {
+            Some(old) if old.is_replaceable(now) => old.release(PublishEnding::Stopped, actions),
+            Some(_) => return complain(Definition::AlreadyPublishing, Some(&stream), actions),
+            None if full => {
+                return complain(Definition::HighResourceUsage, Some(&stream), actions);
+            }
+            None => {}
+        }
+        self.requests += 1;
+        let publish = Publish::ask(now, self.requests, stream.clone(), ask, actions);
+        self.publishes.insert(stream, publish);
+    }
+
+    fn play(&mut self, now: Instant, stream: StreamId, ask: PlayAsk, actions: &mut Vec<Action>) {
+        let once = self.settings.play_webrtc_stream_once_for_each_session;
+        let full = self.is_full();
+        match self.plays.get_mut(&stream) {
+            Some(old) if !once || old.is_replaceable(now) => old.release(actions),
+            Some(_) => return complain(Definition::AlreadyPlaying, Some(&stream), actions),
+            None if full => {
+                return complain(Definition::HighResourceUsage, Some(&stream), actions);
+            }
+            None => {}
+        }
+        self.requests += 1;
+        let play = Play::ask(now, self.requests, stream.clone(), ask, actions);
+        self.plays.insert(stream, play);
+    }
+
+    fn is_full(&self) -> bool {
+        self.publishes.len() + self.plays.len() >= MAX_ENTRIES_PER_CONN
+    }
+
+    fn take_offer(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        sdp: String,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.publishes.get_mut(stream) {
+            Some(publish) => publish.handle_offer(sdp, actions),
+            None => self.miss(now, stream, actions),
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        sdp: String,
+        actions: &mut Vec<Action>,
+    ) {
+        match self.plays.get_mut(stream) {
+            Some(play) => play.handle_answer(sdp, actions),
+            None => self.miss(now, stream, actions),
+        }
+    }
+
+    /// A candidate does not say whose it is. When the id is both published and played, it belongs
+    /// to the one that negotiates; when that does not tell them apart, both get it, and the peer
+    /// that it is not meant for merely has one more address that never answers.
+    fn take_candidate(
+        &mut self,
+        now: Instant,
+        stream: &StreamId,
+        candidate: Candidate,
+        actions: &mut Vec<Action>,
+    ) {
+        match (self.publishes.get_mut(stream), self.plays.get_mut(stream)) {
+            (Some(publish), Some(play)) => {
+                let (publishing, playing) = (publish.is_negotiating(), play.is_negotiating());
+                if publishing || !playing {
+                    publish.handle_candidate(candidate.clone(), actions);
+                }
+                if playing || !publishing {
+                    play.handle_candidate(candidate, actions);
+                }
+            }
+            (Some(publish), None) => publish.handle_candidate(candidate, actions),
+            (None, Some(play)) => play.handle_candidate(candidate, actions),
+            (None, None) => self.miss(now, stream, actions),
+        }
+    }
+
+    /// A description or candidate that nobody waits for: an error, unless the id is in use the
+    /// other way round or ended a moment ago.
+    fn miss(&self, now: Instant, stream: &StreamId, actions: &mut Vec<Action>) {
+        let in_use = self.publishes.contains_key(stream) || self.plays.contains_key(stream);
+        if !in_use && !self.ended.contains(stream, now) {
+            complain(Definition::NoPeerAssociatedBefore, Some(stream), actions);
+        }
+    }
+
+    /// The id is free when this returns: the Android SDK's next frame is `publish` again. Also a
+    /// stop of nothing is remembered: after a reconnect the SDKs stop what ended with the old
+    /// socket, and what they say late about it is as harmless.
+    fn stop(&mut self, now: Instant, stream: &StreamId, actions: &mut Vec<Action>) {
+        if let Some(mut publish) = self.publishes.remove(stream) {
+            let _ends = publish.finish(PublishEnding::Stopped, actions);
+        }
+        if let Some(mut play) = self.plays.remove(stream) {
+            let _ends = play.finish(actions);
+        }
+        self.ended.remember(stream, now);
+    }
+
+    /// Control decided about a publish. Decisions about withdrawn questions are ignored.
+    pub fn handle_publish_decision(
+        &mut self,
+        now: Now,
+        request: u64,
+        result: Result<(), Definition>,
+        actions: &mut Vec<Action>,
+    ) {
+        let millis = Duration::from_millis(self.settings.webrtc_client_start_timeout_ms);
+        let timeout = millis.min(MAX_START_TIMEOUT);
+        let mut publishes = self.publishes.iter_mut();
+        let asked = publishes.find(|(_, publish)| publish.has_asked(request));
+        if let Some((stream, publish)) = asked {
+            let stream = stream.clone();
+            let fate = publish.handle_decision(now.instant, result, timeout, actions);
+            self.settle_publish(now.instant, &stream, fate);
+        }
+    }
+
+    /// Control decided about a play. Decisions about withdrawn questions are ignored.
+    pub fn handle_play_decision(
+        &mut self,
+        now: Now,
+        request: u64,
+        result: Result<PlayGrant, Definition>,
+        actions: &mut Vec<Action>,
+    ) {
+        let mut plays = self.plays.iter_mut();
+        let asked = plays.find(|(_, play)| play.has_asked(request));
+        if let Some((stream, play)) = asked {
+            let stream = stream.clone();
+            let fate = play.handle_decision(result, actions);
+            self.settle_play(now.instant, &stream, fate);
+        }
+    }
+
+    /// A peer of this session has news. News of a peer that was closed is ignored.
+    pub fn handle_peer(
+        &mut self,
+        now: Now,
+        stream: &StreamId,
+        role: Role,
+        event: PeerEvent,
+        actions: &mut Vec<Action>,
+    ) {
+        match role {
+            Role::Publish => {
+                if let Some(publish) = self.publishes.get_mut(stream) {
+                    let fate = publish.handle_peer(event, actions);
+                    self.settle_publish(now.instant, stream, fate);
+                }
+            }
+            Role::Play => {
+                if let Some(play) = self.plays.get_mut(stream) {
+                    let fate = play.handle_peer(now.instant, event, actions);
+                    self.settle_play(now.instant, stream, fate);
+                }
+            }
+        }
+    }
+
+    /// A broadcast is over: its play on this connection ends, if there is one.
+    pub fn handle_broadcast_ended(
+        &mut self,
+        now: Now,
+        stream: &StreamId,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(play) = self.plays.get_mut(stream) {
+            let fate = play.handle_broadcast_ended(actions);
+            self.settle_play(now.instant, stream, fate);
+        }
+    }
+
+    /// Control ends this connection's publish of an id (REST stop or delete, blocking).
+    pub fn handle_stop_publish(&mut self, now: Now, stream: &StreamId, actions: &mut Vec<Action>) {
+        if let Some(publish) = self.publishes.get_mut(stream) {
+            let fate = publish.handle_stop_by_server(actions);
+            self.settle_publish(now.instant, stream, fate);
+        }
+    }
+
+    /// The process is about to end. What runs goes on until the socket closes.
+    pub fn handle_server_will_stop(&mut self, actions: &mut Vec<Action>) {
+        actions.push(Action::Reply(reply::server_will_stop()));
+    }
+
+    /// The WebSocket is gone: everything ends, without replies. The session is empty afterwards.
+    pub fn handle_closed(&mut self, actions: &mut Vec<Action>) {
+        for publish in self.publishes.values_mut() {
+            publish.handle_closed(actions);
+        }
+        for play in self.plays.values_mut() {
+            play.release(actions);
+        }
+        self.publishes.clear();
+        self.plays.clear();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
+    /// Walks the at most `MAX_ENTRIES_PER_CONN` entries: ask after a change, not every turn.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let publishes = self.publishes.values().filter_map(Publish::deadline);
+        let plays = self.plays.values().filter_map(Play::deadline);
+        publishes.chain(plays).min()
+    }
+
+    /// Ends every publish and play whose time is up.
+    pub fn handle_timeout(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let Self {
+            publishes,
+            plays,
+            ended,
+            ..
+        } = self;
+        let now = now.instant;
+        publishes.retain(|stream, publish| {
+            let fate = publish.handle_timeout(now, actions);
+            keep(fate, ended, stream, now)
+        });
+        plays.retain(|stream, play| {
+            let fate = play.handle_timeout(now, actions);
+            keep(fate, ended, stream, now)
+        });
+    }
+
+    fn settle_publish(&mut self, now: Instant, stream: &StreamId, fate: Fate) {
+        if !keep(fate, &mut self.ended, stream, now) {
+            self.publishes.remove(stream);
+        }
+    }
+
+    fn settle_play(&mut self, now: Instant, stream: &StreamId, fate: Fate) {
+        if !keep(fate, &mut self.ended, stream, now) {
+            self.plays.remove(stream);
+        }
+    }
+}
+
+/// Whether an entry stays in its table; remembers the id of one that does not.
+fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bool {
+    match fate {
+        Fate::Stays => true,
+        Fate::Ends => {
+            ended.remember(stream, now);
+            false
+        }
+    }
+}
+
+/// Commands that are understood and not served: each group has its own arm, to be replaced by
+/// the part that serves it. They change nothing and are not answered.
+fn handle_unserved(command: &Command) {
+    match command {
+        Command::Switch(_) => {}
+        Command::ForceQuality { .. } => {}
+        Command::UpdateMetaData { .. } => {}
+        Command::PeerToPeer(_) => {}
+        Command::Room(_) => {}
+        Command::Information(_) => {}
+        Command::Slots(_) => {}
+        Command::Push(_) => {}
+        Command::Ping
+        | Command::GetIceServerConfig
+        | Command::Publish { .. }
+        | Command::Play { .. }
+        | Command::TakeConfiguration { .. }
+        | Command::TakeCandidate { .. }
+        | Command::Stop { .. } => {}
+    }
+}
+
+fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
+    actions.push(Action::Reply(reply::error(definition, stream)));
+}
+
+/// Longest `webRTCClientStartTimeoutMs` that is taken at its word.
+const MAX_START_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
