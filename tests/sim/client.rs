@@ -178,6 +178,7 @@ impl Client {
 
     /// Sends a message, its stream id added.
     pub fn say(&mut self, mut message: Value) {
+        if std::env::var("SIM_SAY").is_ok() { eprintln!("> {}", message.to_string().replace("\\r\\n", "\n")); }
         message["streamId"] = json!(self.stream);
         self.out.texts.push(message.to_string());
     }
@@ -221,6 +222,7 @@ impl Client {
     /// A message of the server.
     pub fn handle_text(&mut self, now: Instant, text: &str) {
         let message: Value = serde_json::from_str(text).expect("the server writes JSON");
+        if std::env::var("SIM_SAY").is_ok() { eprintln!("< {}", message.to_string().replace("\\r\\n", "\n")); }
         match message["command"].as_str() {
             Some("start") => self.make_offer(now),
             Some("takeConfiguration") => {
@@ -344,7 +346,10 @@ impl Client {
 
     fn take_offer(&mut self, now: Instant, sdp: &str) {
         let mut rtc = self.build(now, DtlsVersion::Auto);
-        let offer = SdpOffer::from_sdp_string(sdp).expect("an offer that parses");
+        // INTEROP(str0m): it would take the passive part, which the server keeps for itself;
+        // browsers take the active one, as RFC 5763 §5 recommends.
+        let sdp = sdp.replace("a=setup:actpass", "a=setup:passive");
+        let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer that parses");
         let answer = rtc.sdp_api().accept_offer(offer).expect("an acceptable offer");
         self.say(json!({
             "command": "takeConfiguration", "type": "answer", "sdp": answer.to_sdp_string(),

@@ -370,7 +370,7 @@ impl World {
 
     fn post(&mut self, worker: usize, mail: Outgoing) {
         match mail {
-            Outgoing::Control(mail) => self.schedule(MAIL_DELAY, What::ToControl(mail)),
+            Outgoing::Control(mail) => self.schedule(MAIL_DELAY, What::ToControl(*mail)),
             Outgoing::Worker(to, mail) => {
                 let now = self.now.instant;
                 let server = &mut self.servers[worker];
