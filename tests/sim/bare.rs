@@ -161,8 +161,12 @@ impl Negotiated {
             match self.dtls.poll_output(&mut buf) {
                 DtlsOutput::Packet(packet) => packets.push(packet.to_vec()),
                 DtlsOutput::KeyingMaterial(material, profile) => {
-                    assert_eq!(profile, SrtpProfile::AEAD_AES_128_GCM, "the server prefers it");
-                    keys = Keys::from_dtls(Profile::AeadAes128Gcm, &material);
+                    let profile = match profile {
+                        SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+                        SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+                        other => panic!("{other:?} was chosen"),
+                    };
+                    keys = Keys::from_dtls(profile, &material);
                 }
                 DtlsOutput::Timeout(_) => return (packets, keys),
                 _ => {}
