@@ -35,7 +35,9 @@ fn parse(c: &mut Criterion) {
     let map = extensions();
     let header = RtpHeader::parse(&packet).expect("a valid packet");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("rtp_header", |b| b.iter(|| RtpHeader::parse(black_box(&packet))));
+    group.bench_function("rtp_header", |b| {
+        b.iter(|| RtpHeader::parse(black_box(&packet)))
+    });
     group.bench_function("rtp_extensions", |b| {
         b.iter(|| Known::read(black_box(&packet), &header, &map).transport_seq)
     });
@@ -62,7 +64,11 @@ fn parse(c: &mut Criterion) {
     write::pli(&mut w, Ssrc(1), Ssrc(2)).expect("fits");
     let len = w.len();
     group.bench_function("rtcp_compound", |b| {
-        b.iter(|| Compound::new(black_box(&buf[..len])).filter(|p| p.is_ok()).count())
+        b.iter(|| {
+            Compound::new(black_box(&buf[..len]))
+                .filter(|p| p.is_ok())
+                .count()
+        })
     });
     group.finish();
 }

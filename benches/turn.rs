@@ -34,12 +34,18 @@ const PAYLOAD_LEN: usize = 1150;
 
 #[allow(clippy::disallowed_methods)]
 fn now() -> Now {
-    Now { instant: Instant::now(), unix_us: 1_700_000_000_000_000 }
+    Now {
+        instant: Instant::now(),
+        unix_us: 1_700_000_000_000_000,
+    }
 }
 
 fn track(now: Now) -> Track {
     let info = TrackInfo {
-        id: TrackId { origin: WorkerId(0), serial: 0 },
+        id: TrackId {
+            origin: WorkerId(0),
+            serial: 0,
+        },
         kind: MediaKind::Video,
         codec: Codec::Vp8,
         fmtp: "".into(),
@@ -93,7 +99,14 @@ fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
     let master = MasterKey::new(Profile::AeadAes128Gcm, &key, &[7; 12]).expect("lengths fit");
     let protect = Protect::new(&master).expect("a key");
     let remote = SocketAddr::from(([127, 0, 0, 1], 1024 + n as u16));
-    (Subscriber::new(now, vec![sending], Vec::new()), protect, Route { remote, local: None })
+    (
+        Subscriber::new(now, vec![sending], Vec::new()),
+        protect,
+        Route {
+            remote,
+            local: None,
+        },
+    )
 }
 
 fn turn(c: &mut Criterion) {
@@ -101,7 +114,9 @@ fn turn(c: &mut Criterion) {
     for subscribers in [1u32, 10, 100, 1000] {
         let now = now();
         let mut track = track(now);
-        let mut all: Vec<_> = (0..subscribers).map(|n| subscriber(now, &track, n)).collect();
+        let mut all: Vec<_> = (0..subscribers)
+            .map(|n| subscriber(now, &track, n))
+            .collect();
         let mut egress = Egress::default();
         let mut dropped = DropCounters::default();
         let mut sent = Sent::default();

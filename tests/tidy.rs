@@ -23,7 +23,10 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// Imports within a floor that are allowed all the same: who, from whom.
-const SIDEWAYS: [(&str, &str); 6] = [
+const SIDEWAYS: [(&str, &str); 9] = [
+    ("peer", "router"),
+    ("transport", "srtp"),
+    ("stream", "srtp"),
     ("front", "worker"),
     ("front", "metrics"),
     ("front", "config"),

@@ -82,8 +82,17 @@ impl SenderClock {
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A reading to start a unit test's virtual clock from.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn test_now() -> Now {
+        Now {
+            instant: Instant::now(),
+            unix_us: 1_700_000_000_000_000,
+        }
+    }
 
     #[test]
     fn unix_zero_is_ntp_2208988800() {

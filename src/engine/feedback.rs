@@ -21,7 +21,10 @@ impl Engine {
         id: PeerId,
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
-        let peer = self.peers.get_mut(id).ok_or(DropReason::UnvalidatedSource)?;
+        let peer = self
+            .peers
+            .get_mut(id)
+            .ok_or(DropReason::UnvalidatedSource)?;
         let keys = peer.transport.keys_mut().ok_or(DropReason::NoKeys)?;
         let len = keys.unprotect.unprotect_rtcp(datagram)?;
         let compound = datagram.get(..len).ok_or(DropReason::MalformedRtcp)?;
@@ -42,12 +45,17 @@ impl Engine {
     pub(super) fn retransmit(&mut self, now: Now) {
         let mut sent = Sent::default();
         while let Some(id) = self.askers.pop() {
-            let Some(Peer { transport, side: Side::Subscriber(subscriber), .. }) =
-                self.peers.get_mut(id)
+            let Some(Peer {
+                transport,
+                side: Side::Subscriber(subscriber),
+                ..
+            }) = self.peers.get_mut(id)
             else {
                 continue;
             };
-            let (Some(route), Some(keys)) = (transport.route(), transport.keys()) else { continue };
+            let (Some(route), Some(keys)) = (transport.route(), transport.keys()) else {
+                continue;
+            };
             let mut outlet = Outlet {
                 route,
                 protect: &keys.protect,
@@ -67,7 +75,9 @@ impl Engine {
         let mut due = std::mem::take(&mut self.key_frames_due);
         self.tracks.poll_key_frames(now.instant, &mut due);
         for key in due.drain(..) {
-            let Some(track) = self.tracks.get(key) else { continue };
+            let Some(track) = self.tracks.get(key) else {
+                continue;
+            };
             let (id, publisher) = (track.info.id, track.publisher);
             if id.origin != self.config.worker {
                 let mail = WorkerMail::RelayKeyFrame { track: id };
@@ -80,9 +90,15 @@ impl Engine {
     }
 
     fn request_key_frame(&mut self, id: PeerId, key: TrackKey) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let Side::Publisher(publisher) = &mut peer.side else { return };
-        let Some(media) = publisher.media_ssrc(key) else { return };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        let Side::Publisher(publisher) = &mut peer.side else {
+            return;
+        };
+        let Some(media) = publisher.media_ssrc(key) else {
+            return;
+        };
         let mut buf = [0; MAX_DATAGRAM_LEN];
         let len = publisher.write_key_frame_request(media, &mut buf);
         match peer.send_rtcp(&mut self.urgent, &mut buf, len) {
@@ -98,7 +114,9 @@ impl Engine {
                 return;
             }
             self.timers.pop();
-            let Some(peer) = self.peers.get_mut(id) else { continue };
+            let Some(peer) = self.peers.get_mut(id) else {
+                continue;
+            };
             // An entry that an earlier one has overtaken.
             if peer.armed != Some(at) {
                 continue;
@@ -106,7 +124,11 @@ impl Engine {
             peer.armed = None;
             let outcome = peer.transport.handle_timeout(now);
             let flushed = peer.transport.flush(&mut self.urgent);
-            let reported = if outcome.is_ok() { self.report(now, id) } else { Ok(()) };
+            let reported = if outcome.is_ok() {
+                self.report(now, id)
+            } else {
+                Ok(())
+            };
             let settled = self.settle_dtls(now, id, outcome);
             for result in [flushed, reported, settled] {
                 if let Err(reason) = result {
@@ -122,7 +144,9 @@ impl Engine {
 
     /// NACKs and reports of one connected peer.
     fn report(&mut self, now: Now, id: PeerId) -> Result<(), DropReason> {
-        let Some(peer) = self.peers.get_mut(id) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return Ok(());
+        };
         if !peer.transport.is_connected() {
             return Ok(());
         }
@@ -148,8 +172,12 @@ impl Engine {
         id: PeerId,
         buf: &mut [u8; MAX_DATAGRAM_LEN],
     ) -> Result<(), DropReason> {
-        let Some(peer) = self.peers.get_mut(id) else { return Ok(()) };
-        let Side::Publisher(publisher) = &mut peer.side else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return Ok(());
+        };
+        let Side::Publisher(publisher) = &mut peer.side else {
+            return Ok(());
+        };
         let nacks = publisher.write_nacks(now, buf);
         if nacks > 0 {
             self.counters.nacks_sent += 1;
@@ -163,7 +191,9 @@ impl Engine {
             }
             peer.send_rtcp(&mut self.urgent, buf, len)?;
         }
-        let Side::Publisher(publisher) = &mut peer.side else { return Ok(()) };
+        let Side::Publisher(publisher) = &mut peer.side else {
+            return Ok(());
+        };
         if !publisher.reports_due(now) {
             return Ok(());
         }
@@ -173,7 +203,11 @@ impl Engine {
         peer.send_rtcp(&mut self.urgent, buf, len)?;
         if let Some(conn) = self.conns.get(&conn) {
             let app = conn.app().clone();
-            let mail = ControlMail::PublishMeasured { app, stream, measure };
+            let mail = ControlMail::PublishMeasured {
+                app,
+                stream,
+                measure,
+            };
             self.mails.push_back(Outgoing::Control(Box::new(mail)));
         }
         Ok(())
@@ -187,7 +221,9 @@ fn measure(now: Now, publisher: &Publisher, tracks: &mut Tracks) -> PublishMeasu
         ..PublishMeasure::default()
     };
     for published in &publisher.sections {
-        let Some(track) = tracks.get_mut(published.track) else { continue };
+        let Some(track) = tracks.get_mut(published.track) else {
+            continue;
+        };
         let bps = track.rate.bps(now.instant);
         measure.received_len += track.rate.total_len();
         match track.info.kind {

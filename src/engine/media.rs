@@ -51,16 +51,18 @@ impl Engine {
         }
     }
 
-    fn accept_rtp(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        datagram: &mut [u8],
-    ) -> Result<(), DropReason> {
-        let peer = self.peers.get_mut(id).ok_or(DropReason::UnvalidatedSource)?;
-        let Peer { transport, side, .. } = peer;
+    fn accept_rtp(&mut self, now: Now, id: PeerId, datagram: &mut [u8]) -> Result<(), DropReason> {
+        let peer = self
+            .peers
+            .get_mut(id)
+            .ok_or(DropReason::UnvalidatedSource)?;
+        let Peer {
+            transport, side, ..
+        } = peer;
         let keys = transport.keys().ok_or(DropReason::NoKeys)?;
-        let Side::Publisher(publisher) = side else { return Err(DropReason::NotAPublisher) };
+        let Side::Publisher(publisher) = side else {
+            return Err(DropReason::NotAPublisher);
+        };
         let received = publisher.receive(now, &keys.unprotect, datagram, &mut self.tracks);
         let due = publisher.poll_timeout(now);
         let received = received?;
@@ -70,12 +72,7 @@ impl Engine {
         Ok(())
     }
 
-    fn accept_stun(
-        &mut self,
-        now: Now,
-        route: Route,
-        datagram: &[u8],
-    ) -> Result<(), DropReason> {
+    fn accept_stun(&mut self, now: Now, route: Route, datagram: &[u8]) -> Result<(), DropReason> {
         let message = StunMessage::parse(datagram).map_err(|_| DropReason::MalformedStun)?;
         let (local, _) = message.split_username().ok_or(DropReason::UnknownUfrag)?;
         let id = *self.ufrags.get(local).ok_or(DropReason::UnknownUfrag)?;
@@ -96,14 +93,14 @@ impl Engine {
         flushed
     }
 
-    fn accept_dtls(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        datagram: &[u8],
-    ) -> Result<(), DropReason> {
-        let peer = self.peers.get_mut(id).ok_or(DropReason::UnvalidatedSource)?;
-        let outcome = peer.transport.handle_dtls(now, &self.config.certificate, datagram);
+    fn accept_dtls(&mut self, now: Now, id: PeerId, datagram: &[u8]) -> Result<(), DropReason> {
+        let peer = self
+            .peers
+            .get_mut(id)
+            .ok_or(DropReason::UnvalidatedSource)?;
+        let outcome = peer
+            .transport
+            .handle_dtls(now, &self.config.certificate, datagram);
         let flushed = peer.transport.flush(&mut self.urgent);
         let due = peer.poll_timeout(now);
         self.arm(id, due);
@@ -157,8 +154,11 @@ impl Engine {
             };
             while let Some(subscriber) = track.subscribers.get(self.cursor.subscriber) {
                 let from = self.cursor.position.unwrap_or(track.fresh);
-                if let Some(Peer { transport, side: Side::Subscriber(state), .. }) =
-                    self.peers.get_mut(subscriber.peer)
+                if let Some(Peer {
+                    transport,
+                    side: Side::Subscriber(state),
+                    ..
+                }) = self.peers.get_mut(subscriber.peer)
                     && let (Some(route), Some(keys)) = (transport.route(), transport.keys())
                 {
                     let mut outlet = Outlet {
@@ -188,6 +188,9 @@ impl Engine {
     }
 
     fn next_track(&mut self) {
-        self.cursor = Cursor { track: self.cursor.track + 1, ..Cursor::default() };
+        self.cursor = Cursor {
+            track: self.cursor.track + 1,
+            ..Cursor::default()
+        };
     }
 }

@@ -211,7 +211,10 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.peek().map(|Reverse((at, _))| *at);
         let sessions = self.conns.values().filter_map(Conn::poll_timeout).min();
-        [peers, sessions, self.tracks.poll_timeout()].into_iter().flatten().min()
+        [peers, sessions, self.tracks.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next output for a WebSocket.
@@ -241,7 +244,9 @@ impl Engine {
 
     /// Asks for the timers of `peer` to run at `at`, unless they will run earlier anyway.
     fn arm(&mut self, peer: PeerId, at: Instant) {
-        let Some(state) = self.peers.get_mut(peer) else { return };
+        let Some(state) = self.peers.get_mut(peer) else {
+            return;
+        };
         if state.armed.is_none_or(|armed| at < armed) {
             state.armed = Some(at);
             self.timers.push(Reverse((at, peer)));

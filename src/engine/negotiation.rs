@@ -60,12 +60,19 @@ impl Engine {
             }
             Some(_) | None => self.make_publisher(now, who, &negotiated),
         };
-        let version = SessionVersion { id: self.rng.random::<u64>() >> 1, version: 1 };
+        let version = SessionVersion {
+            id: self.rng.random::<u64>() >> 1,
+            version: 1,
+        };
         let local = self.local_parameters(id).ok_or(SdpError::NothingAccepted)?;
         let sdp = answer::write(&offer, &negotiated, &local, version);
         let in_use = |s: &Section| !matches!(s, Section::Rejected { .. });
         let first = negotiated.sections.iter().position(in_use).unwrap_or(0);
-        let first_mid = offer.media.get(first).map_or("0", |m| m.mid.as_str()).to_owned();
+        let first_mid = offer
+            .media
+            .get(first)
+            .map_or("0", |m| m.mid.as_str())
+            .to_owned();
         let description = Description {
             sdp,
             id_mapping: Vec::new(),
@@ -103,8 +110,12 @@ impl Engine {
         (_, app, stream): (ConnId, &AppName, &StreamId),
         negotiated: &Negotiated,
     ) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
-        let Side::Publisher(publisher) = &mut peer.side else { return };
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        let Side::Publisher(publisher) = &mut peer.side else {
+            return;
+        };
         let mut known = std::mem::take(&mut publisher.sections);
         for section in receive_sections(negotiated) {
             match known.iter_mut().find(|p| p.section.mid == section.mid) {
@@ -115,7 +126,11 @@ impl Engine {
                 }
             }
         }
-        if let Some(Peer { side: Side::Publisher(publisher), .. }) = self.peers.get_mut(id) {
+        if let Some(Peer {
+            side: Side::Publisher(publisher),
+            ..
+        }) = self.peers.get_mut(id)
+        {
             publisher.sections = known;
         }
         self.set_remote(now, id, &negotiated.transport);
@@ -130,7 +145,10 @@ impl Engine {
         stream: &StreamId,
         section: &ReceiveSection,
     ) -> Published {
-        let id = TrackId { origin: self.config.worker, serial: self.tracks_made };
+        let id = TrackId {
+            origin: self.config.worker,
+            serial: self.tracks_made,
+        };
         self.tracks_made += 1;
         let info = TrackInfo {
             id,
@@ -141,12 +159,25 @@ impl Engine {
             rtx_pt: section.server_rtx_pt,
         };
         let track = self.tracks.insert(Track::new(now.instant, info));
-        self.published.entry((app.clone(), stream.clone())).or_default().push(id);
-        Published { section: section.clone(), track, resolution: None }
+        self.published
+            .entry((app.clone(), stream.clone()))
+            .or_default()
+            .push(id);
+        Published {
+            section: section.clone(),
+            track,
+            resolution: None,
+        }
     }
 
     fn own_tracks(&mut self, id: PeerId) {
-        let Some(Peer { side: Side::Publisher(publisher), .. }) = self.peers.get(id) else { return };
+        let Some(Peer {
+            side: Side::Publisher(publisher),
+            ..
+        }) = self.peers.get(id)
+        else {
+            return;
+        };
         for published in &publisher.sections {
             if let Some(track) = self.tracks.get_mut(published.track) {
                 track.publisher = Some(id);
@@ -156,16 +187,25 @@ impl Engine {
 
     /// The tracks of a publisher, as everybody else is told.
     pub(super) fn track_infos(&self, id: PeerId) -> Vec<TrackInfo> {
-        let Some(Peer { side: Side::Publisher(publisher), .. }) = self.peers.get(id) else {
+        let Some(Peer {
+            side: Side::Publisher(publisher),
+            ..
+        }) = self.peers.get(id)
+        else {
             return Vec::new();
         };
-        let infos = publisher.sections.iter().filter_map(|p| self.tracks.get(p.track));
+        let infos = publisher
+            .sections
+            .iter()
+            .filter_map(|p| self.tracks.get(p.track));
         infos.map(|track| track.info.clone()).collect()
     }
 
     /// Drops the tracks of a broadcast that this worker published.
     pub(super) fn drop_published(&mut self, app: &AppName, stream: &StreamId) {
-        let Some(ids) = self.published.remove(&(app.clone(), stream.clone())) else { return };
+        let Some(ids) = self.published.remove(&(app.clone(), stream.clone())) else {
+            return;
+        };
         for id in ids {
             self.tracks.remove(id);
         }
@@ -194,9 +234,14 @@ impl Engine {
             }
         }
         if grant.data_channel {
-            sections.push(OfferSection::Data { mid: Mid::new(&sections.len().to_string())? });
+            sections.push(OfferSection::Data {
+                mid: Mid::new(&sections.len().to_string())?,
+            });
         }
-        let version = SessionVersion { id: self.rng.random::<u64>() >> 1, version: 1 };
+        let version = SessionVersion {
+            id: self.rng.random::<u64>() >> 1,
+            version: 1,
+        };
         let subscriber = Subscriber::new(now, sendings, sections.clone());
         let id = self.insert_peer(now, conn, stream, Side::Subscriber(Box::new(subscriber)));
         let local = self.local_parameters(id)?;
@@ -233,11 +278,14 @@ impl Engine {
     }
 
     fn sending(&mut self, section: &SendSection, info: &TrackInfo) -> Sending {
-        let rtx = section.rtx_ssrc.zip(section.server_rtx_pt).map(|(ssrc, pt)| RtxStream {
-            ssrc,
-            pt,
-            next_seq: self.first_seq(),
-        });
+        let rtx = section
+            .rtx_ssrc
+            .zip(section.server_rtx_pt)
+            .map(|(ssrc, pt)| RtxStream {
+                ssrc,
+                pt,
+                next_seq: self.first_seq(),
+            });
         Sending {
             mid: section.mid.clone(),
             info: info.clone(),
@@ -264,12 +312,19 @@ impl Engine {
         sdp: &str,
     ) -> Result<(), SdpError> {
         let answer = sdp::parse(sdp)?;
-        let Some(Peer { side: Side::Subscriber(subscriber), .. }) = self.peers.get_mut(id) else {
+        let Some(Peer {
+            side: Side::Subscriber(subscriber),
+            ..
+        }) = self.peers.get_mut(id)
+        else {
             return Err(SdpError::Mismatch);
         };
         let accepted = offer::apply_answer(&subscriber.offered, &answer)?;
         for section in &accepted.sections {
-            let Some(sending) = subscriber.sendings.iter_mut().find(|s| s.mid == section.mid)
+            let Some(sending) = subscriber
+                .sendings
+                .iter_mut()
+                .find(|s| s.mid == section.mid)
             else {
                 continue;
             };
@@ -286,7 +341,11 @@ impl Engine {
 
     /// Starts the subscriptions of a subscriber that has just connected.
     pub(super) fn start_subscriptions(&mut self, now: Now, id: PeerId) {
-        let Some(Peer { side: Side::Subscriber(subscriber), .. }) = self.peers.get(id) else {
+        let Some(Peer {
+            side: Side::Subscriber(subscriber),
+            ..
+        }) = self.peers.get(id)
+        else {
             return;
         };
         let wanted: Vec<_> = subscriber
@@ -298,7 +357,10 @@ impl Engine {
             .collect();
         for (at, info) in wanted {
             let key = self.subscribe(now, id, at, &info);
-            if let Some(Peer { side: Side::Subscriber(subscriber), .. }) = self.peers.get_mut(id)
+            if let Some(Peer {
+                side: Side::Subscriber(subscriber),
+                ..
+            }) = self.peers.get_mut(id)
                 && let Some(sending) = subscriber.sendings.get_mut(at)
             {
                 sending.track = key;
@@ -308,7 +370,9 @@ impl Engine {
 
     /// Takes a peer and everything that points at it out.
     pub(super) fn close_peer(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.remove(id) else { return };
+        let Some(peer) = self.peers.remove(id) else {
+            return;
+        };
         self.ufrags.remove(&peer.transport.credentials().ufrag);
         for address in peer.transport.validated() {
             if self.addresses.get(address) == Some(&id) {
@@ -344,18 +408,30 @@ impl Engine {
         let ufrag = credentials.ufrag.clone();
         let transport = Transport::new(now, credentials);
         let (stream, armed) = (stream.clone(), None);
-        let id = self.peers.insert_with(|_| Peer { conn, stream, transport, side, armed });
+        let id = self.peers.insert_with(|_| Peer {
+            conn,
+            stream,
+            transport,
+            side,
+            armed,
+        });
         self.ufrags.insert(ufrag, id);
         self.arm(id, now.instant);
         id
     }
 
     fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
-        let credentials =
-            Credentials { ufrag: remote.ice.ufrag.clone(), password: remote.ice.pwd.clone() };
+        let credentials = Credentials {
+            ufrag: remote.ice.ufrag.clone(),
+            password: remote.ice.pwd.clone(),
+        };
         let fingerprints = remote.fingerprints.iter();
-        let expected = fingerprints.filter_map(|f| Digest::new(f.hash.name(), &f.bytes)).collect();
-        let Some(peer) = self.peers.get_mut(id) else { return };
+        let expected = fingerprints
+            .filter_map(|f| Digest::new(f.hash.name(), &f.bytes))
+            .collect();
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
         if peer.transport.is_restart(&credentials) {
             let fresh = Credentials::random(&mut self.rng);
             self.ufrags.remove(&peer.transport.credentials().ufrag);
@@ -392,10 +468,13 @@ impl Engine {
 }
 
 fn receive_sections(negotiated: &Negotiated) -> impl Iterator<Item = &ReceiveSection> {
-    negotiated.sections.iter().filter_map(|section| match section {
-        Section::Receive(section) => Some(section),
-        Section::Data(_) | Section::Rejected { .. } => None,
-    })
+    negotiated
+        .sections
+        .iter()
+        .filter_map(|section| match section {
+            Section::Receive(section) => Some(section),
+            Section::Data(_) | Section::Rejected { .. } => None,
+        })
 }
 
 fn policy(settings: &AppSettings) -> CodecPolicy {

@@ -23,7 +23,10 @@ pub(super) struct Batches {
 impl Batches {
     /// An empty batch that nobody else holds, filled by `fill`.
     fn fill(&mut self, fill: impl FnOnce(&mut RelayBatch)) -> Arc<RelayBatch> {
-        let free = self.pool.iter().position(|batch| Arc::strong_count(batch) == 1);
+        let free = self
+            .pool
+            .iter()
+            .position(|batch| Arc::strong_count(batch) == 1);
         let mut batch = free.map_or_else(Arc::default, |at| self.pool.swap_remove(at));
         if let Some(empty) = Arc::get_mut(&mut batch) {
             empty.packets.clear();
@@ -40,7 +43,9 @@ impl Batches {
 impl Engine {
     /// Mails the fresh packets of `key` to the workers that want them.
     pub(super) fn relay(&mut self, key: TrackKey) {
-        let Some(track) = self.tracks.get(key) else { return };
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
         if track.relays.is_empty() || !track.has_fresh() {
             return;
         }
@@ -49,7 +54,9 @@ impl Engine {
             batch.source = track.source;
             batch.clock = track.clock;
             for position in track.fresh..track.history.end() {
-                let Some((entry, bytes)) = track.history.at(position) else { continue };
+                let Some((entry, bytes)) = track.history.at(position) else {
+                    continue;
+                };
                 batch.bytes.extend_from_slice(bytes);
                 batch.packets.push(RelayPacket {
                     seq: entry.seq,
@@ -68,16 +75,27 @@ impl Engine {
 
     /// Stores another worker's packets; they are forwarded in this turn.
     pub(super) fn take_batch(&mut self, now: Now, batch: &RelayBatch) {
-        let Some(key) = batch.track.and_then(|id| self.tracks.key(id)) else { return };
-        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(key) = batch.track.and_then(|id| self.tracks.key(id)) else {
+            return;
+        };
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
         track.clock = batch.clock;
         track.source = batch.source;
         let mut bytes = Reader::new(&batch.bytes);
         for packet in &batch.packets {
-            let Some(canonical) = bytes.take(usize::from(packet.len)) else { return };
-            let Some(slot) = track.history.slot(now.instant, canonical.len()) else { return };
+            let Some(canonical) = bytes.take(usize::from(packet.len)) else {
+                return;
+            };
+            let Some(slot) = track.history.slot(now.instant, canonical.len()) else {
+                return;
+            };
             slot.copy_from_slice(canonical);
-            let timestamp = canonical.get(4..8).and_then(|b| Reader::new(b).u32()).unwrap_or(0);
+            let timestamp = canonical
+                .get(4..8)
+                .and_then(|b| Reader::new(b).u32())
+                .unwrap_or(0);
             let stored = Stored {
                 seq: packet.seq,
                 timestamp: RtpTime(timestamp),
@@ -105,32 +123,46 @@ impl Engine {
             // Its broadcast ended while this subscriber connected.
             None if own => return None,
             None => {
-                let mail = WorkerMail::RelayStart { track: info.id, by: self.config.worker };
+                let mail = WorkerMail::RelayStart {
+                    track: info.id,
+                    by: self.config.worker,
+                };
                 self.mails.push_back(Outgoing::Worker(info.id.origin, mail));
                 self.tracks.insert(Track::new(now.instant, info.clone()))
             }
         };
-        self.tracks.get_mut(key)?.subscribe(Subscriber { peer, sending });
+        self.tracks
+            .get_mut(key)?
+            .subscribe(Subscriber { peer, sending });
         self.tracks.want_key_frame(now.instant, key);
         Some(key)
     }
 
     /// Ends every subscription of `peer` to `key`; a copy that nobody wants is given up.
     pub(super) fn unsubscribe(&mut self, peer: PeerId, key: TrackKey) {
-        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
         track.unsubscribe(peer);
         let id = track.info.id;
         if track.subscribers.is_empty() && id.origin != self.config.worker {
             self.tracks.remove(id);
-            let mail = WorkerMail::RelayStop { track: id, by: self.config.worker };
+            let mail = WorkerMail::RelayStop {
+                track: id,
+                by: self.config.worker,
+            };
             self.mails.push_back(Outgoing::Worker(id.origin, mail));
         }
     }
 
     /// Another worker wants a track of ours.
     pub(super) fn start_relay(&mut self, now: Now, id: TrackId, by: WorkerId) {
-        let Some(key) = self.tracks.key(id) else { return };
-        let Some(track) = self.tracks.get_mut(key) else { return };
+        let Some(key) = self.tracks.key(id) else {
+            return;
+        };
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
         if !track.relays.contains(&by) {
             track.relays.push(by);
         }

@@ -11,14 +11,14 @@ use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
+use crate::model::definition::Definition;
 use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Side;
-use crate::model::definition::Definition;
 use crate::sdp::SdpError;
-use crate::signal::command::Candidate;
 use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
+use crate::signal::command::Candidate;
 use crate::signal::session::Session;
 
 /// One WebSocket: its conversation and its peers.
@@ -50,7 +50,10 @@ impl Conn {
     }
 
     fn peer(&self, role: Role, stream: &str) -> Option<PeerId> {
-        let held = self.peers.iter().find(|h| h.role == role && &*h.stream == stream);
+        let held = self
+            .peers
+            .iter()
+            .find(|h| h.role == role && &*h.stream == stream);
         held.map(|h| h.peer)
     }
 }
@@ -58,8 +61,20 @@ impl Conn {
 impl Engine {
     pub(super) fn open_conn(&mut self, _now: Now, opened: ConnOpened) {
         let session = Session::new(opened.app.clone(), opened.settings.clone());
-        let ConnOpened { conn, app, settings } = opened;
-        self.conns.insert(conn, Conn { app, settings, session, peers: Vec::new() });
+        let ConnOpened {
+            conn,
+            app,
+            settings,
+        } = opened;
+        self.conns.insert(
+            conn,
+            Conn {
+                app,
+                settings,
+                session,
+                peers: Vec::new(),
+            },
+        );
     }
 
     pub(super) fn close_conn(&mut self, now: Now, id: ConnId) {
@@ -81,12 +96,20 @@ impl Engine {
     /// One mail of the control plane or of another worker.
     pub(super) fn open_mail(&mut self, now: Now, mail: WorkerMail) {
         match mail {
-            WorkerMail::PublishDecision { conn, request, result } => {
+            WorkerMail::PublishDecision {
+                conn,
+                request,
+                result,
+            } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_publish_decision(now, request, result, actions);
                 });
             }
-            WorkerMail::PlayDecision { conn, request, result } => {
+            WorkerMail::PlayDecision {
+                conn,
+                request,
+                result,
+            } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_play_decision(now, request, result, actions);
                 });
@@ -120,7 +143,9 @@ impl Engine {
     pub(super) fn run_session_timers(&mut self, now: Now) {
         let due = |conn: &Conn| conn.poll_timeout().is_some_and(|at| at <= now.instant);
         for conn in self.conn_ids(due) {
-            self.with_session(now, conn, |session, actions| session.handle_timeout(now, actions));
+            self.with_session(now, conn, |session, actions| {
+                session.handle_timeout(now, actions)
+            });
         }
     }
 
@@ -141,7 +166,9 @@ impl Engine {
     }
 
     fn tell_session(&mut self, now: Now, id: PeerId, event: PeerEvent) {
-        let Some(peer) = self.peers.get(id) else { return };
+        let Some(peer) = self.peers.get(id) else {
+            return;
+        };
         let role = match peer.side {
             Side::Publisher(_) => Role::Publish,
             Side::Subscriber(_) => Role::Play,
@@ -159,7 +186,9 @@ impl Engine {
         id: ConnId,
         act: impl FnOnce(&mut Session, &mut Vec<Action>),
     ) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         let mut actions = Vec::new();
         act(&mut conn.session, &mut actions);
         // An action's result may ask for more; each round is one step of a short negotiation.
@@ -189,8 +218,14 @@ impl Engine {
                     Some((peer, description)) => {
                         self.hold(id, Role::Play, &stream, peer);
                         let candidates = candidates(&description);
-                        let Description { sdp, id_mapping, .. } = description;
-                        PeerEvent::Offered { sdp, id_mapping, candidates }
+                        let Description {
+                            sdp, id_mapping, ..
+                        } = description;
+                        PeerEvent::Offered {
+                            sdp,
+                            id_mapping,
+                            candidates,
+                        }
                     }
                     None => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
                 };
@@ -213,8 +248,18 @@ impl Engine {
     fn ask_control(&mut self, conn: ConnId, ask: Ask) {
         let Some(app) = self.app_of(conn) else { return };
         self.mail_control(match ask {
-            Ask::Publish { request, ask } => ControlMail::AskPublish { conn, request, app, ask },
-            Ask::Play { request, ask } => ControlMail::AskPlay { conn, request, app, ask },
+            Ask::Publish { request, ask } => ControlMail::AskPublish {
+                conn,
+                request,
+                app,
+                ask,
+            },
+            Ask::Play { request, ask } => ControlMail::AskPlay {
+                conn,
+                request,
+                app,
+                ask,
+            },
         });
     }
 
@@ -224,11 +269,19 @@ impl Engine {
             Tell::PublishLive { stream } => {
                 let peer = self.held(conn, Role::Publish, &stream);
                 let tracks = peer.map(|peer| self.track_infos(peer)).unwrap_or_default();
-                ControlMail::PublishLive { conn, app, stream, tracks }
+                ControlMail::PublishLive {
+                    conn,
+                    app,
+                    stream,
+                    tracks,
+                }
             }
-            Tell::PublishReleased { stream, ending } => {
-                ControlMail::PublishReleased { conn, app, stream, ending }
-            }
+            Tell::PublishReleased { stream, ending } => ControlMail::PublishReleased {
+                conn,
+                app,
+                stream,
+                ending,
+            },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
         });
@@ -250,7 +303,10 @@ impl Engine {
             Ok((peer, description)) => {
                 self.hold(id, Role::Publish, stream, peer);
                 let candidates = candidates(&description);
-                PeerEvent::Answered { sdp: description.sdp, candidates }
+                PeerEvent::Answered {
+                    sdp: description.sdp,
+                    candidates,
+                }
             }
             Err(error) => {
                 info!(%stream, %error, "offer refused");
@@ -260,7 +316,9 @@ impl Engine {
     }
 
     fn take_answer(&mut self, now: Now, id: ConnId, stream: &StreamId, sdp: &str) -> PeerEvent {
-        let Some(peer) = self.held(id, Role::Play, stream) else { return PeerEvent::AnswerStale };
+        let Some(peer) = self.held(id, Role::Play, stream) else {
+            return PeerEvent::AnswerStale;
+        };
         match self.accept_answer(now, peer, sdp) {
             Ok(()) => PeerEvent::AnswerAccepted,
             Err(SdpError::Mismatch) => PeerEvent::AnswerStale,
@@ -311,7 +369,11 @@ impl Engine {
     }
 
     fn conn_ids(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
-        self.conns.iter().filter(|(_, conn)| wanted(conn)).map(|(id, _)| *id).collect()
+        self.conns
+            .iter()
+            .filter(|(_, conn)| wanted(conn))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn held(&self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
@@ -319,16 +381,25 @@ impl Engine {
     }
 
     fn hold(&mut self, id: ConnId, role: Role, stream: &StreamId, peer: PeerId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
         if conn.peer(role, stream) != Some(peer) {
             conn.peers.retain(|h| h.role != role || h.stream != *stream);
-            conn.peers.push(Held { role, stream: stream.clone(), peer });
+            conn.peers.push(Held {
+                role,
+                stream: stream.clone(),
+                peer,
+            });
         }
     }
 
     fn let_go(&mut self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
         let conn = self.conns.get_mut(&id)?;
-        let at = conn.peers.iter().position(|h| h.role == role && &*h.stream == stream)?;
+        let at = conn
+            .peers
+            .iter()
+            .position(|h| h.role == role && &*h.stream == stream)?;
         Some(conn.peers.swap_remove(at).peer)
     }
 }
@@ -338,7 +409,11 @@ fn candidates(description: &Description) -> Vec<Candidate> {
     let texts = description.candidates.iter();
     let (label, mid) = (description.first_label, &description.first_mid);
     texts
-        .map(|text| Candidate { label, mid: mid.clone(), candidate: text.clone() })
+        .map(|text| Candidate {
+            label,
+            mid: mid.clone(),
+            candidate: text.clone(),
+        })
         .collect()
 }
 

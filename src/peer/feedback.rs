@@ -65,7 +65,10 @@ impl Publisher {
             }
             ask.clear();
             source.stream.missing.poll(now.instant, &mut ask, MAX_NACKS);
-            let nack = self.sections.get(source.section).is_some_and(|p| p.section.nack);
+            let nack = self
+                .sections
+                .get(source.section)
+                .is_some_and(|p| p.section.nack);
             if !ask.is_empty() && nack {
                 write::nack(&mut w, FEEDBACK_SSRC, source.stream.ssrc, &ask);
             }
@@ -127,7 +130,9 @@ impl Publisher {
         let media = self.ssrcs.first().map_or(FEEDBACK_SSRC, |s| s.stream.ssrc);
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let written = match &mut self.arrivals {
-            Some(arrivals) => arrivals.write_feedback(&mut w, FEEDBACK_SSRC, media).is_some(),
+            Some(arrivals) => arrivals
+                .write_feedback(&mut w, FEEDBACK_SSRC, media)
+                .is_some(),
             None => false,
         };
         if !written {
@@ -143,7 +148,11 @@ impl Publisher {
         media: Ssrc,
         buf: &mut [u8; MAX_DATAGRAM_LEN],
     ) -> usize {
-        let section = self.ssrcs.iter().find(|s| s.stream.ssrc == media).map(|s| s.section);
+        let section = self
+            .ssrcs
+            .iter()
+            .find(|s| s.stream.ssrc == media)
+            .map(|s| s.section);
         let pli = section
             .and_then(|at| self.sections.get(at))
             .is_none_or(|published| published.section.pli);
@@ -173,7 +182,9 @@ impl Subscriber {
         for packet in Compound::new(compound) {
             match packet.map_err(|_| DropReason::MalformedRtcp)? {
                 Packet::Nack { media, pairs, .. } => {
-                    let Some(sending) = self.find(media) else { continue };
+                    let Some(sending) = self.find(media) else {
+                        continue;
+                    };
                     for seq in pairs {
                         asked.nacked += 1;
                         if self.asked.len() < MAX_ASKED {
@@ -223,12 +234,16 @@ impl Subscriber {
         self.next_report = now.instant + REPORT_INTERVAL;
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         for sending in &self.sendings {
-            let Some(track) = sending.track.and_then(|key| tracks.get(key)) else { continue };
+            let Some(track) = sending.track.and_then(|key| tracks.get(key)) else {
+                continue;
+            };
             let Some(clock) = track.clock else { continue };
             if sending.stream.packets == 0 {
                 continue;
             }
-            let rtp = sending.rewriter.time(clock.rtp_at(now.unix_us, sending.info.codec.clock_hz()));
+            let rtp = sending
+                .rewriter
+                .time(clock.rtp_at(now.unix_us, sending.info.codec.clock_hz()));
             let info = SenderInfo {
                 ntp: now.ntp(),
                 rtp,
@@ -258,7 +273,11 @@ impl Subscriber {
         let us = (u64::from(travelled) * 1_000_000) >> 16;
         if us < MAX_RTT_US {
             let us = us as u32;
-            self.rtt_us = if self.rtt_us == 0 { us } else { (self.rtt_us / 8) * 7 + us / 8 };
+            self.rtt_us = if self.rtt_us == 0 {
+                us
+            } else {
+                (self.rtt_us / 8) * 7 + us / 8
+            };
         }
     }
 }

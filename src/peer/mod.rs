@@ -4,7 +4,12 @@
 //! `feedback.rs` is RTCP both ways. Knows no signalling and no socket. Called by `engine/`.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 pub mod feedback;
@@ -74,9 +79,16 @@ impl Peer {
     ) -> Result<(), DropReason> {
         let route = self.transport.route().ok_or(DropReason::NotConnected)?;
         let keys = self.transport.keys_mut().ok_or(DropReason::NotConnected)?;
-        let len = keys.protect.protect_rtcp(buf, len).ok_or(DropReason::NotConnected)?;
+        let len = keys
+            .protect
+            .protect_rtcp(buf, len)
+            .ok_or(DropReason::NotConnected)?;
         let datagram = buf.get(..len).unwrap_or_default();
-        if egress.push(route, datagram) { Ok(()) } else { Err(DropReason::QueueFull) }
+        if egress.push(route, datagram) {
+            Ok(())
+        } else {
+            Err(DropReason::QueueFull)
+        }
     }
 }
 

@@ -65,6 +65,15 @@ pub enum SourceRole {
     Rtx(Option<Rid>),
 }
 
+impl SourceRole {
+    /// The RID it names.
+    pub fn rid(&self) -> Option<&Rid> {
+        match self {
+            Self::Media(rid) | Self::Rtx(rid) => rid.as_ref(),
+        }
+    }
+}
+
 /// Where an unknown SSRC belongs, before its first packet is authenticated.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
@@ -115,14 +124,21 @@ impl Publisher {
         for (section, published) in self.sections.iter().enumerate() {
             for &(media, rtx) in &published.section.ssrcs {
                 if media == header.ssrc {
-                    return Ok(Candidate { section, role: SourceRole::Media(None) });
+                    return Ok(Candidate {
+                        section,
+                        role: SourceRole::Media(None),
+                    });
                 }
                 if rtx == Some(header.ssrc) {
-                    return Ok(Candidate { section, role: SourceRole::Rtx(None) });
+                    return Ok(Candidate {
+                        section,
+                        role: SourceRole::Rtx(None),
+                    });
                 }
             }
         }
-        let has_pt = |p: &Published| p.section.pt == header.pt || p.section.rtx_pt == Some(header.pt);
+        let has_pt =
+            |p: &Published| p.section.pt == header.pt || p.section.rtx_pt == Some(header.pt);
         let mut by_mid = None;
         let mut by_pt = SmallVec::<[usize; 2]>::new();
         for (section, published) in self.sections.iter().enumerate() {
@@ -168,7 +184,9 @@ impl Publisher {
     /// True when this encoding is the one that is forwarded: the first RID of the m-line, or the
     /// only encoding.
     pub(super) fn is_forwarded(&self, section: usize, rid: Option<&Rid>) -> bool {
-        let Some(published) = self.sections.get(section) else { return false };
+        let Some(published) = self.sections.get(section) else {
+            return false;
+        };
         match (published.section.rids.first(), rid) {
             (Some(first), Some(rid)) => first == rid,
             (Some(_), None) | (None, _) => true,
@@ -179,7 +197,8 @@ impl Publisher {
     pub fn media_ssrc(&self, track: TrackKey) -> Option<Ssrc> {
         let section = self.sections.iter().position(|p| p.track == track)?;
         let first = self.sections.get(section)?.section.rids.first();
-        self.repaired(section, first).and_then(|at| Some(self.ssrcs.get(at)?.stream.ssrc))
+        self.repaired(section, first)
+            .and_then(|at| Some(self.ssrcs.get(at)?.stream.ssrc))
     }
 
     /// A sender report (RFC 3550 §6.4.1): moves the clock of the track it is about.
@@ -191,9 +210,13 @@ impl Publisher {
         rtp: RtpTime,
         tracks: &mut Tracks,
     ) {
-        let Some(source) = self.ssrcs.iter_mut().find(|s| s.stream.ssrc == ssrc) else { return };
+        let Some(source) = self.ssrcs.iter_mut().find(|s| s.stream.ssrc == ssrc) else {
+            return;
+        };
         source.stream.record_report(now, ntp);
-        let SourceRole::Media(rid) = &source.role else { return };
+        let SourceRole::Media(rid) = &source.role else {
+            return;
+        };
         let (section, rid) = (source.section, rid.clone());
         let unix_us = self.clock_offset.update(now, ntp);
         if self.is_forwarded(section, rid.as_ref())
@@ -206,7 +229,10 @@ impl Publisher {
 
     /// Packets lost for good over all media SSRCs, since the start.
     pub fn packets_lost(&self) -> u64 {
-        self.ssrcs.iter().map(|s| s.stream.missing.abandoned()).sum()
+        self.ssrcs
+            .iter()
+            .map(|s| s.stream.missing.abandoned())
+            .sum()
     }
 
     /// Round trip as retransmissions show it, in microseconds; 0 without video.
@@ -215,7 +241,9 @@ impl Publisher {
             let kind = self.sections.get(s.section).map(|p| p.section.kind);
             kind == Some(MediaKind::Video) && matches!(s.role, SourceRole::Media(_))
         });
-        video.map_or(0, |s| u32::try_from(s.stream.missing.rtt().as_micros()).unwrap_or(u32::MAX))
+        video.map_or(0, |s| {
+            u32::try_from(s.stream.missing.rtt().as_micros()).unwrap_or(u32::MAX)
+        })
     }
 }
 
@@ -252,10 +280,11 @@ const CLOCK_STEP_US: i64 = 5_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
 
     #[test]
     fn audio_and_video_share_one_offset_whatever_their_reports_delay() {
-        let sent = Now { instant: Instant::now(), unix_us: 1_700_000_000_000_000 };
+        let sent = test_now();
         let ntp = NtpTime::from_unix_us(sent.unix_us - 3_000_000_000);
         let mut offset = ClockOffset::default();
         let fast = offset.update(sent.after(Duration::from_millis(10)), ntp);

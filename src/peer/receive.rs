@@ -1,11 +1,12 @@
 //! A publisher's RTP packet, from datagram to history: the numbered steps are its whole way in.
 
-use super::publisher::{Publisher, Source, SourceRole};
+use super::publisher::{Published, Publisher, Source, SourceRole};
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::fault::DropReason;
 use crate::base::limits::MAX_RTP_LEN;
-use crate::payload;
+use crate::base::seq::SeqNo;
+use crate::payload::{self, PacketInfo};
 use crate::router::history::Stored;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::extension::Known;
@@ -50,29 +51,30 @@ impl Publisher {
             (None, Some(candidate)) => {
                 let stream = RecvStream::new(header.ssrc, self.clock_hz(candidate.section));
                 let (section, role) = (candidate.section, candidate.role);
-                self.ssrcs.push(Source { stream, section, role });
+                self.ssrcs.push(Source {
+                    stream,
+                    section,
+                    role,
+                });
                 self.ssrcs.len() - 1
             }
             (None, None) => return Err(DropReason::UnknownSsrc),
         };
         self.record(now, at, packet, &header, extended);
-        // 6. Media or retransmission of it.
+        // 6 to 9. Its media goes into the history.
         self.store(now, at, packet, &header, extended, tracks)
     }
 
     fn clock_hz(&self, section: usize) -> u32 {
-        self.sections.get(section).map_or(90_000, |p| p.section.codec.clock_hz())
+        self.sections
+            .get(section)
+            .map_or(90_000, |p| p.section.codec.clock_hz())
     }
 
-    fn record(
-        &mut self,
-        now: Now,
-        at: usize,
-        packet: &[u8],
-        header: &RtpHeader,
-        extended: u64,
-    ) {
-        let Some(source) = self.ssrcs.get_mut(at) else { return };
+    fn record(&mut self, now: Now, at: usize, packet: &[u8], header: &RtpHeader, extended: u64) {
+        let Some(source) = self.ssrcs.get_mut(at) else {
+            return;
+        };
         source.stream.record(now, extended, header.timestamp);
         let section = source.section;
         if let (Some(arrivals), Some(published)) = (&mut self.arrivals, self.sections.get(section))
@@ -84,6 +86,7 @@ impl Publisher {
         }
     }
 
+    /// Steps 6 to 9 for a packet of the authenticated SSRC at place `at`.
     fn store(
         &mut self,
         now: Now,
@@ -93,94 +96,125 @@ impl Publisher {
         extended: u64,
         tracks: &mut Tracks,
     ) -> Result<TrackKey, DropReason> {
-        let source = self.ssrcs.get(at).ok_or(DropReason::UnknownSsrc)?;
-        let (section, role) = (source.section, source.role.clone());
-        if !self.check_pt(section, header.pt, &role) {
-            return Err(DropReason::UnknownPt);
-        }
-        let payload = header.payload(packet).ok_or(DropReason::Padding)?;
-        // 7. Unwrap RTX: the packet takes its original number's place.
-        let (media, seq, payload, rid) = match &role {
-            SourceRole::Media(rid) => (at, extended, payload, rid.clone()),
-            SourceRole::Rtx(rid) => {
-                let (osn, payload) = rtx::unwrap(payload).ok_or(DropReason::Padding)?;
-                let media =
-                    self.repaired(section, rid.as_ref()).ok_or(DropReason::UnknownSsrc)?;
-                let stream = &self.ssrcs.get(media).ok_or(DropReason::UnknownSsrc)?.stream;
-                let newest = stream.highest().ok_or(DropReason::UnknownSsrc)?;
-                let back = crate::base::seq::SeqNo(newest as u16).distance(osn);
-                let seq = newest.saturating_add_signed(-i64::from(back));
-                (media, seq, payload, self.rid_of(media))
-            }
-        };
-        if payload.is_empty() {
-            return Err(DropReason::Padding);
-        }
-        // 8. Account for gaps; what was neither expected nor missing is a duplicate.
-        let arrival = match self.ssrcs.get_mut(media) {
-            Some(source) => source.stream.missing.arrived(now.instant, seq),
-            None => return Err(DropReason::UnknownSsrc),
-        };
-        if arrival == Arrival::Late && matches!(role, SourceRole::Rtx(_)) {
+        let media = self.media(at, packet, header, extended)?;
+        // 7. Account for gaps; a retransmission that nobody missed is a duplicate.
+        let source = self
+            .ssrcs
+            .get_mut(media.at)
+            .ok_or(DropReason::UnknownSsrc)?;
+        let (section, rid) = (source.section, source.role.rid().cloned());
+        let arrival = source.stream.missing.arrived(now.instant, media.seq);
+        if arrival == Arrival::Late && media.at != at {
             return Err(DropReason::Duplicate);
         }
-        let forwarded = self.is_forwarded(section, rid.as_ref());
-        let published = self.sections.get_mut(section).ok_or(DropReason::UnknownSsrc)?;
-        if !forwarded {
+        if !self.is_forwarded(section, rid.as_ref()) {
             return Err(DropReason::Disabled);
         }
+        let published = self
+            .sections
+            .get_mut(section)
+            .ok_or(DropReason::UnknownSsrc)?;
         if arrival == Arrival::Jump && published.section.kind == MediaKind::Video {
             tracks.want_key_frame(now.instant, published.track);
         }
+        // 8. Look at the payload: does a key frame start here, and of what size?
+        let info = published.inspect(packet, header, media.payload);
         // 9. Canonicalise into the history: the one plaintext copy.
-        let key = published.track;
-        let track = tracks.get_mut(key).ok_or(DropReason::UnknownSsrc)?;
-        if track.history.find(seq).is_some() {
+        let track = tracks
+            .get_mut(published.track)
+            .ok_or(DropReason::UnknownSsrc)?;
+        if track.history.find(media.seq).is_some() {
             return Err(DropReason::Duplicate);
         }
-        let known = Known::read(packet, header, &published.section.extensions);
-        let info = match published.section.kind {
-            MediaKind::Audio => None,
-            MediaKind::Video => Some(payload::inspect(
-                published.section.codec,
-                payload,
-                header.marker,
-                known.dependency_descriptor,
-            )),
+        let out = track
+            .history
+            .slot(now.instant, MAX_RTP_LEN)
+            .ok_or(DropReason::Oversized)?;
+        let source = canonical::Source {
+            packet,
+            header,
+            payload: media.payload,
+            extensions: &published.section.extensions,
+            pt: published.section.server_pt,
+            seq: SeqNo(media.seq as u16),
+            marker: header.marker,
         };
-        if let Some(resolution) = info.and_then(|i| i.resolution) {
-            published.resolution = Some(resolution);
-        }
-        let out = track.history.slot(now.instant, MAX_RTP_LEN).ok_or(DropReason::Oversized)?;
-        let layout = canonical::write(
-            out,
-            canonical::Source {
-                packet,
-                header,
-                payload,
-                extensions: &published.section.extensions,
-                pt: published.section.server_pt,
-                seq: crate::base::seq::SeqNo(seq as u16),
-                marker: header.marker,
-            },
-        )
-        .ok_or(DropReason::Oversized)?;
+        let layout = canonical::write(out, source).ok_or(DropReason::Oversized)?;
         let stored = Stored {
-            seq,
+            seq: media.seq,
             timestamp: header.timestamp,
             len: layout.len,
             header_len: layout.header_len,
             transport_seq_at: layout.transport_seq_at,
-            key_frame: info.is_some_and(|i| i.key_frame),
+            key_frame: info.key_frame,
         };
         track.store(now.instant, stored);
-        Ok(key)
+        Ok(published.track)
     }
 
-    fn rid_of(&self, media: usize) -> Option<crate::base::ids::Rid> {
-        match &self.ssrcs.get(media)?.role {
-            SourceRole::Media(rid) => rid.clone(),
-            SourceRole::Rtx(_) => None,
+    /// Step 6: the media in a packet, of its own SSRC or of the one that an RTX packet repairs, where
+    /// it takes its original number's place.
+    fn media<'a>(
+        &self,
+        at: usize,
+        packet: &'a [u8],
+        header: &RtpHeader,
+        extended: u64,
+    ) -> Result<Media<'a>, DropReason> {
+        let source = self.ssrcs.get(at).ok_or(DropReason::UnknownSsrc)?;
+        if !self.check_pt(source.section, header.pt, &source.role) {
+            return Err(DropReason::UnknownPt);
         }
+        let payload = header.payload(packet).ok_or(DropReason::Padding)?;
+        let media = match &source.role {
+            SourceRole::Media(_) => Media {
+                at,
+                seq: extended,
+                payload,
+            },
+            SourceRole::Rtx(rid) => {
+                let (osn, payload) = rtx::unwrap(payload).ok_or(DropReason::Padding)?;
+                let repaired = self.repaired(source.section, rid.as_ref());
+                let at = repaired.ok_or(DropReason::UnknownSsrc)?;
+                let newest = self.ssrcs.get(at).and_then(|s| s.stream.highest());
+                let newest = newest.ok_or(DropReason::UnknownSsrc)?;
+                let back = SeqNo(newest as u16).distance(osn);
+                Media {
+                    at,
+                    seq: newest.saturating_add_signed(-i64::from(back)),
+                    payload,
+                }
+            }
+        };
+        if media.payload.is_empty() {
+            Err(DropReason::Padding)
+        } else {
+            Ok(media)
+        }
+    }
+}
+
+/// The media of one packet.
+struct Media<'a> {
+    /// Place of its media SSRC.
+    at: usize,
+    /// Extended sequence number in that SSRC.
+    seq: u64,
+    payload: &'a [u8],
+}
+
+impl Published {
+    /// What the payload says of itself; notes the size of a key frame. Audio says nothing.
+    fn inspect(&mut self, packet: &[u8], header: &RtpHeader, payload: &[u8]) -> PacketInfo {
+        if self.section.kind == MediaKind::Audio {
+            return PacketInfo::default();
+        }
+        let known = Known::read(packet, header, &self.section.extensions);
+        let descriptor = known.dependency_descriptor;
+        let info = payload::inspect(self.section.codec, payload, header.marker, descriptor);
+        if info.resolution.is_some() {
+            self.resolution = info.resolution;
+        }
+        info
     }
 }

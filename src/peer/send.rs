@@ -50,7 +50,9 @@ impl Subscriber {
         outlet: &mut Outlet<'_>,
     ) -> u64 {
         let end = track.history.end();
-        let Some(sending) = self.sendings.get_mut(sending) else { return end };
+        let Some(sending) = self.sendings.get_mut(sending) else {
+            return end;
+        };
         let mut position = from;
         while position < end {
             if !outlet.egress.has_room_for(1) {
@@ -72,7 +74,9 @@ impl Subscriber {
     pub fn retransmit(&mut self, now: Now, tracks: &Tracks, outlet: &mut Outlet<'_>) {
         let transport_seq = &mut self.next_transport_seq;
         for (sending, seq) in self.asked.drain(..) {
-            let Some(sending) = self.sendings.get_mut(sending) else { continue };
+            let Some(sending) = self.sendings.get_mut(sending) else {
+                continue;
+            };
             let result = sending.write_again(now, tracks, seq, transport_seq, outlet);
             if let Err(reason) = result {
                 outlet.dropped.count(reason);
@@ -95,7 +99,8 @@ impl Sending {
             if self.info.kind == MediaKind::Video && !entry.key_frame {
                 return Err(DropReason::AwaitingKeyFrame);
             }
-            self.rewriter.start(track.source, entry.seq, entry.timestamp, 0);
+            self.rewriter
+                .start(track.source, entry.seq, entry.timestamp, 0);
         }
         // Rewrite.
         let (out, timestamp) = self
@@ -106,7 +111,9 @@ impl Sending {
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
-        slot.get_mut(..len).ok_or(DropReason::Oversized)?.copy_from_slice(packet);
+        slot.get_mut(..len)
+            .ok_or(DropReason::Oversized)?
+            .copy_from_slice(packet);
         canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
         self.stamp_transport_seq(slot, entry, next_transport_seq);
         // Protect in place.
@@ -131,7 +138,10 @@ impl Sending {
         next_transport_seq: &mut u16,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
-        let track = self.track.and_then(|key| tracks.get(key)).ok_or(DropReason::TooOld)?;
+        let track = self
+            .track
+            .and_then(|key| tracks.get(key))
+            .ok_or(DropReason::TooOld)?;
         let highest = self.rewriter.highest_out().ok_or(DropReason::TooOld)?;
         let back = SeqNo(highest as u16).distance(seq);
         let out = highest.saturating_add_signed(-i64::from(back));
@@ -142,7 +152,10 @@ impl Sending {
         let (entry, packet) = track.history.find(input).ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
-        if !self.stream.may_retransmit(now.instant, len, track.rate.latest_bps()) {
+        if !self
+            .stream
+            .may_retransmit(now.instant, len, track.rate.latest_bps())
+        {
             return Err(DropReason::Disabled);
         }
         let timestamp = entry.timestamp.plus(shift);
@@ -162,7 +175,9 @@ impl Sending {
                 (len, packet_index(number).ok_or(DropReason::TooOld)?)
             }
             None => {
-                slot.get_mut(..len).ok_or(DropReason::Oversized)?.copy_from_slice(packet);
+                slot.get_mut(..len)
+                    .ok_or(DropReason::Oversized)?
+                    .copy_from_slice(packet);
                 canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }

@@ -159,7 +159,9 @@ impl History {
     /// Forgets the oldest packets that lie in `from..to`.
     fn evict(&mut self, from: usize, to: usize) {
         while self.tail < self.next {
-            let Some(oldest) = self.entry(self.tail) else { return };
+            let Some(oldest) = self.entry(self.tail) else {
+                return;
+            };
             let start = oldest.start as usize;
             let end = start + usize::from(oldest.len);
             if start >= to || end <= from {
@@ -176,6 +178,7 @@ const RETENTION: Duration = Duration::from_millis(2000);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
     use proptest::prelude::*;
     use std::collections::VecDeque;
 
@@ -184,12 +187,22 @@ mod tests {
         slot.fill(seq as u8);
         let timestamp = RtpTime(seq as u32);
         let (header_len, transport_seq_at) = (12, 0);
-        h.push(now, Stored { seq, timestamp, len, header_len, transport_seq_at, key_frame: false });
+        h.push(
+            now,
+            Stored {
+                seq,
+                timestamp,
+                len,
+                header_len,
+                transport_seq_at,
+                key_frame: false,
+            },
+        );
     }
 
     #[test]
     fn finds_by_position_and_by_number_until_overwritten() {
-        let now = Instant::now();
+        let now = test_now().instant;
         let mut h = History::new(now, 4, 1000);
         for seq in 0..6 {
             store(&mut h, now, 100 + seq, 50);
@@ -203,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_quiet_track_touches_little_memory() {
-        let mut now = Instant::now();
+        let mut now = test_now().instant;
         let mut h = History::new(now, 2048, 1 << 20);
         for seq in 0..10_000 {
             store(&mut h, now, seq, 100);
@@ -216,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_plain_list(sizes in prop::collection::vec(1usize..120, 1..400)) {
-            let now = Instant::now();
+            let now = test_now().instant;
             let mut h = History::new(now, 64, 1000);
             let mut model: VecDeque<(u64, usize)> = VecDeque::new();
             for (seq, len) in sizes.into_iter().enumerate() {

@@ -43,10 +43,11 @@ const SPACING: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
 
     #[test]
     fn the_first_goes_at_once_and_a_storm_makes_two_a_second() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut k = KeyFrameRequests::default();
         let mut sent = 0;
         for ms in 0..5000 {
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn asks_again_until_served() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut k = KeyFrameRequests::default();
         k.want(t);
         assert!(k.poll(t));

@@ -54,12 +54,19 @@ impl Rewriter {
         let time_shift = if self.segments.is_empty() {
             0
         } else {
-            self.last_time.plus(elapsed_ticks.max(1)).distance(timestamp) as u32
+            self.last_time
+                .plus(elapsed_ticks.max(1))
+                .distance(timestamp) as u32
         };
         if self.segments.len() >= MAX_SEGMENTS {
             self.segments.remove(0);
         }
-        self.segments.push(Segment { out_start: self.next_out, in_start: seq, time_shift, source });
+        self.segments.push(Segment {
+            out_start: self.next_out,
+            in_start: seq,
+            time_shift,
+            source,
+        });
     }
 
     /// Output number and timestamp of input packet `seq`; `None` when it is from before the
@@ -85,7 +92,11 @@ impl Rewriter {
             return None;
         }
         let segment = self.segments.iter().rev().find(|s| s.out_start <= out)?;
-        Some((segment.source, segment.in_start + (out - segment.out_start), segment.time_shift))
+        Some((
+            segment.source,
+            segment.in_start + (out - segment.out_start),
+            segment.time_shift,
+        ))
     }
 
     /// Output timestamp of `timestamp` in the current segment.

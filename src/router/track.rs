@@ -79,7 +79,8 @@ impl Track {
         if stored.key_frame {
             self.key_frames.served();
         }
-        self.rate.add(now, stored.len - stored.header_len.min(stored.len));
+        self.rate
+            .add(now, stored.len - stored.header_len.min(stored.len));
         self.history.push(now, stored);
     }
 
@@ -133,7 +134,11 @@ impl Rate {
         let started = *self.started.get_or_insert(now);
         let elapsed = now.saturating_duration_since(started).as_millis() as u64;
         if elapsed >= 1000 {
-            self.bps = if elapsed >= 2000 && self.len == 0 { 0 } else { self.len * 8000 / elapsed };
+            self.bps = if elapsed >= 2000 && self.len == 0 {
+                0
+            } else {
+                self.len * 8000 / elapsed
+            };
             self.len = 0;
             self.started = Some(now);
         }
@@ -143,11 +148,12 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
     use std::time::Duration;
 
     #[test]
     fn a_rate_is_that_of_the_last_second() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut rate = Rate::default();
         for ms in (0..3000).step_by(10) {
             rate.add(t + Duration::from_millis(ms), 1250);

@@ -72,7 +72,9 @@ impl Tracks {
             return;
         }
         let is_audio = |k: TrackKey| {
-            self.table.get(k).is_some_and(|t| t.info.kind == MediaKind::Audio)
+            self.table
+                .get(k)
+                .is_some_and(|t| t.info.kind == MediaKind::Audio)
         };
         if is_audio(key) {
             let at = self.fresh.iter().take_while(|&&k| is_audio(k)).count();
@@ -94,7 +96,9 @@ impl Tracks {
 
     /// Somebody needs a key frame of `key`. Audio has none: nothing happens.
     pub fn want_key_frame(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self.table.get_mut(key) else { return };
+        let Some(track) = self.table.get_mut(key) else {
+            return;
+        };
         if track.info.kind == MediaKind::Audio {
             return;
         }
@@ -108,7 +112,9 @@ impl Tracks {
     pub fn poll_key_frames(&mut self, now: Instant, due: &mut Vec<TrackKey>) {
         let table = &mut self.table;
         self.wanting.retain(|&key| {
-            let Some(track) = table.get_mut(key) else { return false };
+            let Some(track) = table.get_mut(key) else {
+                return false;
+            };
             if track.key_frames.poll(now) {
                 due.push(key);
             }
@@ -137,9 +143,13 @@ mod tests {
     fn nobody_is_asked_for_a_key_frame_of_audio() {
         let now = Instant::now();
         let mut tracks = Tracks::default();
+        let id = |serial| TrackId {
+            origin: WorkerId(0),
+            serial,
+        };
         for (serial, codec) in [(0, Codec::Opus), (1, Codec::Vp8)] {
             let info = TrackInfo {
-                id: TrackId { origin: WorkerId(0), serial },
+                id: id(serial),
                 kind: codec.kind(),
                 codec,
                 fmtp: "".into(),
@@ -151,6 +161,6 @@ mod tests {
         }
         let mut due = Vec::new();
         tracks.poll_key_frames(now, &mut due);
-        assert_eq!(due, [tracks.key(TrackId { origin: WorkerId(0), serial: 1 }).unwrap()]);
+        assert_eq!(due, [tracks.key(id(1)).unwrap()]);
     }
 }

@@ -242,7 +242,8 @@ fn a_lost_connection_loses_what_was_live_and_stops_the_rest() {
 fn commands_of_other_parts_change_nothing() {
     let now = zero();
     let mut s = session();
-    let names = "toggleVideo toggleAudio enableTrack forceStreamQuality updateStreamMetaData join leave peerMessageCommand \
+    let names = "toggleVideo toggleAudio enableTrack forceStreamQuality updateStreamMetaData \
+        join leave peerMessageCommand \
         joinRoom leaveFromRoom getRoomInfo getStreamInfo \
         getTrackList getDebugInfo assignVideoTrackCommand registerPushNotificationToken";
     for command in names.split_whitespace() {

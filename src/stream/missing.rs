@@ -79,7 +79,12 @@ impl Missing {
         self.abandoned += overflow as u64;
         self.entries.drain(..overflow.min(self.entries.len()));
         for seq in highest + 1..seq {
-            self.entries.push(Entry { seq, since: now, asked: None, times: 0 });
+            self.entries.push(Entry {
+                seq,
+                since: now,
+                asked: None,
+                times: 0,
+            });
         }
         Arrival::Newest
     }
@@ -146,6 +151,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_millis(1500);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
 
     fn ask(m: &mut Missing, now: Instant) -> Vec<u16> {
         let mut out = Vec::new();
@@ -155,7 +161,7 @@ mod tests {
 
     #[test]
     fn asks_after_the_reordering_allowance_and_again_per_round_trip() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut m = Missing::default();
         m.arrived(t, 100);
         assert_eq!(m.arrived(t, 103), Arrival::Newest);
@@ -163,14 +169,17 @@ mod tests {
         let t1 = t + REORDERING;
         assert_eq!(ask(&mut m, t1), [101, 102]);
         assert_eq!(ask(&mut m, t1 + Duration::from_millis(10)), [0u16; 0]);
-        assert_eq!(m.arrived(t1 + Duration::from_millis(20), 101), Arrival::Filled);
+        assert_eq!(
+            m.arrived(t1 + Duration::from_millis(20), 101),
+            Arrival::Filled
+        );
         assert!(m.rtt() < INITIAL_RTT);
         assert_eq!(ask(&mut m, t1 + Duration::from_millis(80)), [102]);
     }
 
     #[test]
     fn gives_up_and_says_so() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut m = Missing::default();
         m.arrived(t, 1);
         m.arrived(t, 3);
@@ -183,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_huge_gap_is_a_jump_and_stays_bounded() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut m = Missing::default();
         m.arrived(t, 1);
         assert_eq!(m.arrived(t, 10_000), Arrival::Jump);

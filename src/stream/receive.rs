@@ -117,7 +117,10 @@ impl RecvStream {
             None => (0, 0),
             Some((ntp, at)) => {
                 let waited = now.instant.saturating_duration_since(at);
-                (ntp.compact(), (waited.as_micros() * 65_536 / 1_000_000) as u32)
+                (
+                    ntp.compact(),
+                    (waited.as_micros() * 65_536 / 1_000_000) as u32,
+                )
             }
         };
         Some(Reception {
@@ -134,10 +137,11 @@ impl RecvStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
     use std::time::Duration;
 
     fn start() -> Now {
-        Now { instant: Instant::now(), unix_us: 1_700_000_000_000_000 }
+        test_now()
     }
 
     #[test]
@@ -149,7 +153,10 @@ mod tests {
             s.record(now, ext, RtpTime(0));
         }
         let r = s.reception(now).unwrap();
-        assert_eq!((r.fraction_lost, r.cumulative_lost), (256u32.div_euclid(5) as u8, 1));
+        assert_eq!(
+            (r.fraction_lost, r.cumulative_lost),
+            (256u32.div_euclid(5) as u8, 1)
+        );
         assert_eq!(r.highest_seq, 0x1_0002, "one cycle, sequence number 2");
         assert_eq!(s.reception(now).unwrap().fraction_lost, 0);
     }
@@ -173,7 +180,11 @@ mod tests {
             let ts = RtpTime(u32::from(i) * 900);
             let ext = even.check(SeqNo(i)).unwrap();
             even.record(now, ext, ts);
-            let late = if i % 2 == 0 { Duration::from_millis(8) } else { Duration::ZERO };
+            let late = if i % 2 == 0 {
+                Duration::from_millis(8)
+            } else {
+                Duration::ZERO
+            };
             let ext = uneven.check(SeqNo(i)).unwrap();
             uneven.record(now.after(late), ext, ts);
             now = now.after(Duration::from_millis(10));

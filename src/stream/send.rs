@@ -39,8 +39,17 @@ struct Budget {
 impl SendStream {
     /// A stream that has sent nothing.
     pub fn new(ssrc: Ssrc, rtx: Option<RtxStream>) -> Self {
-        let budget = Budget { tokens: 0, filled: None };
-        Self { ssrc, rtx, packets: 0, octets: 0, budget }
+        let budget = Budget {
+            tokens: 0,
+            filled: None,
+        };
+        Self {
+            ssrc,
+            rtx,
+            packets: 0,
+            octets: 0,
+            budget,
+        }
     }
 
     /// Takes `len` bytes of the retransmission budget, which refills at `rate_bps` (what the
@@ -53,7 +62,11 @@ impl SendStream {
             None => BURST,
             Some(at) => now.saturating_duration_since(at).min(BURST),
         };
-        let refill = if since == BURST { full } else { rate * since.as_micros() as u64 / 1_000_000 };
+        let refill = if since == BURST {
+            full
+        } else {
+            rate * since.as_micros() as u64 / 1_000_000
+        };
         // Too short a time for one byte is left to add up.
         if refill > 0 {
             self.budget.filled = Some(now);
@@ -80,10 +93,11 @@ const MIN_BURST_LEN: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
 
     #[test]
     fn retransmission_is_capped_at_the_rate_of_the_track() {
-        let t = Instant::now();
+        let t = test_now().instant;
         let mut s = SendStream::new(Ssrc(1), None);
         let mut sent = 0u64;
         for ms in 0..10_000u64 {

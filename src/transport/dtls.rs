@@ -28,7 +28,9 @@ pub struct Dtls {
 
 impl fmt::Debug for Dtls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dtls").field("connected", &self.connected).finish_non_exhaustive()
+        f.debug_struct("Dtls")
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,10 +42,17 @@ impl Dtls {
     pub fn new(now: Instant, certificate: &Certificate) -> Result<Self, PeerFault> {
         let mut instance = provider()
             .dtls_provider
-            .new_dtls(&certificate.dtls, now, DtlsVersion::Auto, Some(HANDSHAKE_MTU))
+            .new_dtls(
+                &certificate.dtls,
+                now,
+                DtlsVersion::Auto,
+                Some(HANDSHAKE_MTU),
+            )
             .map_err(|_| PeerFault::Capacity)?;
         instance.set_active(false);
-        instance.handle_timeout(now).map_err(|_| PeerFault::Capacity)?;
+        instance
+            .handle_timeout(now)
+            .map_err(|_| PeerFault::Capacity)?;
         let mut dtls = Self {
             instance,
             packets: Vec::new(),
@@ -65,7 +74,9 @@ impl Dtls {
         let accepted = self.instance.handle_packet(packet).is_ok();
         self.poll()?;
         // The instance keeps its own time and moves it only here.
-        self.instance.handle_timeout(now).map_err(|_| PeerFault::TimedOut)?;
+        self.instance
+            .handle_timeout(now)
+            .map_err(|_| PeerFault::TimedOut)?;
         self.poll()?;
         Ok(accepted)
     }
@@ -80,7 +91,9 @@ impl Dtls {
     /// # Errors
     /// `TimedOut` when the peer did not answer the last flight.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), PeerFault> {
-        self.instance.handle_timeout(now).map_err(|_| PeerFault::TimedOut)?;
+        self.instance
+            .handle_timeout(now)
+            .map_err(|_| PeerFault::TimedOut)?;
         self.poll()
     }
 
@@ -108,9 +121,17 @@ impl Dtls {
         if !self.connected {
             return Ok(None);
         }
-        let Some((material, profile)) = self.exported.take() else { return Ok(None) };
-        let certificate = self.peer_certificate.as_deref().ok_or(PeerFault::Misbehaved)?;
-        if !expected.iter().any(|fingerprint| fingerprint.matches(certificate)) {
+        let Some((material, profile)) = self.exported.take() else {
+            return Ok(None);
+        };
+        let certificate = self
+            .peer_certificate
+            .as_deref()
+            .ok_or(PeerFault::Misbehaved)?;
+        if !expected
+            .iter()
+            .any(|fingerprint| fingerprint.matches(certificate))
+        {
             return Err(PeerFault::Misbehaved);
         }
         let keys = Keys::from_dtls(profile, &material).ok_or(PeerFault::Incompatible)?;

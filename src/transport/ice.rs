@@ -31,7 +31,10 @@ impl Credentials {
     /// Fresh ones: 48 bits of user fragment, 144 bits of password (RFC 8445 §5.3 asks for 24 and
     /// 128).
     pub fn random(rng: &mut StdRng) -> Self {
-        Self { ufrag: ice_chars(rng, 8), password: ice_chars(rng, 24) }
+        Self {
+            ufrag: ice_chars(rng, 8),
+            password: ice_chars(rng, 24),
+        }
     }
 }
 
@@ -70,8 +73,13 @@ impl Ice {
         if let Ok(candidate) = Candidate::host(LOCAL, Protocol::Udp) {
             agent.add_local_candidate(candidate);
         }
-        let heard = Vec::with_capacity(MAX_HEARD);
-        Self { agent, credentials, remote: None, heard, oldest: 0 }
+        Self {
+            agent,
+            credentials,
+            remote: None,
+            heard: Vec::with_capacity(MAX_HEARD),
+            oldest: 0,
+        }
     }
 
     /// The local credentials.
@@ -87,8 +95,10 @@ impl Ice {
     /// Takes the remote credentials and answers the requests that came before them.
     pub fn set_remote(&mut self, now: Instant, remote: Credentials) {
         self.remote = Some(remote.clone());
-        self.agent
-            .set_remote_credentials(IceCreds { ufrag: remote.ufrag, pass: remote.password });
+        self.agent.set_remote_credentials(IceCreds {
+            ufrag: remote.ufrag,
+            pass: remote.password,
+        });
         // The agent answers one early request per call and keeps at most 100.
         for _ in 0..EARLY_REQUESTS {
             self.agent.handle_timeout(now);
@@ -115,8 +125,12 @@ impl Ice {
         if heard && !known {
             return Err(DropReason::StunRejected);
         }
-        let packet =
-            StunPacket { proto: Protocol::Udp, source, destination: LOCAL, message };
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source,
+            destination: LOCAL,
+            message,
+        };
         let accepted = self.agent.handle_packet(now, packet);
         while self.agent.poll_event().is_some() {}
         if !accepted {

@@ -5,7 +5,12 @@
 //! are str0m's; their errors end here. Called by `peer/`.
 #![cfg_attr(
     not(test),
-    deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
 )]
 
 pub mod certificate;
@@ -40,6 +45,7 @@ pub struct Transport {
     answers: Vec<(Route, Vec<u8>)>,
     created: Instant,
     consent: Option<Instant>,
+    closed: Option<Instant>,
 }
 
 /// The SRTP contexts of a finished handshake.
@@ -69,7 +75,7 @@ pub enum DtlsOutcome {
     Refused,
     /// The handshake finished: media may flow.
     Connected,
-    /// The peer closed the association.
+    /// The peer closed the association and has said nothing since.
     Closed,
 }
 
@@ -86,6 +92,7 @@ impl Transport {
             answers: Vec::new(),
             created: now.instant,
             consent: None,
+            closed: None,
         }
     }
 
@@ -112,9 +119,10 @@ impl Transport {
         self.ice = Ice::new(credentials);
     }
 
-    /// Where datagrams for this peer go; `None` before ICE nominated a pair.
+    /// Where datagrams for this peer go; `None` before ICE nominated a pair and after the peer
+    /// closed the association.
     pub fn route(&self) -> Option<Route> {
-        self.route
+        self.route.filter(|_| self.closed.is_none())
     }
 
     /// Addresses that the gate lets in for this peer.
@@ -132,7 +140,7 @@ impl Transport {
         self.keys.as_mut()
     }
 
-    /// True once media may flow both ways.
+    /// True once the handshake is done.
     pub fn is_connected(&self) -> bool {
         self.keys.is_some() && self.route.is_some()
     }
@@ -149,7 +157,8 @@ impl Transport {
     ) -> Result<StunAccepted, DropReason> {
         let nominated = message.use_candidate();
         let known = self.validated.contains(&route.remote);
-        self.ice.handle_stun(now.instant, route.remote, known, message)?;
+        self.ice
+            .handle_stun(now.instant, route.remote, known, message)?;
         self.consent = Some(now.instant);
         self.take_answers(route.local);
         // RFC 8445 §7.3.1.5, lite: the controlling side's latest nomination decides. An address
@@ -158,7 +167,10 @@ impl Transport {
         if nominated || self.route.is_none() {
             self.route = Some(route);
         }
-        let mut accepted = StunAccepted { newly_validated: false, forgotten: None };
+        let mut accepted = StunAccepted {
+            newly_validated: false,
+            forgotten: None,
+        };
         if !self.validated.contains(&route.remote) {
             if self.validated.len() >= MAX_ADDRESSES_PER_PEER {
                 accepted.forgotten = Some(self.validated.remove(0));
@@ -185,11 +197,13 @@ impl Transport {
         if self.dtls.is_none() {
             self.dtls = Some(Dtls::new(now.instant, certificate)?);
         }
-        let Some(dtls) = &mut self.dtls else { return Ok(DtlsOutcome::Progress) };
+        let Some(dtls) = &mut self.dtls else {
+            return Ok(DtlsOutcome::Progress);
+        };
         if !dtls.handle_packet(now.instant, record)? {
             return Ok(DtlsOutcome::Refused);
         }
-        self.settle()
+        self.settle(now)
     }
 
     /// Runs ICE and DTLS timers.
@@ -198,6 +212,11 @@ impl Transport {
     /// `TimedOut` when consent (RFC 7675) is lost or the handshake gave up.
     pub fn handle_timeout(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
         self.ice.handle_timeout(now.instant);
+        if let Some(closed) = self.closed
+            && now.instant.saturating_duration_since(closed) >= GOODBYE_GRACE
+        {
+            return Ok(DtlsOutcome::Closed);
+        }
         if let Some(heard) = self.consent
             && now.instant.saturating_duration_since(heard) >= CONSENT_TIMEOUT
         {
@@ -211,7 +230,7 @@ impl Transport {
         match &mut self.dtls {
             Some(dtls) if dtls.is_due(now.instant) => {
                 dtls.handle_timeout(now.instant)?;
-                self.settle()
+                self.settle(now)
             }
             Some(_) | None => Ok(DtlsOutcome::Progress),
         }
@@ -219,7 +238,10 @@ impl Transport {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self, now: Now) -> Instant {
-        let check = now.instant + CONSENT_CHECK_INTERVAL;
+        let check = match self.closed {
+            Some(closed) => closed + GOODBYE_GRACE,
+            None => now.instant + CONSENT_CHECK_INTERVAL,
+        };
         match self.dtls.as_ref().and_then(Dtls::poll_timeout) {
             Some(due) if self.keys.is_none() => due.min(check),
             Some(_) | None => check,
@@ -250,10 +272,13 @@ impl Transport {
         }
     }
 
-    fn settle(&mut self) -> Result<DtlsOutcome, PeerFault> {
-        let Some(dtls) = &mut self.dtls else { return Ok(DtlsOutcome::Progress) };
+    fn settle(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
+        let Some(dtls) = &mut self.dtls else {
+            return Ok(DtlsOutcome::Progress);
+        };
         if dtls.is_closed() {
-            return Ok(DtlsOutcome::Closed);
+            self.closed.get_or_insert(now.instant);
+            return Ok(DtlsOutcome::Progress);
         }
         if self.keys.is_some() {
             return Ok(DtlsOutcome::Progress);
@@ -272,6 +297,10 @@ const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// From creation to a finished handshake; a play session has no shorter timer of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// INTEROP(antmedia js): `stop` closes the PeerConnection first, so the DTLS goodbye overtakes the
+/// command that explains it. Only a goodbye that nothing follows is a loss.
+const GOODBYE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often consent is looked at.
 const CONSENT_CHECK_INTERVAL: Duration = Duration::from_secs(1);

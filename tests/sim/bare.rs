@@ -1,5 +1,5 @@
 //! A peer without an RTP stack: it holds its own ICE password and SRTP keys, so that a test can
-//! write any datagram it likes, genuine or not, and read what it is sent.
+//! write any datagram it likes, genuine or not.
 //!
 //! Its handshake is genuine: our protocol, STUN and DTLS as a client does them.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leafcutter::base::ids::ConnId;
 use leafcutter::rtp::RtpHeader;
-use leafcutter::srtp::{Keys, Profile, Protect, Unprotect};
+use leafcutter::srtp::{Keys, Profile, Protect};
 use leafcutter::transport::demux::{Protocol, classify};
 use serde_json::{Value, json};
 use str0m::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
@@ -19,8 +19,6 @@ use super::world::World;
 
 /// One peer on one WebSocket.
 pub struct Bare {
-    /// Its WebSocket.
-    pub conn: ConnId,
     /// The worker it is on.
     pub worker: usize,
     /// Where it sends from.
@@ -29,13 +27,13 @@ pub struct Bare {
     pub remote_sdp: String,
     /// Protects what it sends.
     pub protect: Protect,
-    /// Opens what it is sent.
-    pub unprotect: Unprotect,
 }
 
 impl std::fmt::Debug for Bare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bare").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Bare")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -124,12 +122,10 @@ impl Negotiated {
         let keys = self.shake_hands(world).expect("keys");
         world.run(Duration::from_millis(50));
         Bare {
-            conn: self.conn,
             worker: self.worker,
             address: self.address,
             remote_sdp: self.remote_sdp,
             protect: Protect::new(&keys.client).expect("a key"),
-            unprotect: Unprotect::new(&keys.server).expect("a key"),
         }
     }
 
@@ -200,7 +196,9 @@ impl Bare {
         let len = datagram.len();
         datagram.resize(len + 16, 0);
         let index = u64::from(packet.seq);
-        let sealed = self.protect.protect_rtp(&mut datagram, header_len, len, index);
+        let sealed = self
+            .protect
+            .protect_rtp(&mut datagram, header_len, len, index);
         assert_eq!(sealed, Some(datagram.len()));
         datagram
     }
@@ -209,7 +207,10 @@ impl Bare {
     pub fn rtcp(&mut self, compound: &[u8]) -> Vec<u8> {
         let mut datagram = compound.to_vec();
         datagram.resize(compound.len() + 20, 0);
-        let sealed = self.protect.protect_rtcp(&mut datagram, compound.len()).expect("room");
+        let sealed = self
+            .protect
+            .protect_rtcp(&mut datagram, compound.len())
+            .expect("room");
         datagram.truncate(sealed);
         datagram
     }
@@ -217,8 +218,11 @@ impl Bare {
     /// The headers of the RTP packets that came since the last call, in order.
     pub fn rtp_received(&self, world: &mut World) -> Vec<RtpHeader> {
         let datagrams = take(world, self.address);
-        let rtp = datagrams.iter().filter(|d| classify(d) == Some(Protocol::Rtp));
-        rtp.filter_map(|datagram| RtpHeader::parse(datagram)).collect()
+        let rtp = datagrams
+            .iter()
+            .filter(|d| classify(d) == Some(Protocol::Rtp));
+        rtp.filter_map(|datagram| RtpHeader::parse(datagram))
+            .collect()
     }
 }
 
@@ -257,13 +261,19 @@ pub fn binding_request(remote_sdp: &str, password: Option<&str>) -> Vec<u8> {
     let hmac = from_feature_flags().sha1_hmac_provider;
     let mut buf = [0; 300];
     let sign = |key: &[u8], parts: &[&[u8]]| hmac.sha1_hmac(key, parts);
-    let len = message.to_bytes(Some(password.as_bytes()), &mut buf, sign).expect("room");
+    let len = message
+        .to_bytes(Some(password.as_bytes()), &mut buf, sign)
+        .expect("room");
     buf[..len].to_vec()
 }
 
 /// The value of the first `a=name:` line.
 fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
-    let find = |line: &'a str| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':');
+    let find = |line: &'a str| {
+        line.strip_prefix("a=")?
+            .strip_prefix(name)?
+            .strip_prefix(':')
+    };
     sdp.lines().find_map(find).expect("the attribute")
 }
 
@@ -275,7 +285,10 @@ struct Certified {
 impl Certified {
     fn new(world: &World) -> Self {
         let provider = from_feature_flags();
-        let certificate = provider.dtls_provider.generate_certificate().expect("a certificate");
+        let certificate = provider
+            .dtls_provider
+            .generate_certificate()
+            .expect("a certificate");
         let digest = provider.sha256_provider.sha256(&certificate.certificate);
         let hex: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         let now = world.now.instant;
@@ -285,7 +298,10 @@ impl Certified {
             .expect("an instance");
         instance.set_active(true);
         instance.handle_timeout(now).expect("time passes");
-        Self { instance, fingerprint: hex.join(":") }
+        Self {
+            instance,
+            fingerprint: hex.join(":"),
+        }
     }
 }
 
@@ -298,7 +314,9 @@ fn tell(world: &mut World, conn: ConnId, stream: &str, mut message: Value) {
 fn hear(world: &mut World, conn: ConnId, command: &str) -> Value {
     let texts = world.unheard.iter().filter(|(to, _)| *to == conn);
     let mut messages = texts.map(|(_, text)| serde_json::from_str::<Value>(text).expect("JSON"));
-    messages.find(|message| message["command"] == command).expect("an answer")
+    messages
+        .find(|message| message["command"] == command)
+        .expect("an answer")
 }
 
 fn configuration(kind: &str, sdp: &str) -> Value {
@@ -337,7 +355,9 @@ fn answer(offer: &str, fingerprint: &str) -> String {
         let (media, rest) = section.split_once("\r\n").expect("lines");
         let mid = attribute(rest, "mid");
         mids.push(mid);
-        sections.push_str(&format!("m={media}\r\n{transport}a=mid:{mid}\r\na=recvonly\r\n"));
+        sections.push_str(&format!(
+            "m={media}\r\n{transport}a=mid:{mid}\r\na=recvonly\r\n"
+        ));
         let kept = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
         for line in rest.lines() {
             let wanted = kept.iter().any(|start| line.starts_with(start));

@@ -29,12 +29,7 @@ pub struct Findings {
 ///
 /// # Panics
 /// When any of that does not hold.
-pub fn compare(
-    publisher: &Client,
-    viewer: &Client,
-    kind: MediaKind,
-    until: Instant,
-) -> Findings {
+pub fn compare(publisher: &Client, viewer: &Client, kind: MediaKind, until: Instant) -> Findings {
     let published: HashMap<Identity, &Published> = publisher
         .published
         .iter()
@@ -43,26 +38,51 @@ pub fn compare(
         .collect();
     let mut by_seq: BTreeMap<u64, &Received> = BTreeMap::new();
     let mut offset = None;
-    for received in viewer.received.iter().filter(|received| received.kind == kind) {
+    for received in viewer
+        .received
+        .iter()
+        .filter(|received| received.kind == kind)
+    {
         let identity = received.identity();
-        let packet = published.get(&identity).expect("only what was published arrives");
+        let packet = published
+            .get(&identity)
+            .expect("only what was published arrives");
         assert_eq!(*received.payload, *packet.payload, "{identity:?}: payload");
-        assert_eq!(received.timestamp, packet.timestamp, "{identity:?}: timestamp");
+        assert_eq!(
+            received.timestamp, packet.timestamp,
+            "{identity:?}: timestamp"
+        );
         assert_eq!(received.marker, packet.marker, "{identity:?}: marker");
         let distance = received.seq.wrapping_sub(packet.seq);
-        assert_eq!(*offset.get_or_insert(distance), distance, "{identity:?}: number");
-        assert!(by_seq.insert(received.seq, received).is_none(), "{identity:?}: twice");
+        assert_eq!(
+            *offset.get_or_insert(distance),
+            distance,
+            "{identity:?}: number"
+        );
+        assert!(
+            by_seq.insert(received.seq, received).is_none(),
+            "{identity:?}: twice"
+        );
     }
     let start = match kind {
         MediaKind::Audio => by_seq.keys().next(),
-        MediaKind::Video => by_seq.iter().find(|(_, r)| is_key_frame_start(r)).map(|(seq, _)| seq),
+        MediaKind::Video => by_seq
+            .iter()
+            .find(|(_, r)| is_key_frame_start(r))
+            .map(|(seq, _)| seq),
     };
-    let (Some(&start), Some(offset)) = (start, offset) else { return Findings::default() };
+    let (Some(&start), Some(offset)) = (start, offset) else {
+        return Findings::default();
+    };
     assert_timestamps_rise(&by_seq);
 
     let mut findings = Findings::default();
     let mut frames: BTreeMap<u32, bool> = BTreeMap::new();
-    for packet in publisher.published.iter().filter(|packet| packet.kind == kind) {
+    for packet in publisher
+        .published
+        .iter()
+        .filter(|packet| packet.kind == kind)
+    {
         let seq = packet.seq.wrapping_add(offset);
         if seq < start || packet.at > until {
             continue;
@@ -85,7 +105,12 @@ pub fn compare(
 fn assert_timestamps_rise(by_seq: &BTreeMap<u64, &Received>) {
     for (a, b) in by_seq.values().zip(by_seq.values().skip(1)) {
         let step = b.timestamp.wrapping_sub(a.timestamp);
-        assert!(step < u32::MAX / 2, "{:?} to {:?}", a.identity(), b.identity());
+        assert!(
+            step < u32::MAX / 2,
+            "{:?} to {:?}",
+            a.identity(),
+            b.identity()
+        );
     }
 }
 
@@ -100,7 +125,10 @@ pub fn assert_all_arrived(publisher: &Client, viewer: &Client, until: Instant) {
         assert_eq!(findings.missing, [], "{kind:?}");
     }
     let first = viewer.received.iter().find(|r| r.kind == MediaKind::Video);
-    assert!(first.is_some_and(is_key_frame_start), "video begins with a key frame");
+    assert!(
+        first.is_some_and(is_key_frame_start),
+        "video begins with a key frame"
+    );
 }
 
 /// Compares the video of a viewer behind a lossy network; audio is not repaired (the viewer's
@@ -114,8 +142,17 @@ pub fn assert_all_arrived(publisher: &Client, viewer: &Client, until: Instant) {
 pub fn assert_repaired(publisher: &Client, viewer: &Client, until: Instant) -> Findings {
     let findings = compare(publisher, viewer, MediaKind::Video, until);
     assert!(findings.frames > 0, "no frame came");
-    assert_eq!(findings.missing.len(), findings.given_up, "missing: {:?}", findings.missing);
-    assert!(findings.given_up <= 1, "too many in vain: {:?}", findings.missing);
+    assert_eq!(
+        findings.missing.len(),
+        findings.given_up,
+        "missing: {:?}",
+        findings.missing
+    );
+    assert!(
+        findings.given_up <= 1,
+        "too many in vain: {:?}",
+        findings.missing
+    );
     let audio = compare(publisher, viewer, MediaKind::Audio, until);
     assert!(audio.packets > 0, "no audio came");
     findings

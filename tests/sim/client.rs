@@ -140,7 +140,16 @@ pub struct Report {
 impl Client {
     /// A client that asks to publish; its studio starts when it is connected.
     pub fn publisher(conn: ConnId, local: SocketAddr, stream: &str, seed: u64) -> Self {
-        Self::new(conn, local, stream, Role::Publisher { seed, audio: true, video: true })
+        Self::new(
+            conn,
+            local,
+            stream,
+            Role::Publisher {
+                seed,
+                audio: true,
+                video: true,
+            },
+        )
     }
 
     /// A client that asks to play.
@@ -178,7 +187,6 @@ impl Client {
 
     /// Sends a message, its stream id added.
     pub fn say(&mut self, mut message: Value) {
-        if std::env::var("SIM_SAY").is_ok() { eprintln!("> {}", message.to_string().replace("\\r\\n", "\n")); }
         message["streamId"] = json!(self.stream);
         self.out.texts.push(message.to_string());
     }
@@ -199,7 +207,9 @@ impl Client {
 
     /// True from the first authenticated media on.
     pub fn is_connected(&self) -> bool {
-        self.rtc.as_ref().is_some_and(|link| link.rtc.is_connected())
+        self.rtc
+            .as_ref()
+            .is_some_and(|link| link.rtc.is_connected())
     }
 
     /// Gives up the peer connection without a word.
@@ -222,7 +232,6 @@ impl Client {
     /// A message of the server.
     pub fn handle_text(&mut self, now: Instant, text: &str) {
         let message: Value = serde_json::from_str(text).expect("the server writes JSON");
-        if std::env::var("SIM_SAY").is_ok() { eprintln!("< {}", message.to_string().replace("\\r\\n", "\n")); }
         match message["command"].as_str() {
             Some("start") => self.make_offer(now),
             Some("takeConfiguration") => {
@@ -252,14 +261,19 @@ impl Client {
         let Ok(received) = Receive::new(Protocol::Udp, source, self.local, datagram) else {
             return;
         };
-        link.rtc.handle_input(Input::Receive(now, received)).expect("a client that goes on");
+        link.rtc
+            .handle_input(Input::Receive(now, received))
+            .expect("a client that goes on");
         self.poll(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let capture = self.studio.as_ref().and_then(Studio::next_due);
-        [self.timeout, capture, self.key_frame_retry].into_iter().flatten().min()
+        [self.timeout, capture, self.key_frame_retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Captures, sends feedback, runs ICE and DTLS.
@@ -296,10 +310,16 @@ impl Client {
             MediaKind::Audio => link.audio,
             MediaKind::Video => link.video,
         };
-        let pt = link.rtc.codec_config().find(|p| p.spec().codec == codec).map(|p| p.pt());
+        let pt = link
+            .rtc
+            .codec_config()
+            .find(|p| p.spec().codec == codec)
+            .map(|p| p.pt());
         let (mid, pt) = (mid.expect("an m-line"), pt.expect("a payload type"));
         let mut direct = link.rtc.direct_api();
-        let stream = direct.stream_tx_by_mid(mid, None).expect("a stream to send on");
+        let stream = direct
+            .stream_tx_by_mid(mid, None)
+            .expect("a stream to send on");
         let write = RtpWrite::new(
             pt,
             packet.seq.into(),
@@ -313,7 +333,9 @@ impl Client {
     }
 
     fn make_offer(&mut self, now: Instant) {
-        let Role::Publisher { audio, video, .. } = self.role else { return };
+        let Role::Publisher { audio, video, .. } = self.role else {
+            return;
+        };
         let mut rtc = self.build(now, DtlsVersion::Dtls12);
         let mut api = rtc.sdp_api();
         let mut add = |wanted: bool, kind| {
@@ -326,7 +348,12 @@ impl Client {
             "command": "takeConfiguration", "type": "offer", "sdp": offer.to_sdp_string(),
         }));
         self.say_candidates();
-        self.rtc = Some(Link { rtc, pending: Some(pending), audio, video });
+        self.rtc = Some(Link {
+            rtc,
+            pending: Some(pending),
+            audio,
+            video,
+        });
         self.run(now);
     }
 
@@ -334,7 +361,10 @@ impl Client {
         let answer = SdpAnswer::from_sdp_string(sdp).expect("an answer that parses");
         let link = self.rtc.as_mut().expect("an offer was made");
         let pending = link.pending.take().expect("one answer per offer");
-        link.rtc.sdp_api().accept_answer(pending, answer).expect("an acceptable answer");
+        link.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .expect("an acceptable answer");
         // The server asks for what it lacks; whether it is sent again is not under test here.
         for mid in [link.audio, link.video].into_iter().flatten() {
             if let Some(stream) = link.rtc.direct_api().stream_tx_by_mid(mid, None) {
@@ -350,12 +380,20 @@ impl Client {
         // browsers take the active one, as RFC 5763 §5 recommends.
         let sdp = sdp.replace("a=setup:actpass", "a=setup:passive");
         let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer that parses");
-        let answer = rtc.sdp_api().accept_offer(offer).expect("an acceptable offer");
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .expect("an acceptable offer");
         self.say(json!({
             "command": "takeConfiguration", "type": "answer", "sdp": answer.to_sdp_string(),
         }));
         self.say_candidates();
-        self.rtc = Some(Link { rtc, pending: None, audio: None, video: None });
+        self.rtc = Some(Link {
+            rtc,
+            pending: None,
+            audio: None,
+            video: None,
+        });
         self.run(now);
     }
 
@@ -393,7 +431,9 @@ impl Client {
 
     fn run(&mut self, now: Instant) {
         let Some(link) = &mut self.rtc else { return };
-        link.rtc.handle_input(Input::Timeout(now)).expect("a client that goes on");
+        link.rtc
+            .handle_input(Input::Timeout(now))
+            .expect("a client that goes on");
         self.poll(now);
     }
 
@@ -405,7 +445,9 @@ impl Client {
                     return;
                 }
                 Output::Transmit(t) => {
-                    self.out.datagrams.push((t.destination, t.contents.to_vec()));
+                    self.out
+                        .datagrams
+                        .push((t.destination, t.contents.to_vec()));
                 }
                 Output::Event(event) => self.handle_event(now, event),
             }
@@ -483,7 +525,10 @@ impl Client {
                 for entry in nack.reports.iter() {
                     let more = (0..16).filter(|bit| entry.blp >> bit & 1 == 1);
                     for distance in std::iter::once(0).chain(more.map(|bit| bit + 1)) {
-                        *self.asked.entry(entry.pid.wrapping_add(distance)).or_default() += 1;
+                        *self
+                            .asked
+                            .entry(entry.pid.wrapping_add(distance))
+                            .or_default() += 1;
                     }
                 }
             }

@@ -28,7 +28,12 @@ impl Default for Control {
         let app = AppName::from(APP);
         let settings = Arc::new(AppSettings::default());
         let apps = BTreeMap::from([(app.clone(), settings.clone())]);
-        Self { directory: Directory::new(apps), app, settings, measured: 0 }
+        Self {
+            directory: Directory::new(apps),
+            app,
+            settings,
+            measured: 0,
+        }
     }
 }
 

@@ -93,13 +93,28 @@ impl Studio {
             interval: Duration::from_micros(interval_us),
             clock_hz,
             // Some start just before the wrap.
-            first_timestamp: if rng.random() { rng.random() } else { u32::MAX - 100_000 },
+            first_timestamp: if rng.random() {
+                rng.random()
+            } else {
+                u32::MAX - 100_000
+            },
             // Wraps about a second after the start, or not at all.
-            next_seq: if rng.random() { 65_450 } else { rng.random_range(0..30_000) },
+            next_seq: if rng.random() {
+                65_450
+            } else {
+                rng.random_range(0..30_000)
+            },
         };
         let audio = audio.then(|| track(20_000, 48_000));
         let video = video.then(|| track(33_333, 90_000));
-        Self { rng, started, audio, video, key_frame_wanted: true, running: true }
+        Self {
+            rng,
+            started,
+            audio,
+            video,
+            key_frame_wanted: true,
+            running: true,
+        }
     }
 
     /// The next video frame will be a key frame.
@@ -109,7 +124,11 @@ impl Studio {
 
     /// When the next frame is captured.
     pub fn next_due(&self) -> Option<Instant> {
-        [&self.audio, &self.video].into_iter().flatten().map(|t| t.next_due).min()
+        [&self.audio, &self.video]
+            .into_iter()
+            .flatten()
+            .map(|t| t.next_due)
+            .min()
     }
 
     /// The packets of every frame that is due.
@@ -131,7 +150,11 @@ impl Studio {
             return;
         }
         let len = self.rng.random_range(60..160);
-        let identity = Identity { frame, index: 0, packets: 1 };
+        let identity = Identity {
+            frame,
+            index: 0,
+            packets: 1,
+        };
         let payload = noise_with_identity(&mut self.rng, Vec::new(), len, identity);
         let seq = track.take_seq();
         out.push(Published {
@@ -153,9 +176,17 @@ impl Studio {
             return;
         }
         let key_frame = std::mem::take(&mut self.key_frame_wanted);
-        let packets = if key_frame { 8 } else { self.rng.random_range(1..=3) };
+        let packets = if key_frame {
+            8
+        } else {
+            self.rng.random_range(1..=3)
+        };
         for index in 0..packets {
-            let identity = Identity { frame, index, packets };
+            let identity = Identity {
+                frame,
+                index,
+                packets,
+            };
             let start = vp8_start(frame, index == 0, key_frame);
             let len = self.rng.random_range(300..1100);
             out.push(Published {

@@ -37,7 +37,10 @@ impl Link {
 
     /// As [`CLEAN`](Self::CLEAN) but with this loss.
     pub const fn lossy(loss: f64) -> Link {
-        Link { loss, ..Link::CLEAN }
+        Link {
+            loss,
+            ..Link::CLEAN
+        }
     }
 }
 
@@ -75,7 +78,10 @@ struct Way {
 impl Network {
     /// A network without clients.
     pub fn new(seed: u64) -> Self {
-        Self { seed, ..Self::default() }
+        Self {
+            seed,
+            ..Self::default()
+        }
     }
 
     /// Gives the next client its access, clean both ways; returns its number.
@@ -123,7 +129,10 @@ impl Network {
     pub fn fresh_address(&mut self) -> SocketAddr {
         self.addresses_given += 1;
         let [high, low] = self.addresses_given.to_be_bytes();
-        SocketAddr::from((Ipv4Addr::new(198, 51, high, low), 20_000 + self.addresses_given))
+        SocketAddr::from((
+            Ipv4Addr::new(198, 51, high, low),
+            20_000 + self.addresses_given,
+        ))
     }
 
     /// When a datagram sent now arrives, counted from now: never, once or twice.

@@ -76,19 +76,38 @@ struct Event {
 
 #[derive(Debug)]
 enum What {
-    ToEngine { worker: usize, from: SocketAddr, datagram: Vec<u8> },
-    ToClient { client: usize, from: SocketAddr, datagram: Vec<u8> },
-    TextToEngine { conn: ConnId, text: String },
-    TextToClient { client: usize, text: String },
-    Close { conn: ConnId },
-    ToControl(ControlMail),
+    ToEngine {
+        worker: usize,
+        from: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    ToClient {
+        client: usize,
+        from: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    TextToEngine {
+        conn: ConnId,
+        text: String,
+    },
+    TextToClient {
+        client: usize,
+        text: String,
+    },
+    Close {
+        conn: ConnId,
+    },
+    ToControl(Box<ControlMail>),
     ToWorker(WorkerId, WorkerMail),
 }
 
 impl World {
     /// `workers` engines and nobody else.
     pub fn new(seed: u64, workers: u16) -> Self {
-        let now = Now { instant: epoch(), unix_us: EPOCH_UNIX_US };
+        let now = Now {
+            instant: epoch(),
+            unix_us: EPOCH_UNIX_US,
+        };
         let server = |worker: u16| {
             let address = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 5), 50_000 + worker));
             let mut bytes = [0; 32];
@@ -126,7 +145,8 @@ impl World {
     pub fn publish(&mut self, worker: u16, stream: &str) -> usize {
         let (conn, number, local) = self.open(worker);
         let seed = self.seed ^ (number as u64) << 32;
-        self.clients.push(Client::publisher(conn, local, stream, seed));
+        self.clients
+            .push(Client::publisher(conn, local, stream, seed));
         self.collect(number);
         number
     }
@@ -150,10 +170,16 @@ impl World {
     /// Opens a WebSocket to an engine, without a client behind it.
     pub fn open_conn(&mut self, worker: u16) -> ConnId {
         let serial = &mut self.conns[usize::from(worker)];
-        let conn = ConnId { worker: WorkerId(worker), serial: *serial };
+        let conn = ConnId {
+            worker: WorkerId(worker),
+            serial: *serial,
+        };
         *serial += 1;
-        let opened =
-            ConnOpened { conn, app: self.control.app(), settings: self.control.settings() };
+        let opened = ConnOpened {
+            conn,
+            app: self.control.app(),
+            settings: self.control.settings(),
+        };
         let server = &mut self.servers[usize::from(worker)];
         server.engine.handle_conn_opened(self.now, opened);
         server.dirty = true;
@@ -186,7 +212,14 @@ impl World {
     /// A datagram from anywhere reaches an engine in its next turn.
     pub fn inject(&mut self, worker: usize, from: SocketAddr, datagram: &[u8]) {
         let datagram = datagram.to_vec();
-        self.schedule(Duration::ZERO, What::ToEngine { worker, from, datagram });
+        self.schedule(
+            Duration::ZERO,
+            What::ToEngine {
+                worker,
+                from,
+                datagram,
+            },
+        );
     }
 
     /// Runs for `duration`.
@@ -219,7 +252,11 @@ impl World {
             })
         });
         let stories: Vec<_> = self.clients.iter().map(Client::story).collect();
-        assert!(connected, "not connected: {stories:?}, drops: {:?}", self.drops());
+        assert!(
+            connected,
+            "not connected: {stories:?}, drops: {:?}",
+            self.drops()
+        );
     }
 
     /// Counters of one engine.
@@ -229,22 +266,38 @@ impl World {
 
     /// Packets dropped by all engines for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.servers.iter().map(|s| s.engine.counters().dropped.get(reason)).sum()
+        self.servers
+            .iter()
+            .map(|s| s.engine.counters().dropped.get(reason))
+            .sum()
     }
 
     /// Every reason that was counted, and how often.
     pub fn drops(&self) -> Vec<(DropReason, u64)> {
-        let all = DropReason::ALL.into_iter().map(|reason| (reason, self.dropped(reason)));
+        let all = DropReason::ALL
+            .into_iter()
+            .map(|reason| (reason, self.dropped(reason)));
         all.filter(|(_, count)| *count > 0).collect()
     }
 
     fn next(&self) -> Option<Instant> {
         let arrival = self.agenda.next();
         let clients = self.clients.iter().filter_map(Client::poll_timeout).min();
-        let engines = self.servers.iter().filter_map(|s| s.engine.poll_timeout()).min();
-        let turn = self.servers.iter().any(|s| s.dirty).then_some(self.now.instant);
+        let engines = self
+            .servers
+            .iter()
+            .filter_map(|s| s.engine.poll_timeout())
+            .min();
+        let turn = self
+            .servers
+            .iter()
+            .any(|s| s.dirty)
+            .then_some(self.now.instant);
         let due = [arrival, clients, engines, self.control.poll_timeout(), turn];
-        due.into_iter().flatten().min().map(|at| at.max(self.now.instant))
+        due.into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(self.now.instant))
     }
 
     fn step(&mut self, at: Instant) {
@@ -253,7 +306,10 @@ impl World {
             self.deliver(what);
         }
         for number in 0..self.clients.len() {
-            if self.clients[number].poll_timeout().is_some_and(|due| due <= at) {
+            if self.clients[number]
+                .poll_timeout()
+                .is_some_and(|due| due <= at)
+            {
                 self.clients[number].handle_timeout(at);
                 self.collect(number);
             }
@@ -268,19 +324,32 @@ impl World {
     }
 
     fn advance(&mut self, at: Instant) {
-        self.now = self.now.after(at.saturating_duration_since(self.now.instant));
+        self.now = self
+            .now
+            .after(at.saturating_duration_since(self.now.instant));
     }
 
     fn deliver(&mut self, what: What) {
         let now = self.now;
         match what {
-            What::ToEngine { worker, from, mut datagram } => {
-                let route = Route { remote: from, local: None };
+            What::ToEngine {
+                worker,
+                from,
+                mut datagram,
+            } => {
+                let route = Route {
+                    remote: from,
+                    local: None,
+                };
                 let server = &mut self.servers[worker];
                 server.engine.handle_datagram(now, route, &mut datagram);
                 server.dirty = true;
             }
-            What::ToClient { client, from, datagram } => {
+            What::ToClient {
+                client,
+                from,
+                datagram,
+            } => {
                 self.clients[client].handle_datagram(now.instant, from, &datagram);
                 self.collect(client);
             }
@@ -299,7 +368,7 @@ impl World {
                 server.dirty = true;
             }
             What::ToControl(mail) => {
-                self.control.handle_mail(now, mail);
+                self.control.handle_mail(now, *mail);
                 self.collect_control();
             }
             What::ToWorker(worker, mail) => {
@@ -317,7 +386,12 @@ impl World {
     /// What `worker/run.rs` does behind its receive step: forward, timers, forward, flush.
     fn turn(&mut self, worker: usize) {
         let now = self.now;
-        let due = |server: &Server| server.engine.poll_timeout().is_some_and(|at| at <= now.instant);
+        let due = |server: &Server| {
+            server
+                .engine
+                .poll_timeout()
+                .is_some_and(|at| at <= now.instant)
+        };
         if !self.servers[worker].dirty && !due(&self.servers[worker]) {
             return;
         }
@@ -328,7 +402,10 @@ impl World {
             self.servers[worker].engine.handle_timeout(now);
             self.forward(worker);
             rounds += 1;
-            assert!(rounds < 100, "the timers of engine {worker} do not come to rest");
+            assert!(
+                rounds < 100,
+                "the timers of engine {worker} do not come to rest"
+            );
         }
         while let Some(mail) = self.servers[worker].engine.poll_mail() {
             self.post(worker, mail);
@@ -351,8 +428,19 @@ impl World {
 
     /// Puts what an engine wrote on the network.
     fn send(&mut self, worker: usize) {
-        let Self { servers, network, agenda, strays, now, .. } = self;
-        let Server { egress, address: from, .. } = &mut servers[worker];
+        let Self {
+            servers,
+            network,
+            agenda,
+            strays,
+            now,
+            ..
+        } = self;
+        let Server {
+            egress,
+            address: from,
+            ..
+        } = &mut servers[worker];
         for run in egress.runs() {
             for datagram in egress.bytes_of(run).chunks(run.segment_len) {
                 let Some(client) = network.client_at(run.route.remote) else {
@@ -361,7 +449,15 @@ impl World {
                 };
                 for after in network.carry(client, Direction::Down, datagram) {
                     let (from, datagram) = (*from, datagram.to_vec());
-                    agenda.add(*now, after, What::ToClient { client, from, datagram });
+                    agenda.add(
+                        *now,
+                        after,
+                        What::ToClient {
+                            client,
+                            from,
+                            datagram,
+                        },
+                    );
                 }
             }
         }
@@ -370,7 +466,7 @@ impl World {
 
     fn post(&mut self, worker: usize, mail: Outgoing) {
         match mail {
-            Outgoing::Control(mail) => self.schedule(MAIL_DELAY, What::ToControl(*mail)),
+            Outgoing::Control(mail) => self.schedule(MAIL_DELAY, What::ToControl(mail)),
             Outgoing::Worker(to, mail) => {
                 let now = self.now.instant;
                 let server = &mut self.servers[worker];
@@ -409,10 +505,19 @@ impl World {
             if let Some(tape) = &mut self.clients[client].tape {
                 tape.push(datagram.clone());
             }
-            let Some(worker) = self.servers.iter().position(|s| s.address == to) else { continue };
+            let Some(worker) = self.servers.iter().position(|s| s.address == to) else {
+                continue;
+            };
             for after in self.network.carry(client, Direction::Up, &datagram) {
                 let datagram = datagram.clone();
-                self.schedule(after, What::ToEngine { worker, from, datagram });
+                self.schedule(
+                    after,
+                    What::ToEngine {
+                        worker,
+                        from,
+                        datagram,
+                    },
+                );
             }
         }
     }
@@ -436,7 +541,11 @@ impl Agenda {
             at = epoch() + Duration::from_micros(us.next_multiple_of(TURN.as_micros() as u64));
         }
         self.events += 1;
-        self.pending.push(Reverse(Event { at, order: self.events, what }));
+        self.pending.push(Reverse(Event {
+            at,
+            order: self.events,
+            what,
+        }));
     }
 
     fn next(&self) -> Option<Instant> {
@@ -473,7 +582,10 @@ impl Ord for Event {
 /// The instant at which every world begins.
 pub fn epoch() -> Instant {
     static EPOCH: OnceLock<Instant> = OnceLock::new();
-    #[expect(clippy::disallowed_methods, reason = "an Instant has no other constructor")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant has no other constructor"
+    )]
     *EPOCH.get_or_init(Instant::now)
 }
 

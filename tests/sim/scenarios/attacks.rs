@@ -35,10 +35,20 @@ fn media_follows_a_viewer_to_its_new_address() {
     let moved = world.now.instant;
     take(&mut world, old);
     world.run(Duration::from_secs(2));
-    assert!(take(&mut world, old).is_empty(), "nothing goes to the old address");
-    let after = world.clients[viewer].received.iter().filter(|r| r.at > moved).count();
+    assert!(
+        take(&mut world, old).is_empty(),
+        "nothing goes to the old address"
+    );
+    let after = world.clients[viewer]
+        .received
+        .iter()
+        .filter(|r| r.at > moved)
+        .count();
     assert!(after > 200, "{after} packets in two seconds");
-    assert!(world.dropped(DropReason::UnvalidatedSource) > 0, "feedback from an unknown address");
+    assert!(
+        world.dropped(DropReason::UnvalidatedSource) > 0,
+        "feedback from an unknown address"
+    );
     let until = world.now.instant - Duration::from_millis(100);
     assert_all_arrived(&world.clients[publisher], &world.clients[other], until);
 }
@@ -55,7 +65,11 @@ fn media_is_taken_from_a_publisher_at_its_new_address() {
     world.run(Duration::from_secs(4));
     let moved = world.now.instant;
     world.run(Duration::from_secs(2));
-    let after = world.clients[viewer].received.iter().filter(|r| r.at > moved).count();
+    let after = world.clients[viewer]
+        .received
+        .iter()
+        .filter(|r| r.at > moved)
+        .count();
     assert!(after > 200, "{after} packets in two seconds");
     let key_frames = world.clients[publisher].key_frame_requests.len();
     let now = world.now.instant;
@@ -75,8 +89,10 @@ fn a_copied_binding_request_moves_nothing() {
     world.connect();
     world.run(Duration::from_secs(6));
     let tape = world.clients[viewer].tape.take().unwrap();
-    let requests: Vec<_> =
-        tape.iter().filter(|d| classify(d) == Some(Protocol::Stun)).collect();
+    let requests: Vec<_> = tape
+        .iter()
+        .filter(|d| classify(d) == Some(Protocol::Stun))
+        .collect();
     assert!(requests.len() > 3);
 
     let thief = world.network.fresh_address();
@@ -85,7 +101,10 @@ fn a_copied_binding_request_moves_nothing() {
         world.run(Duration::from_millis(20));
     }
     world.run(Duration::from_secs(1));
-    assert!(take(&mut world, thief).is_empty(), "nothing goes to the thief");
+    assert!(
+        take(&mut world, thief).is_empty(),
+        "nothing goes to the thief"
+    );
     assert!(world.dropped(DropReason::StunRejected) > 0);
     let until = world.now.instant - Duration::from_millis(100);
     assert_all_arrived(&world.clients[publisher], &world.clients[viewer], until);
@@ -112,7 +131,12 @@ fn forged_datagrams_are_dropped_for_the_right_reason() {
         // In this very turn; other datagrams of it are genuine and not dropped.
         world.run(Duration::ZERO);
         world.run(Duration::from_micros(500));
-        assert_eq!(world.dropped(*reason), count + 1, "{what}: {:?}", world.drops());
+        assert_eq!(
+            world.dropped(*reason),
+            count + 1,
+            "{what}: {:?}",
+            world.drops()
+        );
         let now: u64 = world.drops().iter().map(|(_, n)| n).sum();
         assert_eq!(now, all + 1, "{what}: counted once, {before:?}");
     }
@@ -134,7 +158,11 @@ fn forged(world: &mut World, publisher: usize, viewer: usize) -> Vec<Forged> {
     let feedback = take(&mut world.clients[viewer]);
     // Not the very last: it is still under way.
     let pick = |tape: &[Vec<u8>], protocol| {
-        let mut found = tape.iter().rev().skip(10).filter(|d| classify(d) == Some(protocol));
+        let mut found = tape
+            .iter()
+            .rev()
+            .skip(10)
+            .filter(|d| classify(d) == Some(protocol));
         found.next().expect("one of them").clone()
     };
     let rtp = pick(&sent, Protocol::Rtp);
@@ -152,28 +180,103 @@ fn forged(world: &mut World, publisher: usize, viewer: usize) -> Vec<Forged> {
     let of_nobody = binding_request(stranger_sdp, None);
     use DropReason::*;
     vec![
-        ("an empty datagram", of_publisher, Vec::new(), UnknownProtocol),
+        (
+            "an empty datagram",
+            of_publisher,
+            Vec::new(),
+            UnknownProtocol,
+        ),
         ("one byte", stranger, vec![0x80], UnknownProtocol),
         ("ZRTP", stranger, vec![0x10; 40], UnknownProtocol),
         ("1501 bytes", of_publisher, vec![0x80; 1501], Oversized),
-        ("media from a stranger", stranger, rtp.clone(), UnvalidatedSource),
-        ("feedback from a stranger", stranger, rtcp.clone(), UnvalidatedSource),
-        ("a handshake from a stranger", stranger, dtls.clone(), UnvalidatedSource),
-        ("media from the viewer's address", of_viewer, rtp.clone(), NotAPublisher),
+        (
+            "media from a stranger",
+            stranger,
+            rtp.clone(),
+            UnvalidatedSource,
+        ),
+        (
+            "feedback from a stranger",
+            stranger,
+            rtcp.clone(),
+            UnvalidatedSource,
+        ),
+        (
+            "a handshake from a stranger",
+            stranger,
+            dtls.clone(),
+            UnvalidatedSource,
+        ),
+        (
+            "media from the viewer's address",
+            of_viewer,
+            rtp.clone(),
+            NotAPublisher,
+        ),
         ("copied media", of_publisher, rtp.clone(), Replayed),
         ("copied feedback", of_publisher, rtcp.clone(), Replayed),
-        ("copied feedback of the viewer", of_viewer, viewer_rtcp.clone(), Replayed),
-        ("feedback of the viewer from the publisher", of_publisher, viewer_rtcp, AuthFailed),
-        ("media with another number", of_publisher, changed(&rtp, 2, 0x40), AuthFailed),
-        ("a header cut short", of_publisher, rtp[..11].to_vec(), MalformedRtp),
-        ("media of a new source", of_publisher, changed(&rtp, 8, 1), AuthFailed),
-        ("media that belongs nowhere", of_publisher, nowhere, UnknownSsrc),
-        ("feedback with a changed tag", of_publisher, flip_rtcp(&rtcp), AuthFailed),
-        ("feedback cut short", of_publisher, rtcp[..15].to_vec(), MalformedRtcp),
+        (
+            "copied feedback of the viewer",
+            of_viewer,
+            viewer_rtcp.clone(),
+            Replayed,
+        ),
+        (
+            "feedback of the viewer from the publisher",
+            of_publisher,
+            viewer_rtcp,
+            AuthFailed,
+        ),
+        (
+            "media with another number",
+            of_publisher,
+            changed(&rtp, 2, 0x40),
+            AuthFailed,
+        ),
+        (
+            "a header cut short",
+            of_publisher,
+            rtp[..11].to_vec(),
+            MalformedRtp,
+        ),
+        (
+            "media of a new source",
+            of_publisher,
+            changed(&rtp, 8, 1),
+            AuthFailed,
+        ),
+        (
+            "media that belongs nowhere",
+            of_publisher,
+            nowhere,
+            UnknownSsrc,
+        ),
+        (
+            "feedback with a changed tag",
+            of_publisher,
+            flip_rtcp(&rtcp),
+            AuthFailed,
+        ),
+        (
+            "feedback cut short",
+            of_publisher,
+            rtcp[..15].to_vec(),
+            MalformedRtcp,
+        ),
         ("STUN of noise", stranger, vec![0; 40], MalformedStun),
-        ("STUN cut short", of_viewer, stun[..30].to_vec(), MalformedStun),
+        (
+            "STUN cut short",
+            of_viewer,
+            stun[..30].to_vec(),
+            MalformedStun,
+        ),
         ("STUN for nobody", stranger, of_nobody, UnknownUfrag),
-        ("STUN with a changed user name", stranger, changed(&stun, 36, 1), StunRejected),
+        (
+            "STUN with a changed user name",
+            stranger,
+            changed(&stun, 36, 1),
+            StunRejected,
+        ),
         ("copied STUN", stranger, stun, StunRejected),
     ]
 }
@@ -209,7 +312,10 @@ fn nobody_else_can_shake_hands() {
         }
     }
     world.run(Duration::from_millis(2));
-    assert_eq!(world.dropped(DropReason::UnvalidatedSource), 200 * hello.len() as u64);
+    assert_eq!(
+        world.dropped(DropReason::UnvalidatedSource),
+        200 * hello.len() as u64
+    );
     assert!(take(&mut world, stranger).is_empty());
 
     // With the wrong password: neither let in nor answered.
@@ -234,8 +340,14 @@ fn another_certificate_than_promised_gets_no_media() {
     assert_eq!(world.counters(0).peers_connected, 0);
     assert!(world.dropped(DropReason::DtlsRejected) > 0);
     world.run(Duration::from_millis(10));
-    let told = world.unheard.iter().filter(|(conn, _)| *conn == publisher.conn);
-    assert!(told.last().is_some_and(|(_, text)| text.contains("publishTimeoutError")));
+    let mut told = world
+        .unheard
+        .iter()
+        .filter(|(conn, _)| *conn == publisher.conn);
+    assert!(
+        told.next_back()
+            .is_some_and(|(_, text)| text.contains("publishTimeoutError"))
+    );
 }
 
 /// From the right address, but written by somebody else: alerts without encryption, the first
@@ -249,13 +361,17 @@ fn handshake_records_after_the_handshake_do_no_harm() {
     let viewer = world.play(0, "call");
     world.connect();
     let tape = world.clients[publisher].tape.take().unwrap();
-    let mut records: Vec<_> =
-        tape.into_iter().filter(|d| classify(d) == Some(Protocol::Dtls)).collect();
+    let mut records: Vec<_> = tape
+        .into_iter()
+        .filter(|d| classify(d) == Some(Protocol::Dtls))
+        .collect();
     assert!(records.len() > 1);
-    let alert = |level, text| {
-        vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 1, 0, 0, 2, level, text]
-    };
-    records.extend([alert(1, 0), alert(2, 40), vec![20, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 1]]);
+    let alert = |level, text| vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 1, 0, 0, 2, level, text];
+    records.extend([
+        alert(1, 0),
+        alert(2, 40),
+        vec![20, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 1],
+    ]);
     records.extend((20..64).map(|first| vec![first; 60]));
     let from = world.network.public(publisher);
     for _ in 0..20 {
@@ -289,8 +405,10 @@ fn every_reason_to_drop_is_given_by_somebody() {
     }
     world.run(Duration::from_millis(10));
 
-    let missing: Vec<_> =
-        DropReason::ALL.into_iter().filter(|reason| world.dropped(*reason) == 0).collect();
+    let missing: Vec<_> = DropReason::ALL
+        .into_iter()
+        .filter(|reason| world.dropped(*reason) == 0)
+        .collect();
     assert_eq!(missing, NEVER_HERE, "{:?}", world.drops());
 }
 
@@ -306,7 +424,11 @@ fn awkward_peers(world: &mut World) {
     let negotiated = Negotiated::publisher(world, 0, "awkward");
     negotiated.bind(world);
     // Media before the handshake.
-    world.inject(0, negotiated.address, &[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 7, 209]);
+    world.inject(
+        0,
+        negotiated.address,
+        &[0x80, 96, 0, 1, 0, 0, 0, 0, 0, 0, 7, 209],
+    );
     let mut publisher = negotiated.connect(world);
     let viewer = Negotiated::viewer(world, 0, "awkward").connect(world);
     let packet = Rtp {
@@ -320,15 +442,36 @@ fn awkward_peers(world: &mut World) {
     };
     // A delta frame that nobody can start at, then one under a payload type of the other m-line,
     // one without payload, and padding as a retransmission.
-    let rtx = Rtp { pt: 97, ssrc: RTX_SSRC, payload: &[], ..packet };
+    let rtx = Rtp {
+        pt: 97,
+        ssrc: RTX_SSRC,
+        payload: &[],
+        ..packet
+    };
     for packet in [
         packet,
-        Rtp { seq: 101, pt: 111, ..packet },
-        Rtp { seq: 102, payload: &[], ..packet },
+        Rtp {
+            seq: 101,
+            pt: 111,
+            ..packet
+        },
+        Rtp {
+            seq: 102,
+            payload: &[],
+            ..packet
+        },
         rtx,
         // A retransmission of what is there already.
-        Rtp { seq: 101, payload: &[0, 100, 0x90, 0x80, 0x80, 1, 0x11, 2, 0, 9, 9, 9], ..rtx },
-        Rtp { pt: 111, ssrc: AUDIO_SSRC, ..packet },
+        Rtp {
+            seq: 101,
+            payload: &[0, 100, 0x90, 0x80, 0x80, 1, 0x11, 2, 0, 9, 9, 9],
+            ..rtx
+        },
+        Rtp {
+            pt: 111,
+            ssrc: AUDIO_SSRC,
+            ..packet
+        },
     ] {
         let datagram = publisher.rtp(&packet);
         publisher.send(world, &datagram);
@@ -346,10 +489,15 @@ fn lossy_call(world: &mut World) {
     let publisher = world.publish(0, "lossy");
     world.connect();
     let mut viewer = Negotiated::viewer(world, 0, "lossy").connect(world);
-    world.network.set(publisher, Direction::Up, Link::lossy(0.05));
+    world
+        .network
+        .set(publisher, Direction::Up, Link::lossy(0.05));
     world.run(Duration::from_secs(3));
-    let video: Vec<_> =
-        viewer.rtp_received(world).into_iter().filter(|h| h.pt.0 == 96).collect();
+    let video: Vec<_> = viewer
+        .rtp_received(world)
+        .into_iter()
+        .filter(|h| h.pt.0 == 96)
+        .collect();
     let media = video.first().expect("video").ssrc;
     for _ in 0..100 {
         let seqs: Vec<SeqNo> = video.iter().map(|h| h.seq).rev().take(200).collect();
@@ -357,7 +505,9 @@ fn lossy_call(world: &mut World) {
         viewer.send(world, &nack);
         world.run(Duration::from_millis(1));
     }
-    let too_old: Vec<SeqNo> = (1..50).map(|back| SeqNo(video[0].seq.0.wrapping_sub(back))).collect();
+    let too_old: Vec<SeqNo> = (1..50)
+        .map(|back| SeqNo(video[0].seq.0.wrapping_sub(back)))
+        .collect();
     let nack = compound(&mut viewer, media, &too_old);
     viewer.send(world, &nack);
     world.run(Duration::from_millis(1));
@@ -389,10 +539,17 @@ fn media_under_a_payload_type_that_was_not_agreed_is_dropped() {
     world.connect();
     world.run(Duration::from_secs(1));
     let now = world.now.instant;
-    let last = world.clients[publisher].published.iter().rfind(|p| p.kind == MediaKind::Video);
+    let last = world.clients[publisher]
+        .published
+        .iter()
+        .rfind(|p| p.kind == MediaKind::Video);
     let packet = Published {
         seq: last.unwrap().seq + 1000,
-        identity: Identity { frame: 0, index: 0, packets: 0 },
+        identity: Identity {
+            frame: 0,
+            index: 0,
+            packets: 0,
+        },
         ..last.unwrap().clone()
     };
     world.clients[publisher].write(now, &packet, Codec::Vp9);

@@ -19,7 +19,10 @@ fn a_viewer_gets_what_is_published() {
 
         let publisher = &world.clients[publisher];
         let viewer = &world.clients[viewer];
-        assert_eq!(publisher.story(), ["start", "takeConfiguration", "publish_started"]);
+        assert_eq!(
+            publisher.story(),
+            ["start", "takeConfiguration", "publish_started"]
+        );
         assert_eq!(viewer.story(), ["takeConfiguration", "play_started"]);
         assert_all_arrived(publisher, viewer, until);
         assert_eq!(world.counters(0).retransmitted, 0);
@@ -35,15 +38,29 @@ fn an_offer_names_its_tracks() {
     let viewer = world.play(0, "call");
     world.connect();
     let viewer = &world.clients[viewer];
-    let offer = viewer.heard.iter().find(|m| m["command"] == "takeConfiguration").unwrap();
+    let offer = viewer
+        .heard
+        .iter()
+        .find(|m| m["command"] == "takeConfiguration")
+        .unwrap();
     assert_eq!(offer["type"], "offer");
     let mapping = offer["idMapping"].as_object().unwrap();
-    let mut tracks: Vec<_> = mapping.values().map(|track| track.as_str().unwrap()).collect();
+    let mut tracks: Vec<_> = mapping
+        .values()
+        .map(|track| track.as_str().unwrap())
+        .collect();
     tracks.sort_unstable();
     assert_eq!(tracks, ["ARDAMSacall", "ARDAMSvcall"]);
-    let candidates = viewer.heard.iter().filter(|m| m["command"] == "takeCandidate");
+    let candidates = viewer
+        .heard
+        .iter()
+        .filter(|m| m["command"] == "takeCandidate");
     assert!(candidates.count() > 0);
-    for candidate in viewer.heard.iter().filter(|m| m["command"] == "takeCandidate") {
+    for candidate in viewer
+        .heard
+        .iter()
+        .filter(|m| m["command"] == "takeCandidate")
+    {
         assert!(candidate["label"].is_u64() && candidate["id"].is_string());
     }
 }
@@ -60,15 +77,28 @@ fn stop_ends_both_sides_and_frees_everything() {
 
     world.say(viewers[0], serde_json::json!({ "command": "stop" }));
     world.run(Duration::from_millis(200));
-    assert_eq!(world.clients[viewers[0]].story().last(), Some(&"play_finished"));
+    assert_eq!(
+        world.clients[viewers[0]].story().last(),
+        Some(&"play_finished")
+    );
     assert!(!world.clients[viewers[1]].has_heard("play_finished"));
     let received = world.clients[viewers[0]].wire.len();
 
     world.say(publisher, serde_json::json!({ "command": "stop" }));
     world.run(Duration::from_millis(200));
-    assert_eq!(world.clients[viewers[0]].wire.len(), received, "silence after stop");
-    assert_eq!(world.clients[publisher].story().last(), Some(&"publish_finished"));
-    assert_eq!(world.clients[viewers[1]].story().last(), Some(&"play_finished"));
+    assert_eq!(
+        world.clients[viewers[0]].wire.len(),
+        received,
+        "silence after stop"
+    );
+    assert_eq!(
+        world.clients[publisher].story().last(),
+        Some(&"publish_finished")
+    );
+    assert_eq!(
+        world.clients[viewers[1]].story().last(),
+        Some(&"play_finished")
+    );
 
     for client in 0..3 {
         world.close(client);
@@ -76,8 +106,18 @@ fn stop_ends_both_sides_and_frees_everything() {
     world.run(Duration::from_millis(200));
     let after = world.counters(0);
     assert_eq!(
-        (after.peers, after.tracks, after.conns, after.peers_connected),
-        (before.peers, before.tracks, before.conns, before.peers_connected)
+        (
+            after.peers,
+            after.tracks,
+            after.conns,
+            after.peers_connected
+        ),
+        (
+            before.peers,
+            before.tracks,
+            before.conns,
+            before.peers_connected
+        )
     );
 }
 

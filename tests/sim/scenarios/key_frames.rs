@@ -51,7 +51,9 @@ fn a_lost_request_is_repeated() {
     let publisher = world.publish(0, "call");
     world.connect();
     world.run(Duration::from_secs(1));
-    world.network.set(publisher, Direction::Down, Link::lossy(1.0));
+    world
+        .network
+        .set(publisher, Direction::Down, Link::lossy(1.0));
     let viewer = world.play(0, "call");
     world.connect();
     world.run(Duration::from_millis(700));
@@ -63,5 +65,8 @@ fn a_lost_request_is_repeated() {
 
 fn has_video(world: &World, viewer: usize) -> bool {
     use leafcutter::base::codec::MediaKind;
-    world.clients[viewer].received.iter().any(|r| r.kind == MediaKind::Video)
+    world.clients[viewer]
+        .received
+        .iter()
+        .any(|r| r.kind == MediaKind::Video)
 }

@@ -27,7 +27,11 @@ fn assert_call_repaired(world: &World, publisher: usize, viewer: usize) {
     let until = world.now.instant - Duration::from_millis(1500);
     let (publisher, viewer) = (&world.clients[publisher], &world.clients[viewer]);
     assert_repaired(publisher, viewer, until);
-    assert_eq!(world.dropped(DropReason::Disabled), 0, "repair is not throttled");
+    assert_eq!(
+        world.dropped(DropReason::Disabled),
+        0,
+        "repair is not throttled"
+    );
 }
 
 #[test]
@@ -73,7 +77,10 @@ fn disorder_and_duplicates_do_no_harm() {
             assert!(findings.frames > 0, "{kind:?}: nothing came");
             assert_eq!(findings.missing, [], "{kind:?}");
         }
-        assert!(world.dropped(DropReason::Replayed) > 0, "duplicates are recognised");
+        assert!(
+            world.dropped(DropReason::Replayed) > 0,
+            "duplicates are recognised"
+        );
     });
 }
 

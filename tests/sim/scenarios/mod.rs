@@ -4,7 +4,7 @@ mod attacks;
 mod calls;
 mod key_frames;
 mod loss;
-mod reports;
 mod repeatable;
+mod reports;
 mod vanishing;
 mod workers;

@@ -11,7 +11,11 @@ use leafcutter::base::codec::MediaKind;
 
 /// Where on the server's clock a viewer puts an RTP timestamp, in seconds since 1970.
 fn place(report: &Report, timestamp: u32, clock_hz: f64) -> f64 {
-    let since = report.ntp.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let since = report
+        .ntp
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
     let ticks = timestamp.wrapping_sub(report.rtp).cast_signed();
     since + f64::from(ticks) / clock_hz
 }
@@ -23,7 +27,11 @@ fn latest(viewer: &Client) -> (Report, Report) {
         by_ssrc.insert(report.ssrc, *report);
     }
     let of = |audio: bool| {
-        let packet = viewer.wire.iter().find(|p| (p.pt == 111) == audio && p.pt != 97).unwrap();
+        let packet = viewer
+            .wire
+            .iter()
+            .find(|p| (p.pt == 111) == audio && p.pt != 97)
+            .unwrap();
         by_ssrc[&packet.ssrc]
     };
     (of(true), of(false))
@@ -42,7 +50,11 @@ fn skews(publisher: &Client, viewer: &Client) -> Vec<f64> {
                 continue;
             }
             let captured = (later - earlier).as_secs_f64();
-            let captured = if audio.at > video.at { captured } else { -captured };
+            let captured = if audio.at > video.at {
+                captured
+            } else {
+                -captured
+            };
             let played = place(&audio_report, audio.timestamp, 48_000.0)
                 - place(&video_report, video.timestamp, 90_000.0);
             skews.push(played - captured);
@@ -92,9 +104,10 @@ fn reports_are_on_the_clock_of_the_server() {
     let now = world.now.unix_us as f64 / 1e6;
     let (audio, video) = latest(&world.clients[viewer]);
     let published = &world.clients[publisher].published;
-    for (report, kind, hz) in
-        [(audio, MediaKind::Audio, 48_000.0), (video, MediaKind::Video, 90_000.0)]
-    {
+    for (report, kind, hz) in [
+        (audio, MediaKind::Audio, 48_000.0),
+        (video, MediaKind::Video, 90_000.0),
+    ] {
         let newest = published.iter().rfind(|p| p.kind == kind).unwrap();
         let age = now - place(&report, newest.timestamp, hz);
         // Captured within the last frame; the server takes 10 ms of travel for clock distance.

@@ -6,11 +6,18 @@ use crate::world::World;
 use leafcutter::engine::Counters;
 
 fn level(counters: Counters) -> [u64; 4] {
-    [counters.peers, counters.peers_connected, counters.tracks, counters.conns]
+    [
+        counters.peers,
+        counters.peers_connected,
+        counters.tracks,
+        counters.conns,
+    ]
 }
 
 fn levels(world: &World) -> Vec<[u64; 4]> {
-    (0..world.servers.len()).map(|worker| level(world.counters(worker))).collect()
+    (0..world.servers.len())
+        .map(|worker| level(world.counters(worker)))
+        .collect()
 }
 
 #[test]
@@ -27,7 +34,10 @@ fn viewers_of_a_publisher_whose_socket_closed_are_told_after_the_window() {
     world.close(publisher);
     world.run(Duration::from_millis(4_900));
     for viewer in viewers {
-        assert!(!world.clients[viewer].has_heard("play_finished"), "viewers wait");
+        assert!(
+            !world.clients[viewer].has_heard("play_finished"),
+            "viewers wait"
+        );
     }
     world.run(Duration::from_millis(200));
     for viewer in viewers {
@@ -50,7 +60,9 @@ fn viewers_of_a_publisher_that_fell_silent_are_told_too() {
 
     world.clients[publisher].vanish();
     let told = world.run_until(Duration::from_secs(30), |world| {
-        viewers.iter().all(|viewer| world.clients[*viewer].has_heard("play_finished"))
+        viewers
+            .iter()
+            .all(|viewer| world.clients[*viewer].has_heard("play_finished"))
     });
     assert!(told, "consent runs out, then the window");
     assert!(world.clients[publisher].has_heard("publish_finished"));
@@ -79,8 +91,14 @@ fn a_viewer_that_fell_silent_is_let_go() {
     assert!(world.clients[viewer].has_heard("play_started"));
     world.clients[viewer].vanish();
     world.run(Duration::from_secs(30));
-    let with_socket = without.iter().map(|level| level[..3].to_vec()).collect::<Vec<_>>();
-    let after = levels(&world).iter().map(|level| level[..3].to_vec()).collect::<Vec<_>>();
+    let with_socket = without
+        .iter()
+        .map(|level| level[..3].to_vec())
+        .collect::<Vec<_>>();
+    let after = levels(&world)
+        .iter()
+        .map(|level| level[..3].to_vec())
+        .collect::<Vec<_>>();
     assert_eq!(after, with_socket, "its consent ran out");
     assert!(world.clients[viewer].has_heard("play_finished"));
 }

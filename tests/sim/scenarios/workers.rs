@@ -14,7 +14,11 @@ fn a_track_crosses_once_per_worker_and_turn() {
         let mut world = World::new(seed, 2);
         let publisher = world.publish(0, "call");
         world.connect();
-        let viewers = [world.play(1, "call"), world.play(0, "call"), world.play(1, "call")];
+        let viewers = [
+            world.play(1, "call"),
+            world.play(0, "call"),
+            world.play(1, "call"),
+        ];
         world.connect();
         world.run(Duration::from_secs(3));
         let until = world.now.instant - Duration::from_millis(100);
@@ -24,10 +28,20 @@ fn a_track_crosses_once_per_worker_and_turn() {
 
         let relayed = &world.servers[0].relayed;
         assert!(!relayed.is_empty());
-        let turns: HashSet<_> = relayed.iter().map(|(at, track, to, _)| (at, track, to)).collect();
-        assert_eq!(turns.len(), relayed.len(), "one mail per turn, track and worker");
+        let turns: HashSet<_> = relayed
+            .iter()
+            .map(|(at, track, to, _)| (at, track, to))
+            .collect();
+        assert_eq!(
+            turns.len(),
+            relayed.len(),
+            "one mail per turn, track and worker"
+        );
         let packets: usize = relayed.iter().map(|(.., packets)| packets).sum();
-        assert!(packets <= world.clients[publisher].published.len(), "each packet once");
+        assert!(
+            packets <= world.clients[publisher].published.len(),
+            "each packet once"
+        );
         assert!(world.servers[1].relayed.is_empty());
     });
 }
@@ -87,7 +101,11 @@ fn a_copy_nobody_watches_is_given_up() {
     assert_eq!(world.counters(0).tracks, 2);
     let relayed = world.servers[0].relayed.len();
     world.run(Duration::from_secs(1));
-    assert_eq!(world.servers[0].relayed.len(), relayed, "nothing is mailed any more");
+    assert_eq!(
+        world.servers[0].relayed.len(),
+        relayed,
+        "nothing is mailed any more"
+    );
 
     let again = world.play(1, "call");
     world.run(Duration::from_secs(2));
