@@ -134,9 +134,7 @@ impl Engine {
         self.tracks
             .get_mut(key)?
             .subscribe(Subscriber { peer, sending });
-        if info.kind == crate::base::codec::MediaKind::Video {
-            self.tracks.want_key_frame(now.instant, key);
-        }
+        self.tracks.want_key_frame(now.instant, key);
         Some(key)
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::track::Track;
+use crate::base::codec::MediaKind;
 use crate::base::ids::TrackId;
 use crate::base::table::{Key, Table};
 
@@ -73,7 +74,7 @@ impl Tracks {
         let is_audio = |k: TrackKey| {
             self.table
                 .get(k)
-                .is_some_and(|t| t.info.kind == crate::base::codec::MediaKind::Audio)
+                .is_some_and(|t| t.info.kind == MediaKind::Audio)
         };
         if is_audio(key) {
             let at = self.fresh.iter().take_while(|&&k| is_audio(k)).count();
@@ -93,11 +94,14 @@ impl Tracks {
         self.fresh.clear();
     }
 
-    /// Somebody needs a key frame of `key`.
+    /// Somebody needs a key frame of `key`. Audio has none: nothing happens.
     pub fn want_key_frame(&mut self, now: Instant, key: TrackKey) {
         let Some(track) = self.table.get_mut(key) else {
             return;
         };
+        if track.info.kind == MediaKind::Audio {
+            return;
+        }
         track.key_frames.want(now);
         if !self.wanting.contains(&key) {
             self.wanting.push(key);
@@ -124,5 +128,39 @@ impl Tracks {
             .iter()
             .filter_map(|&key| self.table.get(key)?.key_frames.poll_timeout())
             .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::codec::Codec;
+    use crate::base::ids::{Pt, WorkerId};
+    use crate::model::track::TrackInfo;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
+    fn nobody_is_asked_for_a_key_frame_of_audio() {
+        let now = Instant::now();
+        let mut tracks = Tracks::default();
+        let id = |serial| TrackId {
+            origin: WorkerId(0),
+            serial,
+        };
+        for (serial, codec) in [(0, Codec::Opus), (1, Codec::Vp8)] {
+            let info = TrackInfo {
+                id: id(serial),
+                kind: codec.kind(),
+                codec,
+                fmtp: "".into(),
+                pt: Pt(96),
+                rtx_pt: None,
+            };
+            let key = tracks.insert(Track::new(now, info));
+            tracks.want_key_frame(now, key);
+        }
+        let mut due = Vec::new();
+        tracks.poll_key_frames(now, &mut due);
+        assert_eq!(due, [tracks.key(id(1)).unwrap()]);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use rand::Rng;
 use rand::rngs::StdRng;
 use str0m::Candidate;
-use str0m::ice::{IceAgent, IceCreds, StunMessage, StunPacket};
+use str0m::ice::{IceAgent, IceCreds, StunMessage, StunPacket, TransId};
 use str0m::net::Protocol;
 
 use super::certificate::provider;
@@ -49,6 +49,9 @@ pub struct Ice {
     agent: IceAgent,
     credentials: Credentials,
     remote: Option<Credentials>,
+    /// Transaction ids of the latest authentic requests, oldest first from `oldest` on.
+    heard: Vec<TransId>,
+    oldest: usize,
 }
 
 impl fmt::Debug for Ice {
@@ -74,6 +77,8 @@ impl Ice {
             agent,
             credentials,
             remote: None,
+            heard: Vec::with_capacity(MAX_HEARD),
+            oldest: 0,
         }
     }
 
@@ -100,16 +105,26 @@ impl Ice {
         }
     }
 
-    /// One message from `source`.
+    /// One message from `source`; `known` says that authentic requests came from there before.
+    ///
+    /// A request may be copied by somebody who sees it and be sent again from elsewhere, which
+    /// would bring the media there: a new address needs a transaction of its own.
     ///
     /// # Errors
-    /// `StunRejected` when it is not for this agent or its integrity is wrong.
+    /// `StunRejected` when it is not for this agent, its integrity is wrong, or it is a copy from
+    /// a new address.
     pub fn handle_stun(
         &mut self,
         now: Instant,
         source: SocketAddr,
+        known: bool,
         message: StunMessage<'_>,
     ) -> Result<(), DropReason> {
+        let transaction = message.trans_id();
+        let heard = self.heard.contains(&transaction);
+        if heard && !known {
+            return Err(DropReason::StunRejected);
+        }
         let packet = StunPacket {
             proto: Protocol::Udp,
             source,
@@ -118,11 +133,21 @@ impl Ice {
         };
         let accepted = self.agent.handle_packet(now, packet);
         while self.agent.poll_event().is_some() {}
-        if accepted {
-            Ok(())
-        } else {
-            Err(DropReason::StunRejected)
+        if !accepted {
+            return Err(DropReason::StunRejected);
         }
+        if !heard {
+            self.remember(transaction);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, transaction: TransId) {
+        match self.heard.get_mut(self.oldest) {
+            Some(oldest) => *oldest = transaction,
+            None => self.heard.push(transaction),
+        }
+        self.oldest = (self.oldest + 1) % MAX_HEARD;
     }
 
     /// Ages candidate pairs.
@@ -154,6 +179,10 @@ const ICE_CHARS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 /// but the socket has already received them: which of the host's addresses they came to is the
 /// business of `Route::local`. From TEST-NET-1 (RFC 5737), so it can never be a real one.
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
+
+/// Transactions remembered per peer: a browser makes one in 2.5 s, so these are minutes old before
+/// they are forgotten. 768 bytes.
+const MAX_HEARD: usize = 64;
 
 /// How many requests that came before the answer are served; a browser sends about 20 a second.
 const EARLY_REQUESTS: usize = 16;

@@ -156,7 +156,9 @@ impl Transport {
         message: StunMessage<'_>,
     ) -> Result<StunAccepted, DropReason> {
         let nominated = message.use_candidate();
-        self.ice.handle_stun(now.instant, route.remote, message)?;
+        let known = self.validated.contains(&route.remote);
+        self.ice
+            .handle_stun(now.instant, route.remote, known, message)?;
         self.consent = Some(now.instant);
         self.take_answers(route.local);
         // RFC 8445 §7.3.1.5, lite: the controlling side's latest nomination decides. An address

@@ -1,0 +1,385 @@
+//! A peer without an RTP stack: it holds its own ICE password and SRTP keys, so that a test can
+//! write any datagram it likes, genuine or not.
+//!
+//! Its handshake is genuine: our protocol, STUN and DTLS as a client does them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use leafcutter::base::ids::ConnId;
+use leafcutter::rtp::RtpHeader;
+use leafcutter::srtp::{Keys, Profile, Protect};
+use leafcutter::transport::demux::{Protocol, classify};
+use serde_json::{Value, json};
+use str0m::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
+use str0m::crypto::from_feature_flags;
+use str0m::ice::{StunMessage, TransId};
+
+use super::world::World;
+
+/// One peer on one WebSocket.
+pub struct Bare {
+    /// The worker it is on.
+    pub worker: usize,
+    /// Where it sends from.
+    pub address: SocketAddr,
+    /// The server's description.
+    pub remote_sdp: String,
+    /// Protects what it sends.
+    pub protect: Protect,
+}
+
+impl std::fmt::Debug for Bare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bare")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A peer whose description is known to the server; no datagram was sent.
+pub struct Negotiated {
+    /// Its WebSocket.
+    pub conn: ConnId,
+    /// The worker it is on.
+    pub worker: usize,
+    /// Where it sends from.
+    pub address: SocketAddr,
+    /// The server's description.
+    pub remote_sdp: String,
+    dtls: Box<dyn DtlsInstance>,
+}
+
+impl Negotiated {
+    /// Asks to publish audio ([`AUDIO_SSRC`]) and video ([`VIDEO_SSRC`]) on `worker`.
+    ///
+    /// # Panics
+    /// When the server does not answer as it should.
+    pub fn publisher(world: &mut World, worker: u16, stream: &str) -> Self {
+        let dtls = Certified::new(world);
+        let conn = world.open_conn(worker);
+        tell(world, conn, stream, json!({ "command": "publish" }));
+        assert_eq!(hear(world, conn, "start")["streamId"], stream);
+        let sdp = offer(&dtls.fingerprint);
+        tell(world, conn, stream, configuration("offer", &sdp));
+        let answer = hear(world, conn, "takeConfiguration");
+        Self::new(world, worker, conn, dtls, &answer)
+    }
+
+    /// Asks to play on `worker`.
+    ///
+    /// # Panics
+    /// When the server does not offer as it should.
+    pub fn viewer(world: &mut World, worker: u16, stream: &str) -> Self {
+        let dtls = Certified::new(world);
+        let conn = world.open_conn(worker);
+        tell(world, conn, stream, json!({ "command": "play" }));
+        let offer = hear(world, conn, "takeConfiguration");
+        let sdp = answer(offer["sdp"].as_str().expect("an offer"), &dtls.fingerprint);
+        tell(world, conn, stream, configuration("answer", &sdp));
+        world.run(Duration::from_millis(30));
+        Self::new(world, worker, conn, dtls, &offer)
+    }
+
+    fn new(world: &mut World, worker: u16, conn: ConnId, dtls: Certified, said: &Value) -> Self {
+        Self {
+            conn,
+            worker: usize::from(worker),
+            address: world.network.fresh_address(),
+            remote_sdp: said["sdp"].as_str().expect("a description").to_owned(),
+            dtls: dtls.instance,
+        }
+    }
+
+    /// Sends one genuine binding request that nominates this address.
+    pub fn bind(&self, world: &mut World) {
+        let request = self.binding_request();
+        world.inject(self.worker, self.address, &request);
+        world.run(Duration::from_millis(2));
+    }
+
+    /// A genuine binding request.
+    pub fn binding_request(&self) -> Vec<u8> {
+        binding_request(&self.remote_sdp, None)
+    }
+
+    /// The first flight of the handshake.
+    pub fn first_flight(&mut self) -> Vec<Vec<u8>> {
+        self.flight().0
+    }
+
+    /// Takes the certificate of `other` instead of the one that was promised.
+    pub fn take_certificate_of(&mut self, other: Negotiated) {
+        self.dtls = other.dtls;
+    }
+
+    /// Shakes hands.
+    ///
+    /// # Panics
+    /// When that does not end with keys.
+    pub fn connect(mut self, world: &mut World) -> Bare {
+        self.bind(world);
+        let keys = self.shake_hands(world).expect("keys");
+        world.run(Duration::from_millis(50));
+        Bare {
+            worker: self.worker,
+            address: self.address,
+            remote_sdp: self.remote_sdp,
+            protect: Protect::new(&keys.client).expect("a key"),
+        }
+    }
+
+    /// Handshake flights to and fro; `None` when they do not lead to keys.
+    pub fn shake_hands(&mut self, world: &mut World) -> Option<Keys> {
+        for _ in 0..50 {
+            let (packets, keys) = self.flight();
+            for packet in packets {
+                world.inject(self.worker, self.address, &packet);
+            }
+            world.run(Duration::from_millis(2));
+            if keys.is_some() {
+                return keys;
+            }
+            for record in take(world, self.address) {
+                if classify(&record) == Some(Protocol::Dtls) {
+                    self.dtls.handle_packet(&record).ok()?;
+                }
+            }
+            self.dtls.handle_timeout(world.now.instant).ok()?;
+        }
+        None
+    }
+
+    fn flight(&mut self) -> (Vec<Vec<u8>>, Option<Keys>) {
+        let (mut packets, mut keys) = (Vec::new(), None);
+        let mut buf = [0; 3000];
+        loop {
+            match self.dtls.poll_output(&mut buf) {
+                DtlsOutput::Packet(packet) => packets.push(packet.to_vec()),
+                DtlsOutput::KeyingMaterial(material, profile) => {
+                    let profile = match profile {
+                        SrtpProfile::AEAD_AES_256_GCM => Profile::AeadAes256Gcm,
+                        SrtpProfile::AEAD_AES_128_GCM => Profile::AeadAes128Gcm,
+                        other => panic!("{other:?} was chosen"),
+                    };
+                    keys = Keys::from_dtls(profile, &material);
+                }
+                DtlsOutput::Timeout(_) => return (packets, keys),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Bare {
+    /// Sends a datagram as it is.
+    pub fn send(&self, world: &mut World, datagram: &[u8]) {
+        world.inject(self.worker, self.address, datagram);
+    }
+
+    /// A genuine binding request, with `password` instead of the right one if given.
+    pub fn binding_request(&self, password: Option<&str>) -> Vec<u8> {
+        binding_request(&self.remote_sdp, password)
+    }
+
+    /// A protected RTP packet; `seq` counts from 0 within the first 2^15.
+    pub fn rtp(&self, packet: &Rtp<'_>) -> Vec<u8> {
+        let mut datagram = vec![0x90, packet.pt | u8::from(packet.marker) << 7];
+        datagram.extend_from_slice(&packet.seq.to_be_bytes());
+        datagram.extend_from_slice(&packet.timestamp.to_be_bytes());
+        datagram.extend_from_slice(&packet.ssrc.to_be_bytes());
+        // RFC 8285 §4.2: one element, the transport-wide sequence number.
+        let [high, low] = packet.transport_seq.to_be_bytes();
+        datagram.extend_from_slice(&[0xbe, 0xde, 0, 1, TRANSPORT_CC_ID << 4 | 1, high, low, 0]);
+        let header_len = datagram.len();
+        datagram.extend_from_slice(packet.payload);
+        let len = datagram.len();
+        datagram.resize(len + 16, 0);
+        let index = u64::from(packet.seq);
+        let sealed = self
+            .protect
+            .protect_rtp(&mut datagram, header_len, len, index);
+        assert_eq!(sealed, Some(datagram.len()));
+        datagram
+    }
+
+    /// A protected RTCP compound.
+    pub fn rtcp(&mut self, compound: &[u8]) -> Vec<u8> {
+        let mut datagram = compound.to_vec();
+        datagram.resize(compound.len() + 20, 0);
+        let sealed = self
+            .protect
+            .protect_rtcp(&mut datagram, compound.len())
+            .expect("room");
+        datagram.truncate(sealed);
+        datagram
+    }
+
+    /// The headers of the RTP packets that came since the last call, in order.
+    pub fn rtp_received(&self, world: &mut World) -> Vec<RtpHeader> {
+        let datagrams = take(world, self.address);
+        let rtp = datagrams
+            .iter()
+            .filter(|d| classify(d) == Some(Protocol::Rtp));
+        rtp.filter_map(|datagram| RtpHeader::parse(datagram))
+            .collect()
+    }
+}
+
+/// What goes into [`Bare::rtp`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rtp<'a> {
+    /// Payload type.
+    pub pt: u8,
+    /// Source.
+    pub ssrc: u32,
+    /// Sequence number.
+    pub seq: u16,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Transport-wide sequence number.
+    pub transport_seq: u16,
+    /// Payload.
+    pub payload: &'a [u8],
+}
+
+/// Takes what was sent to an address of no client.
+pub fn take(world: &mut World, address: SocketAddr) -> Vec<Vec<u8>> {
+    let all = std::mem::take(&mut world.strays);
+    let (mine, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(to, _)| *to == address);
+    world.strays = others;
+    mine.into_iter().map(|(_, datagram)| datagram).collect()
+}
+
+/// A binding request to the peer that `remote_sdp` describes, from the one with [`UFRAG`].
+pub fn binding_request(remote_sdp: &str, password: Option<&str>) -> Vec<u8> {
+    let username = format!("{}:{UFRAG}", attribute(remote_sdp, "ice-ufrag"));
+    let password = password.unwrap_or_else(|| attribute(remote_sdp, "ice-pwd"));
+    let message = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+    let hmac = from_feature_flags().sha1_hmac_provider;
+    let mut buf = [0; 300];
+    let sign = |key: &[u8], parts: &[&[u8]]| hmac.sha1_hmac(key, parts);
+    let len = message
+        .to_bytes(Some(password.as_bytes()), &mut buf, sign)
+        .expect("room");
+    buf[..len].to_vec()
+}
+
+/// The value of the first `a=name:` line.
+fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
+    let find = |line: &'a str| {
+        line.strip_prefix("a=")?
+            .strip_prefix(name)?
+            .strip_prefix(':')
+    };
+    sdp.lines().find_map(find).expect("the attribute")
+}
+
+struct Certified {
+    instance: Box<dyn DtlsInstance>,
+    fingerprint: String,
+}
+
+impl Certified {
+    fn new(world: &World) -> Self {
+        let provider = from_feature_flags();
+        let certificate = provider
+            .dtls_provider
+            .generate_certificate()
+            .expect("a certificate");
+        let digest = provider.sha256_provider.sha256(&certificate.certificate);
+        let hex: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        let now = world.now.instant;
+        let mut instance = provider
+            .dtls_provider
+            .new_dtls(&certificate, now, DtlsVersion::Dtls12, Some(1200))
+            .expect("an instance");
+        instance.set_active(true);
+        instance.handle_timeout(now).expect("time passes");
+        Self {
+            instance,
+            fingerprint: hex.join(":"),
+        }
+    }
+}
+
+fn tell(world: &mut World, conn: ConnId, stream: &str, mut message: Value) {
+    message["streamId"] = json!(stream);
+    world.tell(conn, message.to_string());
+    world.run(Duration::from_millis(30));
+}
+
+fn hear(world: &mut World, conn: ConnId, command: &str) -> Value {
+    let texts = world.unheard.iter().filter(|(to, _)| *to == conn);
+    let mut messages = texts.map(|(_, text)| serde_json::from_str::<Value>(text).expect("JSON"));
+    messages
+        .find(|message| message["command"] == command)
+        .expect("an answer")
+}
+
+fn configuration(kind: &str, sdp: &str) -> Value {
+    json!({ "command": "takeConfiguration", "type": kind, "sdp": sdp })
+}
+
+fn transport(fingerprint: &str, setup: &str) -> String {
+    format!(
+        "c=IN IP4 0.0.0.0\r\na=ice-ufrag:{UFRAG}\r\na=ice-pwd:{PASSWORD}\r\n\
+         a=fingerprint:sha-256 {fingerprint}\r\na=setup:{setup}\r\na=rtcp-mux\r\n"
+    )
+}
+
+fn offer(fingerprint: &str) -> String {
+    let transport = transport(fingerprint, "actpass");
+    let cc = format!("a=extmap:{TRANSPORT_CC_ID} {TRANSPORT_CC_URI}\r\n");
+    format!(
+        "{SESSION}a=group:BUNDLE 0 1\r\n\
+         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n{transport}a=mid:0\r\na=sendonly\r\n{cc}\
+         a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n\
+         a=ssrc:{AUDIO_SSRC} cname:bare\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n{transport}a=mid:1\r\na=sendonly\r\n{cc}\
+         a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 transport-cc\r\na=rtcp-fb:96 nack\r\n\
+         a=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
+         a=ssrc-group:FID {VIDEO_SSRC} {RTX_SSRC}\r\na=ssrc:{VIDEO_SSRC} cname:bare\r\n\
+         a=ssrc:{RTX_SSRC} cname:bare\r\n"
+    )
+}
+
+/// Accepts every m-line of `offer` with every format and transport-wide numbers.
+fn answer(offer: &str, fingerprint: &str) -> String {
+    let transport = transport(fingerprint, "active");
+    let mut mids = Vec::new();
+    let mut sections = String::new();
+    for section in offer.split("\r\nm=").skip(1) {
+        let (media, rest) = section.split_once("\r\n").expect("lines");
+        let mid = attribute(rest, "mid");
+        mids.push(mid);
+        sections.push_str(&format!(
+            "m={media}\r\n{transport}a=mid:{mid}\r\na=recvonly\r\n"
+        ));
+        let kept = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+        for line in rest.lines() {
+            let wanted = kept.iter().any(|start| line.starts_with(start));
+            if wanted || line.contains(TRANSPORT_CC_URI) {
+                sections.push_str(line);
+                sections.push_str("\r\n");
+            }
+        }
+    }
+    format!("{SESSION}a=group:BUNDLE {}\r\n{sections}", mids.join(" "))
+}
+
+/// Sources of a bare publisher.
+pub const AUDIO_SSRC: u32 = 1001;
+pub const VIDEO_SSRC: u32 = 2001;
+pub const RTX_SSRC: u32 = 2002;
+
+/// The user fragment of every bare peer.
+pub const UFRAG: &str = "bare";
+const PASSWORD: &str = "a-password-of-22-letters";
+
+const SESSION: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n";
+const TRANSPORT_CC_ID: u8 = 3;
+const TRANSPORT_CC_URI: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";

@@ -1,0 +1,553 @@
+//! A WebRTC client in memory: `str0m::Rtc` behind the server's own JSON protocol.
+//!
+//! A publisher sends what its [`Studio`] captures, a viewer keeps every RTP packet it is given.
+//! Sans-IO like the engine: `world.rs` brings texts, datagrams and time in and takes texts and
+//! datagrams out.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use leafcutter::base::codec::MediaKind;
+use leafcutter::base::ids::ConnId;
+use serde_json::{Value, json};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::config::DtlsVersion;
+use str0m::format::Codec;
+use str0m::media::{Direction, KeyframeRequestKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::{RawPacket, RtpPacket, RtpWrite};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+use super::media::{Identity, Published, Studio};
+
+/// A client on one WebSocket with one peer connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Its WebSocket.
+    pub conn: ConnId,
+    /// What it publishes or plays.
+    pub stream: String,
+    /// Everything the server said, in order.
+    pub heard: Vec<Value>,
+    /// Packets handed to the RTP stack.
+    pub published: Vec<Published>,
+    /// Packets received, in order of arrival, repaired ones in their original form.
+    pub received: Vec<Received>,
+    /// RTP packets as they came, retransmissions too.
+    pub wire: Vec<WirePacket>,
+    /// Sender reports received.
+    pub reports: Vec<Report>,
+    /// How often each video sequence number was asked for again.
+    pub asked: HashMap<u16, u32>,
+    /// Key frame requests received.
+    pub key_frame_requests: Vec<Instant>,
+    /// What is captured; `None` for a viewer.
+    pub studio: Option<Studio>,
+    /// Datagrams and texts to be sent.
+    pub out: Out,
+    /// Every datagram sent, from when a scenario puts a tape in.
+    pub tape: Option<Vec<Vec<u8>>>,
+    role: Role,
+    local: SocketAddr,
+    rtc: Option<Link>,
+    timeout: Option<Instant>,
+    key_frame_retry: Option<Instant>,
+}
+
+/// What a client has to send.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Datagrams with their destination.
+    pub datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    /// WebSocket messages.
+    pub texts: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Publisher { seed: u64, audio: bool, video: bool },
+    Viewer,
+}
+
+struct Link {
+    rtc: Rtc,
+    pending: Option<SdpPendingOffer>,
+    audio: Option<Mid>,
+    video: Option<Mid>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// One RTP packet received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// When it came.
+    pub at: Instant,
+    /// Extended sequence number.
+    pub seq: u64,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// RTP payload.
+    pub payload: Arc<[u8]>,
+}
+
+impl Received {
+    /// Which packet it says it is.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.payload).expect("the payload holds an identity")
+    }
+}
+
+/// One RTP packet as it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WirePacket {
+    /// When.
+    pub at: Instant,
+    /// Payload type; tells retransmissions apart.
+    pub pt: u8,
+    /// Source.
+    pub ssrc: u32,
+    /// Sequence number.
+    pub seq: u16,
+    /// RTP timestamp.
+    pub timestamp: u32,
+    /// Bytes of payload.
+    pub len: usize,
+}
+
+/// A sender report of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// Which source.
+    pub ssrc: u32,
+    /// The server's wall clock.
+    pub ntp: SystemTime,
+    /// The RTP timestamp that belongs to it.
+    pub rtp: u32,
+}
+
+impl Client {
+    /// A client that asks to publish; its studio starts when it is connected.
+    pub fn publisher(conn: ConnId, local: SocketAddr, stream: &str, seed: u64) -> Self {
+        Self::new(
+            conn,
+            local,
+            stream,
+            Role::Publisher {
+                seed,
+                audio: true,
+                video: true,
+            },
+        )
+    }
+
+    /// A client that asks to play.
+    pub fn viewer(conn: ConnId, local: SocketAddr, stream: &str) -> Self {
+        Self::new(conn, local, stream, Role::Viewer)
+    }
+
+    fn new(conn: ConnId, local: SocketAddr, stream: &str, role: Role) -> Self {
+        let command = match role {
+            Role::Publisher { .. } => "publish",
+            Role::Viewer => "play",
+        };
+        let mut client = Self {
+            conn,
+            stream: stream.to_owned(),
+            heard: Vec::new(),
+            published: Vec::new(),
+            received: Vec::new(),
+            wire: Vec::new(),
+            reports: Vec::new(),
+            asked: HashMap::new(),
+            key_frame_requests: Vec::new(),
+            studio: None,
+            out: Out::default(),
+            tape: None,
+            role,
+            local,
+            rtc: None,
+            timeout: None,
+            key_frame_retry: None,
+        };
+        client.say(json!({ "command": command, "streamId": stream }));
+        client
+    }
+
+    /// Sends a message, its stream id added.
+    pub fn say(&mut self, mut message: Value) {
+        message["streamId"] = json!(self.stream);
+        self.out.texts.push(message.to_string());
+    }
+
+    /// The definitions and commands heard, in order, candidates left out.
+    pub fn story(&self) -> Vec<&str> {
+        let words = self.heard.iter().map(|message| {
+            let word = &message["definition"];
+            word.as_str().or(message["command"].as_str()).unwrap_or("?")
+        });
+        words.filter(|word| *word != "takeCandidate").collect()
+    }
+
+    /// True once this definition or command was heard.
+    pub fn has_heard(&self, word: &str) -> bool {
+        self.story().contains(&word)
+    }
+
+    /// True from the first authenticated media on.
+    pub fn is_connected(&self) -> bool {
+        self.rtc
+            .as_ref()
+            .is_some_and(|link| link.rtc.is_connected())
+    }
+
+    /// Gives up the peer connection without a word.
+    pub fn vanish(&mut self) {
+        self.rtc = None;
+        self.timeout = None;
+        self.studio = None;
+    }
+
+    /// Asks for a key frame of the video.
+    pub fn request_key_frame(&mut self, now: Instant) {
+        let Some(link) = &mut self.rtc else { return };
+        let Some(mid) = link.video else { return };
+        if let Some(stream) = link.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        self.run(now);
+    }
+
+    /// A message of the server.
+    pub fn handle_text(&mut self, now: Instant, text: &str) {
+        let message: Value = serde_json::from_str(text).expect("the server writes JSON");
+        match message["command"].as_str() {
+            Some("start") => self.make_offer(now),
+            Some("takeConfiguration") => {
+                let sdp = message["sdp"].as_str().expect("a description");
+                match message["type"].as_str() {
+                    Some("offer") => self.take_offer(now, sdp),
+                    _ => self.take_answer(now, sdp),
+                }
+            }
+            Some("takeCandidate") => {
+                let text = message["candidate"].as_str().expect("a candidate");
+                if let (Some(link), Ok(candidate)) =
+                    (&mut self.rtc, Candidate::from_sdp_string(text))
+                {
+                    link.rtc.add_remote_candidate(candidate);
+                }
+                self.run(now);
+            }
+            _ => {}
+        }
+        self.heard.push(message);
+    }
+
+    /// A datagram of the server.
+    pub fn handle_datagram(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) {
+        let Some(link) = &mut self.rtc else { return };
+        let Ok(received) = Receive::new(Protocol::Udp, source, self.local, datagram) else {
+            return;
+        };
+        link.rtc
+            .handle_input(Input::Receive(now, received))
+            .expect("a client that goes on");
+        self.poll(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let capture = self.studio.as_ref().and_then(Studio::next_due);
+        [self.timeout, capture, self.key_frame_retry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Captures, sends feedback, runs ICE and DTLS.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(mut studio) = self.studio.take() {
+            for packet in studio.capture(now) {
+                self.publish(now, packet);
+            }
+            self.studio = Some(studio);
+        }
+        if self.key_frame_retry.is_some_and(|due| due <= now) {
+            self.key_frame_retry = Some(now + KEY_FRAME_RETRY);
+            self.request_key_frame(now);
+        }
+        if self.timeout.is_some_and(|due| due <= now) {
+            self.run(now);
+        }
+    }
+
+    /// Hands one packet to the RTP stack.
+    pub fn publish(&mut self, now: Instant, packet: Published) {
+        let codec = match packet.kind {
+            MediaKind::Audio => Codec::Opus,
+            MediaKind::Video => Codec::Vp8,
+        };
+        self.write(now, &packet, codec);
+        self.published.push(packet);
+    }
+
+    /// Hands one packet to the RTP stack under the payload type of `codec`, unrecorded.
+    pub fn write(&mut self, now: Instant, packet: &Published, codec: Codec) {
+        let Some(link) = &mut self.rtc else { return };
+        let mid = match packet.kind {
+            MediaKind::Audio => link.audio,
+            MediaKind::Video => link.video,
+        };
+        let pt = link
+            .rtc
+            .codec_config()
+            .find(|p| p.spec().codec == codec)
+            .map(|p| p.pt());
+        let (mid, pt) = (mid.expect("an m-line"), pt.expect("a payload type"));
+        let mut direct = link.rtc.direct_api();
+        let stream = direct
+            .stream_tx_by_mid(mid, None)
+            .expect("a stream to send on");
+        let write = RtpWrite::new(
+            pt,
+            packet.seq.into(),
+            packet.timestamp,
+            packet.at,
+            packet.payload.as_slice(),
+        );
+        let nackable = packet.kind == MediaKind::Video;
+        stream.write_rtp(write.marker(packet.marker).nackable(nackable));
+        self.run(now);
+    }
+
+    fn make_offer(&mut self, now: Instant) {
+        let Role::Publisher { audio, video, .. } = self.role else {
+            return;
+        };
+        let mut rtc = self.build(now, DtlsVersion::Dtls12);
+        let mut api = rtc.sdp_api();
+        let mut add = |wanted: bool, kind| {
+            wanted.then(|| api.add_media(kind, Direction::SendOnly, None, None, None))
+        };
+        let audio = add(audio, str0m::media::MediaKind::Audio);
+        let video = add(video, str0m::media::MediaKind::Video);
+        let (offer, pending) = api.apply().expect("something to offer");
+        self.say(json!({
+            "command": "takeConfiguration", "type": "offer", "sdp": offer.to_sdp_string(),
+        }));
+        self.say_candidates();
+        self.rtc = Some(Link {
+            rtc,
+            pending: Some(pending),
+            audio,
+            video,
+        });
+        self.run(now);
+    }
+
+    fn take_answer(&mut self, now: Instant, sdp: &str) {
+        let answer = SdpAnswer::from_sdp_string(sdp).expect("an answer that parses");
+        let link = self.rtc.as_mut().expect("an offer was made");
+        let pending = link.pending.take().expect("one answer per offer");
+        link.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .expect("an acceptable answer");
+        // The server asks for what it lacks; whether it is sent again is not under test here.
+        for mid in [link.audio, link.video].into_iter().flatten() {
+            if let Some(stream) = link.rtc.direct_api().stream_tx_by_mid(mid, None) {
+                stream.set_rtx_cache(4096, Duration::from_secs(3), None);
+            }
+        }
+        self.run(now);
+    }
+
+    fn take_offer(&mut self, now: Instant, sdp: &str) {
+        let mut rtc = self.build(now, DtlsVersion::Auto);
+        // INTEROP(str0m): it would take the passive part, which the server keeps for itself;
+        // browsers take the active one, as RFC 5763 §5 recommends.
+        let sdp = sdp.replace("a=setup:actpass", "a=setup:passive");
+        let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer that parses");
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .expect("an acceptable offer");
+        self.say(json!({
+            "command": "takeConfiguration", "type": "answer", "sdp": answer.to_sdp_string(),
+        }));
+        self.say_candidates();
+        self.rtc = Some(Link {
+            rtc,
+            pending: None,
+            audio: None,
+            video: None,
+        });
+        self.run(now);
+    }
+
+    fn build(&self, now: Instant, dtls: DtlsVersion) -> Rtc {
+        let mut rtc = RtcConfig::new()
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .enable_vp9(true)
+            .enable_h264(true)
+            .set_rtp_mode(true)
+            .enable_raw_packets(true)
+            .set_dtls_version(dtls)
+            .set_rtcp_report_interval_audio(REPORT_INTERVAL)
+            .set_rtcp_report_interval_video(REPORT_INTERVAL)
+            .build(now);
+        let candidate = Candidate::host(self.local, "udp").expect("a usable address");
+        rtc.add_local_candidate(candidate);
+        rtc
+    }
+
+    /// As browsers do: the real one behind one that nobody can resolve, then the end.
+    fn say_candidates(&mut self) {
+        let (ip, port) = (self.local.ip(), self.local.port());
+        for candidate in [
+            "candidate:1 1 udp 2122260223 8ad0e4b8.local 50123 typ host".to_owned(),
+            format!("candidate:2 1 udp 2122194687 {ip} {port} typ host"),
+            String::new(),
+        ] {
+            self.say(json!({
+                "command": "takeCandidate", "label": 0, "id": "0", "candidate": candidate,
+            }));
+        }
+    }
+
+    fn run(&mut self, now: Instant) {
+        let Some(link) = &mut self.rtc else { return };
+        link.rtc
+            .handle_input(Input::Timeout(now))
+            .expect("a client that goes on");
+        self.poll(now);
+    }
+
+    fn poll(&mut self, now: Instant) {
+        while let Some(link) = &mut self.rtc {
+            match link.rtc.poll_output().expect("a client that goes on") {
+                Output::Timeout(at) => {
+                    self.timeout = Some(at.max(now + MIN_TIMEOUT));
+                    return;
+                }
+                Output::Transmit(t) => {
+                    self.out
+                        .datagrams
+                        .push((t.destination, t.contents.to_vec()));
+                }
+                Output::Event(event) => self.handle_event(now, event),
+            }
+        }
+    }
+
+    fn handle_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => {
+                if let Role::Publisher { seed, audio, video } = self.role {
+                    self.studio = Some(Studio::new(seed, now, audio, video));
+                }
+            }
+            Event::MediaAdded(added) => {
+                let Some(link) = &mut self.rtc else { return };
+                match added.kind {
+                    str0m::media::MediaKind::Audio => link.audio = Some(added.mid),
+                    str0m::media::MediaKind::Video => link.video = Some(added.mid),
+                }
+            }
+            Event::RtpPacket(packet) => self.receive(now, &packet),
+            Event::KeyframeRequest(_) => {
+                self.key_frame_requests.push(now);
+                if let Some(studio) = &mut self.studio {
+                    studio.want_key_frame();
+                }
+            }
+            Event::RawPacket(packet) => self.note(now, *packet),
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self, now: Instant, packet: &RtpPacket) {
+        let kind = match *packet.header.payload_type {
+            111 => MediaKind::Audio,
+            _ => MediaKind::Video,
+        };
+        let received = Received {
+            kind,
+            at: now,
+            seq: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            payload: packet.payload.clone(),
+        };
+        // A decoder that is given the middle of a frame first cannot start and asks for another.
+        if kind == MediaKind::Video {
+            let first = !self.received.iter().any(|r| r.kind == MediaKind::Video);
+            let starts = is_key_frame_start(&received);
+            if first && !starts {
+                self.key_frame_retry = Some(now + KEY_FRAME_RETRY);
+            } else if starts {
+                self.key_frame_retry = None;
+            }
+        }
+        self.received.push(received);
+    }
+
+    fn note(&mut self, now: Instant, packet: RawPacket) {
+        match packet {
+            RawPacket::RtpRx(header, payload) => self.wire.push(WirePacket {
+                at: now,
+                pt: *header.payload_type,
+                ssrc: *header.ssrc,
+                seq: header.sequence_number,
+                timestamp: header.timestamp,
+                len: payload.len(),
+            }),
+            RawPacket::RtcpRx(Rtcp::SenderReport(report)) => self.reports.push(Report {
+                ssrc: *report.sender_info.ssrc,
+                ntp: report.sender_info.ntp_time,
+                rtp: report.sender_info.rtp_time.numer() as u32,
+            }),
+            RawPacket::RtcpTx(Rtcp::Nack(nack)) => {
+                for entry in nack.reports.iter() {
+                    let more = (0..16).filter(|bit| entry.blp >> bit & 1 == 1);
+                    for distance in std::iter::once(0).chain(more.map(|bit| bit + 1)) {
+                        *self
+                            .asked
+                            .entry(entry.pid.wrapping_add(distance))
+                            .or_default() += 1;
+                    }
+                }
+            }
+            RawPacket::RtcpRx(_) | RawPacket::RtcpTx(_) | RawPacket::RtpTx(..) => {}
+        }
+    }
+}
+
+/// True for the first packet of a key frame.
+pub fn is_key_frame_start(received: &Received) -> bool {
+    let start = received.payload.first() == Some(&0x90);
+    start && received.payload.get(4).is_some_and(|tag| tag & 1 == 0)
+}
+
+/// Of both kinds, as browsers do for video.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a decoder waits for a start before it asks.
+const KEY_FRAME_RETRY: Duration = Duration::from_millis(300);
+
+/// The stack asks to be called again at once now and then; this keeps time moving.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);

@@ -1,0 +1,116 @@
+//! Datagrams that vanish, overtake each other or come twice.
+
+use std::time::Duration;
+
+use crate::check::{assert_repaired, compare};
+use crate::network::{Direction, Link};
+use crate::seeds;
+use crate::world::World;
+use leafcutter::base::codec::MediaKind;
+use leafcutter::base::fault::DropReason;
+
+/// One publisher, one viewer, connected over a clean network; then `up` holds between publisher
+/// and server, `down` between server and viewer, both ways each.
+fn call(seed: u64, up: Link, down: Link) -> (World, usize, usize) {
+    let mut world = World::new(seed, 1);
+    let publisher = world.publish(0, "call");
+    world.connect();
+    let viewer = world.play(0, "call");
+    world.connect();
+    world.set_links(publisher, up, up);
+    world.set_links(viewer, down, down);
+    world.run(Duration::from_secs(5));
+    (world, publisher, viewer)
+}
+
+fn assert_call_repaired(world: &World, publisher: usize, viewer: usize) {
+    let until = world.now.instant - Duration::from_millis(1500);
+    let (publisher, viewer) = (&world.clients[publisher], &world.clients[viewer]);
+    assert_repaired(publisher, viewer, until);
+    assert_eq!(
+        world.dropped(DropReason::Disabled),
+        0,
+        "repair is not throttled"
+    );
+}
+
+#[test]
+fn five_percent_loss_towards_the_viewer_is_repaired() {
+    seeds::for_each(20, |seed| {
+        let (world, publisher, viewer) = call(seed, Link::CLEAN, Link::lossy(0.05));
+        assert_call_repaired(&world, publisher, viewer);
+        assert!(world.counters(0).retransmitted > 0);
+    });
+}
+
+#[test]
+fn five_percent_loss_from_the_publisher_is_repaired() {
+    seeds::for_each(20, |seed| {
+        let (world, publisher, viewer) = call(seed, Link::lossy(0.05), Link::CLEAN);
+        assert_call_repaired(&world, publisher, viewer);
+        assert!(world.counters(0).nacks_sent > 0);
+    });
+}
+
+#[test]
+fn five_percent_loss_everywhere_is_repaired() {
+    seeds::for_each(20, |seed| {
+        let (world, publisher, viewer) = call(seed, Link::lossy(0.05), Link::lossy(0.05));
+        assert_call_repaired(&world, publisher, viewer);
+    });
+}
+
+#[test]
+fn disorder_and_duplicates_do_no_harm() {
+    let link = Link {
+        delay: Duration::from_millis(10),
+        jitter: Duration::from_millis(30),
+        loss: 0.0,
+        duplicate: 0.05,
+    };
+    seeds::for_each(10, |seed| {
+        let (world, publisher, viewer) = call(seed, link, link);
+        let until = world.now.instant - Duration::from_millis(500);
+        let (publisher, viewer) = (&world.clients[publisher], &world.clients[viewer]);
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            let findings = compare(publisher, viewer, kind, until);
+            assert!(findings.frames > 0, "{kind:?}: nothing came");
+            assert_eq!(findings.missing, [], "{kind:?}");
+        }
+        assert!(
+            world.dropped(DropReason::Replayed) > 0,
+            "duplicates are recognised"
+        );
+    });
+}
+
+#[test]
+fn a_lossy_network_still_connects() {
+    seeds::for_each(10, |seed| {
+        let mut world = World::new(seed, 1);
+        let publisher = world.publish(0, "call");
+        world.set_links(publisher, Link::lossy(0.05), Link::lossy(0.05));
+        world.connect();
+        let viewer = world.play(0, "call");
+        world.set_links(viewer, Link::lossy(0.1), Link::lossy(0.1));
+        world.connect();
+        // The server is connected first: its last flight may have to be sent again, and again.
+        let shown = world.run_until(Duration::from_secs(20), |world| {
+            let mut received = world.clients[viewer].received.iter();
+            received.any(|packet| packet.kind == MediaKind::Video)
+        });
+        assert!(shown, "no video");
+    });
+}
+
+#[test]
+fn an_outage_of_the_viewer_is_made_up_for() {
+    seeds::for_each(5, |seed| {
+        let (mut world, publisher, viewer) = call(seed, Link::CLEAN, Link::CLEAN);
+        world.network.set(viewer, Direction::Down, Link::lossy(1.0));
+        world.run(Duration::from_millis(300));
+        world.network.set(viewer, Direction::Down, Link::CLEAN);
+        world.run(Duration::from_secs(3));
+        assert_call_repaired(&world, publisher, viewer);
+    });
+}

@@ -1,0 +1,10 @@
+//! The scenarios, by what they are about.
+
+mod attacks;
+mod calls;
+mod key_frames;
+mod loss;
+mod repeatable;
+mod reports;
+mod vanishing;
+mod workers;

@@ -1,0 +1,123 @@
+//! Clients that go without a word.
+
+use std::time::Duration;
+
+use crate::world::World;
+use leafcutter::engine::Counters;
+
+fn level(counters: Counters) -> [u64; 4] {
+    [
+        counters.peers,
+        counters.peers_connected,
+        counters.tracks,
+        counters.conns,
+    ]
+}
+
+fn levels(world: &World) -> Vec<[u64; 4]> {
+    (0..world.servers.len())
+        .map(|worker| level(world.counters(worker)))
+        .collect()
+}
+
+#[test]
+fn viewers_of_a_publisher_whose_socket_closed_are_told_after_the_window() {
+    let mut world = World::new(1, 2);
+    let before = levels(&world);
+    let publisher = world.publish(0, "call");
+    world.connect();
+    let viewers = [world.play(0, "call"), world.play(1, "call")];
+    world.connect();
+    world.run(Duration::from_secs(1));
+
+    world.clients[publisher].vanish();
+    world.close(publisher);
+    world.run(Duration::from_millis(4_900));
+    for viewer in viewers {
+        assert!(
+            !world.clients[viewer].has_heard("play_finished"),
+            "viewers wait"
+        );
+    }
+    world.run(Duration::from_millis(200));
+    for viewer in viewers {
+        assert_eq!(world.clients[viewer].story().last(), Some(&"play_finished"));
+        world.close(viewer);
+    }
+    world.run(Duration::from_millis(100));
+    assert_eq!(levels(&world), before);
+}
+
+#[test]
+fn viewers_of_a_publisher_that_fell_silent_are_told_too() {
+    let mut world = World::new(2, 2);
+    let before = levels(&world);
+    let publisher = world.publish(0, "call");
+    world.connect();
+    let viewers = [world.play(0, "call"), world.play(1, "call")];
+    world.connect();
+    world.run(Duration::from_secs(1));
+
+    world.clients[publisher].vanish();
+    let told = world.run_until(Duration::from_secs(30), |world| {
+        viewers
+            .iter()
+            .all(|viewer| world.clients[*viewer].has_heard("play_finished"))
+    });
+    assert!(told, "consent runs out, then the window");
+    assert!(world.clients[publisher].has_heard("publish_finished"));
+    for client in [publisher, viewers[0], viewers[1]] {
+        world.close(client);
+    }
+    world.run(Duration::from_millis(100));
+    assert_eq!(levels(&world), before);
+}
+
+#[test]
+fn a_viewer_that_fell_silent_is_let_go() {
+    let mut world = World::new(3, 2);
+    world.publish(0, "call");
+    world.connect();
+    let without = levels(&world);
+    let viewer = world.play(1, "call");
+    world.connect();
+    world.clients[viewer].vanish();
+    world.close(viewer);
+    world.run(Duration::from_millis(100));
+    assert_eq!(levels(&world), without, "its socket closed");
+
+    let viewer = world.play(1, "call");
+    world.run(Duration::from_secs(2));
+    assert!(world.clients[viewer].has_heard("play_started"));
+    world.clients[viewer].vanish();
+    world.run(Duration::from_secs(30));
+    let with_socket = without
+        .iter()
+        .map(|level| level[..3].to_vec())
+        .collect::<Vec<_>>();
+    let after = levels(&world)
+        .iter()
+        .map(|level| level[..3].to_vec())
+        .collect::<Vec<_>>();
+    assert_eq!(after, with_socket, "its consent ran out");
+    assert!(world.clients[viewer].has_heard("play_finished"));
+}
+
+#[test]
+fn half_made_peers_are_let_go() {
+    let mut world = World::new(4, 1);
+    world.publish(0, "call");
+    world.connect();
+    let without = levels(&world);
+    let publisher = world.publish(0, "other");
+    let viewer = world.play(0, "call");
+    world.run(Duration::from_millis(60));
+    world.clients[publisher].vanish();
+    world.clients[viewer].vanish();
+    world.run(Duration::from_secs(40));
+    assert!(world.clients[publisher].has_heard("publishTimeoutError"));
+    world.close(publisher);
+    world.close(viewer);
+    world.run(Duration::from_millis(100));
+    assert_eq!(levels(&world), without);
+}

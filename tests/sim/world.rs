@@ -1,0 +1,609 @@
+//! Engines, control plane, clients and the network between them, in virtual time.
+//!
+//! One step takes the earliest of what is pending (an arrival, a timer of anybody), moves the
+//! clock there and lets everybody act. Nothing reads a clock and nothing sleeps. Datagrams reach
+//! an engine on a grid of [`TURN`], so that its turns hold several.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use leafcutter::base::clock::Now;
+use leafcutter::base::egress::{Egress, Route};
+use leafcutter::base::fault::DropReason;
+use leafcutter::base::ids::{ConnId, TrackId, WorkerId};
+use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
+use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
+use leafcutter::transport::certificate::Certificate;
+
+use super::client::Client;
+use super::control::Control;
+use super::network::{Direction, Link, Network};
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct World {
+    /// The virtual clock.
+    pub now: Now,
+    /// The engines.
+    pub servers: Vec<Server>,
+    /// The clients, numbered as the network numbers them.
+    pub clients: Vec<Client>,
+    /// Between clients and engines.
+    pub network: Network,
+    /// The control plane.
+    pub control: Control,
+    /// Datagrams that engines sent to addresses of no client.
+    pub strays: Vec<(SocketAddr, Vec<u8>)>,
+    /// Texts to WebSockets without a client.
+    pub unheard: Vec<(ConnId, String)>,
+    seed: u64,
+    agenda: Agenda,
+    conns: Vec<u64>,
+}
+
+/// An engine with what a worker has around it.
+#[derive(Debug)]
+pub struct Server {
+    /// The engine.
+    pub engine: Engine,
+    /// Its media address.
+    pub address: SocketAddr,
+    /// Mails with media to other workers, one entry per mail: the instant of the turn, the track,
+    /// the receiver, and the packets in it.
+    pub relayed: Vec<(Instant, TrackId, WorkerId, usize)>,
+    /// Key frame requests mailed to other workers.
+    pub relayed_key_frames: u64,
+    egress: Egress,
+    dirty: bool,
+}
+
+/// What is under way, earliest first; what arrives together keeps the order it was sent in.
+#[derive(Debug, Default)]
+struct Agenda {
+    pending: BinaryHeap<Reverse<Event>>,
+    events: u64,
+}
+
+#[derive(Debug)]
+struct Event {
+    at: Instant,
+    order: u64,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    ToEngine {
+        worker: usize,
+        from: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    ToClient {
+        client: usize,
+        from: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    TextToEngine {
+        conn: ConnId,
+        text: String,
+    },
+    TextToClient {
+        client: usize,
+        text: String,
+    },
+    Close {
+        conn: ConnId,
+    },
+    ToControl(Box<ControlMail>),
+    ToWorker(WorkerId, WorkerMail),
+}
+
+impl World {
+    /// `workers` engines and nobody else.
+    pub fn new(seed: u64, workers: u16) -> Self {
+        let now = Now {
+            instant: epoch(),
+            unix_us: EPOCH_UNIX_US,
+        };
+        let server = |worker: u16| {
+            let address = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 5), 50_000 + worker));
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_be_bytes());
+            bytes[8..10].copy_from_slice(&worker.to_be_bytes());
+            Server {
+                engine: Engine::new(engine::Config {
+                    worker: WorkerId(worker),
+                    candidates: vec![address],
+                    seed: bytes,
+                    certificate: certificate(),
+                }),
+                address,
+                relayed: Vec::new(),
+                relayed_key_frames: 0,
+                egress: Egress::default(),
+                dirty: false,
+            }
+        };
+        Self {
+            now,
+            servers: (0..workers).map(server).collect(),
+            clients: Vec::new(),
+            network: Network::new(seed),
+            control: Control::default(),
+            strays: Vec::new(),
+            unheard: Vec::new(),
+            seed,
+            agenda: Agenda::default(),
+            conns: vec![0; usize::from(workers)],
+        }
+    }
+
+    /// Adds a publisher on `worker`; returns its number.
+    pub fn publish(&mut self, worker: u16, stream: &str) -> usize {
+        let (conn, number, local) = self.open(worker);
+        let seed = self.seed ^ (number as u64) << 32;
+        self.clients
+            .push(Client::publisher(conn, local, stream, seed));
+        self.collect(number);
+        number
+    }
+
+    /// Adds a viewer on `worker`; returns its number.
+    pub fn play(&mut self, worker: u16, stream: &str) -> usize {
+        let (conn, number, local) = self.open(worker);
+        self.clients.push(Client::viewer(conn, local, stream));
+        self.collect(number);
+        number
+    }
+
+    fn open(&mut self, worker: u16) -> (ConnId, usize, SocketAddr) {
+        let conn = self.open_conn(worker);
+        let number = self.network.connect();
+        let [high, low] = (number as u16).to_be_bytes();
+        let local = SocketAddr::from((Ipv4Addr::new(10, 0, high, low + 1), 4000));
+        (conn, number, local)
+    }
+
+    /// Opens a WebSocket to an engine, without a client behind it.
+    pub fn open_conn(&mut self, worker: u16) -> ConnId {
+        let serial = &mut self.conns[usize::from(worker)];
+        let conn = ConnId {
+            worker: WorkerId(worker),
+            serial: *serial,
+        };
+        *serial += 1;
+        let opened = ConnOpened {
+            conn,
+            app: self.control.app(),
+            settings: self.control.settings(),
+        };
+        let server = &mut self.servers[usize::from(worker)];
+        server.engine.handle_conn_opened(self.now, opened);
+        server.dirty = true;
+        conn
+    }
+
+    /// The client's WebSocket goes away.
+    pub fn close(&mut self, client: usize) {
+        let conn = self.clients[client].conn;
+        self.schedule(TEXT_DELAY, What::Close { conn });
+    }
+
+    /// A client says something more.
+    pub fn say(&mut self, client: usize, message: serde_json::Value) {
+        self.clients[client].say(message);
+        self.collect(client);
+    }
+
+    /// A WebSocket without a client says something.
+    pub fn tell(&mut self, conn: ConnId, text: String) {
+        self.schedule(TEXT_DELAY, What::TextToEngine { conn, text });
+    }
+
+    /// Sets both directions of a client.
+    pub fn set_links(&mut self, client: usize, up: Link, down: Link) {
+        self.network.set(client, Direction::Up, up);
+        self.network.set(client, Direction::Down, down);
+    }
+
+    /// A datagram from anywhere reaches an engine in its next turn.
+    pub fn inject(&mut self, worker: usize, from: SocketAddr, datagram: &[u8]) {
+        let datagram = datagram.to_vec();
+        self.schedule(
+            Duration::ZERO,
+            What::ToEngine {
+                worker,
+                from,
+                datagram,
+            },
+        );
+    }
+
+    /// Runs for `duration`.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now.instant + duration;
+        while let Some(at) = self.next().filter(|at| *at <= end) {
+            self.step(at);
+        }
+        self.advance(end);
+    }
+
+    /// Runs until `done`, at most for `most`; says whether it came to be.
+    pub fn run_until(&mut self, most: Duration, done: impl Fn(&World) -> bool) -> bool {
+        let end = self.now.instant + most;
+        while !done(self) {
+            let Some(at) = self.next().filter(|at| *at <= end) else {
+                self.advance(end);
+                return false;
+            };
+            self.step(at);
+        }
+        true
+    }
+
+    /// Runs until every client is heard to be connected.
+    pub fn connect(&mut self) {
+        let connected = self.run_until(Duration::from_secs(20), |world| {
+            world.clients.iter().all(|client| {
+                client.has_heard("publish_started") || client.has_heard("play_started")
+            })
+        });
+        let stories: Vec<_> = self.clients.iter().map(Client::story).collect();
+        assert!(
+            connected,
+            "not connected: {stories:?}, drops: {:?}",
+            self.drops()
+        );
+    }
+
+    /// Counters of one engine.
+    pub fn counters(&self, worker: usize) -> Counters {
+        self.servers[worker].engine.counters()
+    }
+
+    /// Packets dropped by all engines for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.servers
+            .iter()
+            .map(|s| s.engine.counters().dropped.get(reason))
+            .sum()
+    }
+
+    /// Every reason that was counted, and how often.
+    pub fn drops(&self) -> Vec<(DropReason, u64)> {
+        let all = DropReason::ALL
+            .into_iter()
+            .map(|reason| (reason, self.dropped(reason)));
+        all.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let arrival = self.agenda.next();
+        let clients = self.clients.iter().filter_map(Client::poll_timeout).min();
+        let engines = self
+            .servers
+            .iter()
+            .filter_map(|s| s.engine.poll_timeout())
+            .min();
+        let turn = self
+            .servers
+            .iter()
+            .any(|s| s.dirty)
+            .then_some(self.now.instant);
+        let due = [arrival, clients, engines, self.control.poll_timeout(), turn];
+        due.into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(self.now.instant))
+    }
+
+    fn step(&mut self, at: Instant) {
+        self.advance(at);
+        while let Some(what) = self.agenda.take(at) {
+            self.deliver(what);
+        }
+        for number in 0..self.clients.len() {
+            if self.clients[number]
+                .poll_timeout()
+                .is_some_and(|due| due <= at)
+            {
+                self.clients[number].handle_timeout(at);
+                self.collect(number);
+            }
+        }
+        if self.control.poll_timeout().is_some_and(|due| due <= at) {
+            self.control.handle_timeout(self.now);
+            self.collect_control();
+        }
+        for worker in 0..self.servers.len() {
+            self.turn(worker);
+        }
+    }
+
+    fn advance(&mut self, at: Instant) {
+        self.now = self
+            .now
+            .after(at.saturating_duration_since(self.now.instant));
+    }
+
+    fn deliver(&mut self, what: What) {
+        let now = self.now;
+        match what {
+            What::ToEngine {
+                worker,
+                from,
+                mut datagram,
+            } => {
+                let route = Route {
+                    remote: from,
+                    local: None,
+                };
+                let server = &mut self.servers[worker];
+                server.engine.handle_datagram(now, route, &mut datagram);
+                server.dirty = true;
+            }
+            What::ToClient {
+                client,
+                from,
+                datagram,
+            } => {
+                self.clients[client].handle_datagram(now.instant, from, &datagram);
+                self.collect(client);
+            }
+            What::TextToEngine { conn, text } => {
+                let server = self.server(conn.worker);
+                server.engine.handle_message(now, conn, &text);
+                server.dirty = true;
+            }
+            What::TextToClient { client, text } => {
+                self.clients[client].handle_text(now.instant, &text);
+                self.collect(client);
+            }
+            What::Close { conn } => {
+                let server = self.server(conn.worker);
+                server.engine.handle_conn_closed(now, conn);
+                server.dirty = true;
+            }
+            What::ToControl(mail) => {
+                self.control.handle_mail(now, *mail);
+                self.collect_control();
+            }
+            What::ToWorker(worker, mail) => {
+                let server = self.server(worker);
+                server.engine.handle_mail(now, mail);
+                server.dirty = true;
+            }
+        }
+    }
+
+    fn server(&mut self, worker: WorkerId) -> &mut Server {
+        &mut self.servers[usize::from(worker.0)]
+    }
+
+    /// What `worker/run.rs` does behind its receive step: forward, timers, forward, flush.
+    fn turn(&mut self, worker: usize) {
+        let now = self.now;
+        let due = |server: &Server| {
+            server
+                .engine
+                .poll_timeout()
+                .is_some_and(|at| at <= now.instant)
+        };
+        if !self.servers[worker].dirty && !due(&self.servers[worker]) {
+            return;
+        }
+        self.servers[worker].dirty = false;
+        self.forward(worker);
+        let mut rounds = 0;
+        while due(&self.servers[worker]) {
+            self.servers[worker].engine.handle_timeout(now);
+            self.forward(worker);
+            rounds += 1;
+            assert!(
+                rounds < 100,
+                "the timers of engine {worker} do not come to rest"
+            );
+        }
+        while let Some(mail) = self.servers[worker].engine.poll_mail() {
+            self.post(worker, mail);
+        }
+        while let Some((conn, output)) = self.servers[worker].engine.poll_conn() {
+            self.output(conn, output);
+        }
+    }
+
+    fn forward(&mut self, worker: usize) {
+        loop {
+            let server = &mut self.servers[worker];
+            let progress = server.engine.forward(self.now, &mut server.egress);
+            self.send(worker);
+            if progress == Progress::Done {
+                return;
+            }
+        }
+    }
+
+    /// Puts what an engine wrote on the network.
+    fn send(&mut self, worker: usize) {
+        let Self {
+            servers,
+            network,
+            agenda,
+            strays,
+            now,
+            ..
+        } = self;
+        let Server {
+            egress,
+            address: from,
+            ..
+        } = &mut servers[worker];
+        for run in egress.runs() {
+            for datagram in egress.bytes_of(run).chunks(run.segment_len) {
+                let Some(client) = network.client_at(run.route.remote) else {
+                    strays.push((run.route.remote, datagram.to_vec()));
+                    continue;
+                };
+                for after in network.carry(client, Direction::Down, datagram) {
+                    let (from, datagram) = (*from, datagram.to_vec());
+                    agenda.add(
+                        *now,
+                        after,
+                        What::ToClient {
+                            client,
+                            from,
+                            datagram,
+                        },
+                    );
+                }
+            }
+        }
+        egress.clear();
+    }
+
+    fn post(&mut self, worker: usize, mail: Outgoing) {
+        match mail {
+            Outgoing::Control(mail) => self.schedule(MAIL_DELAY, What::ToControl(mail)),
+            Outgoing::Worker(to, mail) => {
+                let now = self.now.instant;
+                let server = &mut self.servers[worker];
+                match &mail {
+                    WorkerMail::RelayPackets(batch) => {
+                        let track = batch.track.expect("a batch of a track");
+                        server.relayed.push((now, track, to, batch.packets.len()));
+                    }
+                    WorkerMail::RelayKeyFrame { .. } => server.relayed_key_frames += 1,
+                    _ => {}
+                }
+                self.schedule(MAIL_DELAY, What::ToWorker(to, mail));
+            }
+        }
+    }
+
+    fn output(&mut self, conn: ConnId, output: ConnOutput) {
+        let client = self.clients.iter().position(|client| client.conn == conn);
+        match (output, client) {
+            (ConnOutput::Text(text), Some(client)) => {
+                self.schedule(TEXT_DELAY, What::TextToClient { client, text });
+            }
+            (ConnOutput::Text(text), None) => self.unheard.push((conn, text)),
+            (ConnOutput::Close, _) => self.schedule(TEXT_DELAY, What::Close { conn }),
+        }
+    }
+
+    /// Puts what a client wants sent on its way.
+    fn collect(&mut self, client: usize) {
+        let conn = self.clients[client].conn;
+        for text in std::mem::take(&mut self.clients[client].out.texts) {
+            self.schedule(TEXT_DELAY, What::TextToEngine { conn, text });
+        }
+        let from = self.network.public(client);
+        for (to, datagram) in std::mem::take(&mut self.clients[client].out.datagrams) {
+            if let Some(tape) = &mut self.clients[client].tape {
+                tape.push(datagram.clone());
+            }
+            let Some(worker) = self.servers.iter().position(|s| s.address == to) else {
+                continue;
+            };
+            for after in self.network.carry(client, Direction::Up, &datagram) {
+                let datagram = datagram.clone();
+                self.schedule(
+                    after,
+                    What::ToEngine {
+                        worker,
+                        from,
+                        datagram,
+                    },
+                );
+            }
+        }
+    }
+
+    fn collect_control(&mut self) {
+        while let Some((worker, mail)) = self.control.poll_mail() {
+            self.schedule(MAIL_DELAY, What::ToWorker(worker, mail));
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, what: What) {
+        self.agenda.add(self.now, after, what);
+    }
+}
+
+impl Agenda {
+    fn add(&mut self, now: Now, after: Duration, what: What) {
+        let mut at = now.instant + after;
+        if matches!(what, What::ToEngine { .. }) {
+            let us = (at - epoch()).as_micros() as u64;
+            at = epoch() + Duration::from_micros(us.next_multiple_of(TURN.as_micros() as u64));
+        }
+        self.events += 1;
+        self.pending.push(Reverse(Event {
+            at,
+            order: self.events,
+            what,
+        }));
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.pending.peek().map(|Reverse(event)| event.at)
+    }
+
+    /// The next that is there at `at`.
+    fn take(&mut self, at: Instant) -> Option<What> {
+        self.next().filter(|due| *due <= at)?;
+        self.pending.pop().map(|Reverse(event)| event.what)
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// The instant at which every world begins.
+pub fn epoch() -> Instant {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant has no other constructor"
+    )]
+    *EPOCH.get_or_init(Instant::now)
+}
+
+/// One certificate for all worlds: making one costs more than a handshake.
+fn certificate() -> Arc<Certificate> {
+    static CERTIFICATE: OnceLock<Arc<Certificate>> = OnceLock::new();
+    let make = || Arc::new(Certificate::generate().expect("a certificate"));
+    CERTIFICATE.get_or_init(make).clone()
+}
+
+/// The wall clock of every world's beginning.
+pub const EPOCH_UNIX_US: u64 = 1_760_000_000_000_000;
+
+/// At most one turn per engine and this long.
+pub const TURN: Duration = Duration::from_micros(500);
+
+/// Between a client and its WebSocket's other end.
+pub const TEXT_DELAY: Duration = Duration::from_millis(10);
+
+/// Between threads.
+pub const MAIL_DELAY: Duration = Duration::from_micros(100);
