@@ -221,9 +221,12 @@ fn without_tests<'a>(inside: &str, text: &'a str) -> &'a str {
     if inside.ends_with("tests.rs") || inside.contains("/tests/") {
         return "";
     }
-    text.split("\n#[cfg(test)]\nmod tests")
-        .next()
-        .unwrap_or(text)
+    ["mod tests", "pub(crate) mod tests"]
+        .into_iter()
+        .fold(text, |text, tests| {
+            let start = format!("\n#[cfg(test)]\n{tests}");
+            text.split(start.as_str()).next().unwrap_or("")
+        })
 }
 
 /// Whether `line` holds `word` with no letter or digit directly before or behind it.

@@ -152,8 +152,8 @@ impl Publisher {
         Ok(published.track)
     }
 
-    /// Step 6: the media in a packet, of its own SSRC or of the one that an RTX packet repairs, where
-    /// it takes its original number's place.
+    /// Step 6: the media in a packet, of its own SSRC or of the one that an RTX packet repairs,
+    /// where it takes its original number's place.
     fn media<'a>(
         &self,
         at: usize,

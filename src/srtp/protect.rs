@@ -56,8 +56,9 @@ impl Protect {
     ///
     /// All sender SSRCs share one index, which starts at 0 and rises by 1 (RFC 3711 §3.2.1).
     /// INTEROP(libsrtp): it starts its own at 1, keeps a window per SSRC and takes both. `None`
-    /// when `buf` has no room for [`Profile::rtcp_overhead_len`](super::Profile::rtcp_overhead_len) bytes behind
-    /// `len`, when `len` is under 8, or when all 2^31 indices are used up: the keys are then
+    /// when `buf` has no room for
+    /// [`Profile::rtcp_overhead_len`](super::Profile::rtcp_overhead_len) bytes behind `len`, when
+    /// `len` is under 8, or when all 2^31 indices are used up: the keys are then
     /// spent (RFC 3711 §9.2).
     pub fn protect_rtcp(&mut self, buf: &mut [u8], len: usize) -> Option<usize> {
         let index = self.rtcp_index;
