@@ -114,7 +114,7 @@ impl UdpSocket {
 
     /// Sends every run of `egress` once, oldest first. A datagram that its own destination or
     /// path refuses is passed over; a full socket buffer is waited for once, at most
-    /// [`ROOM_WAIT_MS`], then the rest is given up.
+    /// `ROOM_WAIT_MS`, then the rest is given up.
     pub fn send(&mut self, egress: &Egress) -> SendReport {
         let mut pass = Pass::default();
         let mut cursor = Cursor::default();

@@ -100,7 +100,7 @@ pub fn set_marker(packet: &mut [u8], marker: bool) -> Option<()> {
 ///
 /// `seq: None`, for a peer that did not negotiate it, turns the element into padding: zero bytes
 /// that RFC 8285 §4.1 lets stand before other elements. A slot turned into padding cannot be
-/// filled again. `None`, with nothing changed, when `at` is not an offset that [`write`] returned
+/// filled again. `None`, with nothing changed, when `at` is not an offset that [`write()`] returned
 /// or lies outside of `packet`.
 pub fn set_transport_seq(packet: &mut [u8], at: usize, seq: Option<u16>) -> Option<()> {
     // INVARIANT: the slot is the first element, so its own header is what lies before `at`.
