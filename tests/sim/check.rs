@@ -84,7 +84,9 @@ pub fn compare(publisher: &Client, viewer: &Client, kind: MediaKind, until: Inst
         .filter(|packet| packet.kind == kind)
     {
         let seq = packet.seq.wrapping_add(offset);
-        if seq < start || packet.at > until {
+        // Packets from before the viewer came would have numbers below zero.
+        let is_before = seq.wrapping_sub(start) > u64::MAX / 2;
+        if is_before || packet.at > until {
             continue;
         }
         let came = by_seq.contains_key(&seq);
