@@ -24,6 +24,7 @@ pub mod engine;
 
 pub mod config;
 pub mod front;
+pub mod fuzzing;
 pub mod metrics;
 pub mod net;
 pub mod worker;

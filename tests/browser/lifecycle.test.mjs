@@ -148,7 +148,7 @@ describe("the life of a session", () => {
     await closeAll(viewer, heir);
   });
 
-  test("a publisher whose page is reloaded takes its broadcast over and the viewers go on", { ...GUARD, todo: "the server ends the lost broadcast and begins a new one" }, async () => {
+  test("a publisher whose page is reloaded takes its broadcast over and the viewers go on", GUARD, async () => {
     const id = freshId("reload");
     const first = await stage.publisher(id);
     const viewer = await stage.viewer(id);
