@@ -19,7 +19,9 @@ const FLOORS: [&[&str]; 6] = [
     ],
     &["peer", "router", "store"],
     &["engine", "control"],
-    &["worker", "net", "front", "config", "metrics", "main"],
+    &[
+        "worker", "net", "front", "config", "metrics", "main", "fuzzing",
+    ],
 ];
 
 /// Imports within a floor that are allowed all the same: who, from whom.
