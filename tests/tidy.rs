@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 6] = [
     &["peer", "router", "store"],
     &["engine", "control"],
     &[
-        "worker", "net", "front", "config", "metrics", "main", "fuzzing",
+        "worker", "net", "front", "config", "metrics", "main", "fuzzing", "bench",
     ],
 ];
 
