@@ -22,6 +22,7 @@ pub mod router;
 pub mod control;
 pub mod engine;
 
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod config;
 pub mod front;

@@ -25,7 +25,9 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// Imports within a floor that are allowed all the same: who, from whom.
-const SIDEWAYS: [(&str, &str); 9] = [
+const SIDEWAYS: [(&str, &str); 11] = [
+    ("bench", "net"),
+    ("bench", "worker"),
     ("peer", "router"),
     ("transport", "srtp"),
     ("stream", "srtp"),

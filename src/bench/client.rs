@@ -188,8 +188,10 @@ impl Client {
             "start" => {
                 if let Role::Publisher { tracks, .. } = &self.role {
                     let sdp = description::offer(*tracks, self.link.credentials(), &self.identity);
-                    self.say(&json!({"command": "takeConfiguration", "streamId": self.stream,
-                        "type": "offer", "sdp": sdp}));
+                    self.say(
+                        &json!({"command": "takeConfiguration", "streamId": self.stream,
+                        "type": "offer", "sdp": sdp}),
+                    );
                 }
             }
             "takeConfiguration" => self.take_description(now, text("sdp")),
@@ -222,8 +224,10 @@ impl Client {
                 self.flows = description::offered_flows(&described);
                 viewer.set_flows(&self.flows);
                 let sdp = description::answer(&described, self.link.credentials(), &self.identity);
-                self.say(&json!({"command": "takeConfiguration", "streamId": self.stream,
-                    "type": "answer", "sdp": sdp}));
+                self.say(
+                    &json!({"command": "takeConfiguration", "streamId": self.stream,
+                    "type": "answer", "sdp": sdp}),
+                );
             }
         }
         self.description = Some(described);

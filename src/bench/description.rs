@@ -256,9 +256,6 @@ mod tests {
             address("candidate:1 1 tcp 1 192.0.2.1 9 typ host tcptype passive"),
             None
         );
-        assert_eq!(
-            address("candidate:1 1 udp 1 x.local 50000 typ host"),
-            None
-        );
+        assert_eq!(address("candidate:1 1 udp 1 x.local 50000 typ host"), None);
     }
 }

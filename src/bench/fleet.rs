@@ -42,12 +42,7 @@ impl Fleet {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn new(
-        server: SocketAddr,
-        path: &str,
-        identity: &Identity,
-        seed: u64,
-    ) -> io::Result<Self> {
+    pub fn new(server: SocketAddr, path: &str, identity: &Identity, seed: u64) -> io::Result<Self> {
         Ok(Self {
             clients: Vec::new(),
             sent: 0,

@@ -160,7 +160,8 @@ impl Viewer {
             };
             self.tally.verified += 1;
             let us = now.unix_us.saturating_sub(sent_unix_us);
-            self.latencies_us.push(u32::try_from(us).unwrap_or(u32::MAX));
+            self.latencies_us
+                .push(u32::try_from(us).unwrap_or(u32::MAX));
         }
         stream.record(now, extended, header.timestamp);
         stream.missing.arrived(now.instant, extended);
