@@ -64,10 +64,10 @@ pub enum Role {
         /// What it offers.
         tracks: Tracks,
         /// The generators, once connected.
-        sending: Publisher,
+        sending: Box<Publisher>,
     },
     /// Plays.
-    Viewer(Viewer),
+    Viewer(Box<Viewer>),
 }
 
 impl Role {
@@ -76,13 +76,13 @@ impl Role {
         let sending = Publisher::new(shapes, now, rng);
         Self::Publisher {
             tracks: sending.tracks(),
-            sending,
+            sending: Box::new(sending),
         }
     }
 
     /// A viewer; with `verify` it decrypts and checks every packet.
     pub fn viewer(verify: bool) -> Self {
-        Self::Viewer(Viewer::new(verify))
+        Self::Viewer(Box::new(Viewer::new(verify)))
     }
 }
 
