@@ -31,6 +31,10 @@ fn start(flags: &Flags) -> Result<(), StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let config = config::load(flags, cores)?;
     start_log()?;
+    if !config.ignored.is_empty() {
+        let keys = config.ignored.join(", ");
+        tracing::warn!("settings of Ant Media's without a meaning here are ignored: {keys}");
+    }
     end_on_panic();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,11 +1,18 @@
 //! An application's settings under Ant Media's own names, with their defaults.
 //!
 //! Read from `[app.NAME]` of `leafcutter.toml`; read and written by REST. Units are those of
-//! the names (`...Ms` milliseconds); -1 means no limit where the name ends in `Limit`.
+//! the names (`...Ms` milliseconds); -1 means no limit where the name ends in `Limit`. `check.rs`
+//! says which values are good, `foreign.rs` which names of Ant Media's have no meaning here.
+
+mod check;
+mod foreign;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::{BadSetting, is_http_url};
+pub use foreign::is_foreign;
 
 /// Settings of one application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
