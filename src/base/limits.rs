@@ -72,6 +72,18 @@ pub const EGRESS_LEN: usize = 512 * 1024;
 /// Mails waiting for one worker; a full queue drops media (`QueueFull`) and delays the rest.
 pub const MAX_WORKER_MAILS: usize = 4096;
 
+/// Bytes of a REST request's body; more is answered 413.
+pub const MAX_REST_BODY_LEN: usize = 64 * 1024;
+
+/// Most entries of one REST list, as Ant Media has it; a longer page is cut.
+pub const MAX_REST_PAGE: usize = 50;
+
+/// Webhooks that wait for delivery; when full, the oldest is dropped, counted and logged.
+pub const MAX_WEBHOOKS_WAITING: usize = 4096;
+
+/// Webhooks that are being delivered at once; further ones wait.
+pub const MAX_WEBHOOKS_UNDER_WAY: usize = 32;
+
 const _: () = assert!(MAX_RTP_LEN + MAX_SRTP_OVERHEAD <= MAX_DATAGRAM_LEN);
 const _: () = assert!(VIDEO_HISTORY_PACKETS.is_power_of_two());
 const _: () = assert!(AUDIO_HISTORY_PACKETS.is_power_of_two());
