@@ -15,6 +15,7 @@ use crate::base::ids::WorkerId;
 use crate::control::Directory;
 use crate::metrics::Snapshot;
 use crate::model::mail::WorkerMail;
+use crate::store::Store;
 use crate::worker::NewConn;
 use crate::worker::clock::Clock;
 
@@ -28,6 +29,7 @@ struct Inner {
     changed: Notify,
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
+    store: Store,
 }
 
 #[derive(Debug)]
@@ -38,8 +40,8 @@ struct State {
 }
 
 impl Shared {
-    /// Of an empty directory and its workers.
-    pub fn new(directory: Directory, workers: Workers, clock: Clock) -> Self {
+    /// Of an empty directory, its workers and the database.
+    pub fn new(directory: Directory, workers: Workers, clock: Clock, store: Store) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 directory,
@@ -49,7 +51,13 @@ impl Shared {
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
+            store,
         }))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// Looks something up.
