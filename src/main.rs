@@ -9,6 +9,7 @@ use clap::Parser;
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, StartError};
 use leafcutter::front::{self, Front, Signals};
+use leafcutter::store::Store;
 use leafcutter::transport::certificate::Certificate;
 use leafcutter::worker::{self, Bound};
 use rand::TryRngCore;
@@ -63,6 +64,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
     }
     drop(to_control);
 
+    let store = Store::start(&config.server.data_dir)
+        .map_err(|e| StartError::new(format!("the store's thread cannot start: {e}")))?;
     let signals = Signals::install()
         .map_err(|e| StartError::new(format!("signals cannot be caught: {e}")))?;
 
@@ -73,6 +76,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         apps: config.apps,
         inboxes,
         mails,
+        store,
         signals,
     })
     .await;

@@ -16,6 +16,7 @@ use crate::control::Directory;
 use crate::metrics::Snapshot;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::settings::AppSettings;
+use crate::store::Store;
 use crate::worker::NewConn;
 use crate::worker::clock::Clock;
 
@@ -29,6 +30,7 @@ struct Inner {
     changed: Notify,
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
+    store: Store,
 }
 
 #[derive(Debug)]
@@ -39,8 +41,8 @@ struct State {
 }
 
 impl Shared {
-    /// Of an empty directory and its workers.
-    pub fn new(directory: Directory, workers: Workers, clock: Clock) -> Self {
+    /// Of an empty directory, its workers and the database.
+    pub fn new(directory: Directory, workers: Workers, clock: Clock, store: Store) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 directory,
@@ -50,7 +52,13 @@ impl Shared {
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
+            store,
         }))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// Looks something up.
