@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, StartError};
 use leafcutter::front::{self, Front, Signals};
+use leafcutter::store::Store;
 use leafcutter::transport::certificate::Certificate;
 use leafcutter::worker::{self, Bound};
 use rand::TryRngCore;
@@ -74,6 +75,10 @@ fn start(flags: &Flags) -> Result<(), StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let config = config::load(flags, cores)?;
     start_log()?;
+    if !config.ignored.is_empty() {
+        let keys = config.ignored.join(", ");
+        tracing::warn!("settings of Ant Media's without a meaning here are ignored: {keys}");
+    }
     end_on_panic();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -102,6 +107,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
     }
     drop(to_control);
 
+    let store = Store::start(&config.server.data_dir)
+        .map_err(|e| StartError::new(format!("the store's thread cannot start: {e}")))?;
     let signals = Signals::install()
         .map_err(|e| StartError::new(format!("signals cannot be caught: {e}")))?;
 
@@ -112,6 +119,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         apps: config.apps,
         inboxes,
         mails,
+        store,
         signals,
     })
     .await;

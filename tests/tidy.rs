@@ -10,6 +10,7 @@ const FLOORS: [&[&str]; 6] = [
     &["base"],
     &["rtp", "rtcp", "payload", "sdp", "model"],
     &[
+        "auth",
         "srtp",
         "transport",
         "stream",
