@@ -62,6 +62,14 @@ pub const MAX_ADDRESSES_PER_PEER: usize = 8;
 /// Remote candidates taken per peer; further ones are ignored.
 pub const MAX_REMOTE_CANDIDATES: usize = 32;
 
+/// Newcomers of a multi-peer call that were told an id and have not joined under it; the oldest
+/// is forgotten.
+pub const MAX_INVITATIONS: usize = 64;
+
+/// Length in bytes of a candidate, its mid included, that waits for its description; longer ones
+/// are ignored. Real ones are under 200.
+pub const MAX_CANDIDATE_LEN: usize = 1024;
+
 /// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues.
 pub const MAX_GSO_SEGMENTS: usize = 8;
 

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod broadcast;
+pub mod call;
 pub mod definition;
 pub mod mail;
 pub mod settings;
