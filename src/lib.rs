@@ -11,6 +11,7 @@ pub mod rtp;
 pub mod sdp;
 
 pub mod bwe;
+pub mod datachannel;
 pub mod signal;
 pub mod srtp;
 pub mod stream;

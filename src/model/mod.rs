@@ -1,6 +1,7 @@
 //! F1: what is stored, shown or mailed between threads. Plain data, no behaviour beyond reading
 //! and writing itself. Ant Media's own words are allowed here.
 
+pub mod data;
 pub mod definition;
 pub mod mail;
 pub mod settings;
