@@ -160,6 +160,16 @@ impl Directory {
         Some((name.clone(), app.settings.clone()))
     }
 
+    /// Puts other settings in the place of an application's; they count from the next decision on.
+    /// False when there is no such application.
+    pub fn set_settings(&mut self, app: &str, settings: Arc<AppSettings>) -> bool {
+        let Some(app) = self.apps.get_mut(app) else {
+            return false;
+        };
+        app.settings = settings;
+        true
+    }
+
     /// One broadcast.
     pub fn broadcast(&self, app: &str, stream: &str) -> Option<&Broadcast> {
         self.apps.get(app)?.broadcasts.get(stream)

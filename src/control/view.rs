@@ -1,13 +1,15 @@
 //! A broadcast as REST shows it: Ant Media's field names, units and fillers.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::broadcast::Broadcast;
 
 /// The Broadcast object of REST v2. Fields that mean nothing in an SFU hold Ant Media's fillers;
 /// unset texts are null.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Broadcast)]
 pub struct BroadcastView {
     stream_id: String,
     status: &'static str,

@@ -14,7 +14,9 @@ use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
 use crate::control::Directory;
 use crate::metrics::Snapshot;
-use crate::model::mail::WorkerMail;
+use crate::model::mail::{AppName, WorkerMail};
+use crate::model::settings::AppSettings;
+use crate::store::Store;
 use crate::worker::NewConn;
 use crate::worker::clock::Clock;
 
@@ -28,6 +30,7 @@ struct Inner {
     changed: Notify,
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
+    store: Store,
 }
 
 #[derive(Debug)]
@@ -38,8 +41,8 @@ struct State {
 }
 
 impl Shared {
-    /// Of an empty directory and its workers.
-    pub fn new(directory: Directory, workers: Workers, clock: Clock) -> Self {
+    /// Of an empty directory, its workers and the database.
+    pub fn new(directory: Directory, workers: Workers, clock: Clock, store: Store) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 directory,
@@ -49,7 +52,13 @@ impl Shared {
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
+            store,
         }))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// Looks something up.
@@ -74,6 +83,18 @@ impl Shared {
         result
     }
 
+    /// Puts other settings in the place of an application's, here and in every worker.
+    pub fn change_settings(&self, app: &AppName, settings: Arc<AppSettings>) {
+        let state = &mut *self.lock();
+        if state.directory.set_settings(app, settings.clone()) {
+            let app = app.clone();
+            state
+                .workers
+                .post_all(&WorkerMail::Settings { app, settings });
+            self.0.changed.notify_one();
+        }
+    }
+
     /// When the control loop has something to do; `None` when it has nothing.
     pub fn wake_at(&self) -> Option<Instant> {
         self.lock().wake_at()
@@ -91,12 +112,17 @@ impl Shared {
         state.workers.pick(now)
     }
 
-    /// Gives a socket to a worker.
+    /// Gives a socket to a worker, with the settings of this moment: they may have changed since
+    /// its request came.
     ///
     /// # Errors
     /// The socket itself when the worker's inbox is full.
-    pub fn hand_over(&self, to: WorkerId, conn: NewConn) -> Result<(), Box<NewConn>> {
-        self.lock().workers.hand_over(to, conn)
+    pub fn hand_over(&self, to: WorkerId, mut conn: NewConn) -> Result<(), Box<NewConn>> {
+        let state = self.lock();
+        if let Some((_, settings)) = state.directory.app(&conn.app) {
+            conn.settings = settings;
+        }
+        state.workers.hand_over(to, conn)
     }
 
     /// Everything that `/metrics` shows.
