@@ -77,6 +77,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         inboxes,
         mails,
         store,
+        seed: os_random()?,
         signals,
     })
     .await;
