@@ -4,11 +4,14 @@
 //! mail of one connection comes through one queue in the order it was sent, so a question that
 //! was withdrawn is followed by its release: granting it in between does no harm.
 
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::broadcast::{Broadcast, Phase};
+use super::calls::Calls;
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::definition::Definition;
@@ -30,6 +33,7 @@ pub struct Directory {
 struct App {
     settings: Arc<AppSettings>,
     broadcasts: BTreeMap<StreamId, Broadcast>,
+    calls: Calls,
 }
 
 /// How much of an application is in use.
@@ -49,6 +53,7 @@ impl Directory {
         let empty = |settings| App {
             settings,
             broadcasts: BTreeMap::new(),
+            calls: Calls::default(),
         };
         Self {
             apps: apps.into_iter().map(|(name, s)| (name, empty(s))).collect(),
@@ -109,6 +114,7 @@ impl Directory {
                     broadcast.released(conn);
                 }
             }
+            ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
             ControlMail::PublishMeasured {
                 app,
                 stream,

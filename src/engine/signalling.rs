@@ -11,6 +11,7 @@ use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
+use crate::model::call::CallStep;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
@@ -112,6 +113,11 @@ impl Engine {
             } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_play_decision(now, request, result, actions);
+                });
+            }
+            WorkerMail::Call { conn, news } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_call_news(news, actions);
                 });
             }
             WorkerMail::BroadcastEnded { app, stream } => {
@@ -272,6 +278,11 @@ impl Engine {
                 app,
                 ask,
             },
+            Ask::Join { request, ask } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Join { request, ask },
+            },
         });
     }
 
@@ -296,6 +307,16 @@ impl Engine {
             },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+            Tell::CallLeft { stream } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Leave { stream },
+            },
+            Tell::CallRelay { stream, kind, text } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Relay { stream, kind, text },
+            },
         });
     }
 

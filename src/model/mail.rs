@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::call::{CallNews, CallStep};
 use super::definition::Definition;
 use super::settings::AppSettings;
 use super::track::{PlayGrant, StreamId, TrackInfo};
@@ -86,6 +87,15 @@ pub enum ControlMail {
         app: AppName,
         /// Which id.
         stream: StreamId,
+    },
+    /// A step of a call between two clients.
+    Call {
+        /// Whose.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// What it asks or tells.
+        step: CallStep,
     },
     /// What a publisher's media is, measured by its worker about once a second.
     PublishMeasured {
@@ -198,6 +208,13 @@ pub enum WorkerMail {
         request: u64,
         /// What to play, or why not.
         result: Result<PlayGrant, Definition>,
+    },
+    /// News of a call between two clients.
+    Call {
+        /// To whom.
+        conn: ConnId,
+        /// What it is told.
+        news: CallNews,
     },
     /// A broadcast is over: its players end, its tracks go.
     BroadcastEnded {

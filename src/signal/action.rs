@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::command::Candidate;
 use crate::base::ids::Mid;
+use crate::model::call::{JoinAsk, RelayKind};
 use crate::model::definition::Definition;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
 use crate::model::track::{PlayGrant, StreamId};
@@ -90,6 +91,13 @@ pub enum Ask {
         /// What the client said.
         ask: PlayAsk,
     },
+    /// `Session::handle_call_news` takes the answer.
+    Join {
+        /// Unique within the session.
+        request: u64,
+        /// What the client said.
+        ask: JoinAsk,
+    },
 }
 
 /// News for control; the driver adds connection and application.
@@ -118,6 +126,20 @@ pub enum Tell {
     PlayReleased {
         /// Which id.
         stream: StreamId,
+    },
+    /// A granted, or still asked for, membership of a call is over.
+    CallLeft {
+        /// Which call.
+        stream: StreamId,
+    },
+    /// The client has something for the other one in a call.
+    CallRelay {
+        /// Which call.
+        stream: StreamId,
+        /// What it is.
+        kind: RelayKind,
+        /// The message as the other client gets it.
+        text: String,
     },
 }
 
