@@ -5,6 +5,8 @@
 
 mod broadcast;
 mod directory;
+mod filter;
+mod rooms;
 mod view;
 
 pub use broadcast::{Broadcast, Phase};

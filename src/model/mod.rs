@@ -3,5 +3,6 @@
 
 pub mod definition;
 pub mod mail;
+pub mod room;
 pub mod settings;
 pub mod track;

@@ -9,7 +9,8 @@ use super::command::Candidate;
 use crate::base::ids::Mid;
 use crate::model::definition::Definition;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::room::RoomMail;
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// Which of the two peers that a stream id can have on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +46,15 @@ pub enum Action {
         stream: StreamId,
         /// What it may play.
         grant: PlayGrant,
+    },
+    /// Make the player peer's next offer. Answer at once with [`PeerEvent::Offered`], with
+    /// [`PeerEvent::OfferUnchanged`] when there is nothing to negotiate, or with
+    /// [`PeerEvent::OfferFailed`].
+    Renegotiate {
+        /// Of which play.
+        stream: StreamId,
+        /// Everything that it is to be sent.
+        sources: Vec<Source>,
     },
     /// Apply the client's answer to the player peer. Answer at once with
     /// [`PeerEvent::AnswerAccepted`], [`PeerEvent::AnswerStale`] or [`PeerEvent::AnswerRefused`].
@@ -90,11 +100,14 @@ pub enum Ask {
         /// What the client said.
         ask: PlayAsk,
     },
+    /// About rooms: `Session::handle_room_answer` takes the answer. The driver makes an id where
+    /// a join names none.
+    Room(RoomMail),
 }
 
 /// News for control; the driver adds connection and application.
 ///
-/// Every question is followed by exactly one of: a denial, or a release.
+/// Every question to publish, play or join is followed by exactly one of: a denial, or a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
     /// The publisher is connected; the driver adds its tracks.
@@ -119,6 +132,11 @@ pub enum Tell {
         /// Which id.
         stream: StreamId,
     },
+    /// Every membership in a room, granted or still asked for, is over.
+    RoomLeft {
+        /// Which room.
+        room: StreamId,
+    },
 }
 
 /// News of a peer.
@@ -140,9 +158,12 @@ pub enum PeerEvent {
         sdp: String,
         /// Track id by mid, for every media section.
         id_mapping: Vec<(Mid, String)>,
-        /// The server's candidates, sent after the offer; for the first m-line.
+        /// The server's candidates, sent after the offer; for the first m-line. None behind a
+        /// later offer.
         candidates: Vec<Candidate>,
     },
+    /// What is wanted is offered already (play).
+    OfferUnchanged,
     /// No offer could be made (play): `NotSetLocalDescription` and so on.
     OfferFailed(Definition),
     /// The client's answer was applied (play).

@@ -18,23 +18,25 @@ use super::message::{self, Parsed};
 use super::play::Play;
 use super::publish::Publish;
 use super::reply;
+use super::room::Memberships;
 use crate::base::clock::Now;
 use crate::base::limits::MAX_ENTRIES_PER_CONN;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// One WebSocket's publishes and plays.
 #[derive(Debug)]
 pub struct Session {
     app: AppName,
-    settings: Arc<AppSettings>,
-    publishes: BTreeMap<StreamId, Publish>,
-    plays: BTreeMap<StreamId, Play>,
-    ended: EndedIds,
+    pub(super) settings: Arc<AppSettings>,
+    pub(super) publishes: BTreeMap<StreamId, Publish>,
+    pub(super) plays: BTreeMap<StreamId, Play>,
+    pub(super) memberships: Memberships,
+    pub(super) ended: EndedIds,
     /// Questions asked so far; the last one's number.
-    requests: u64,
+    pub(super) requests: u64,
 }
 
 impl Session {
@@ -45,6 +47,7 @@ impl Session {
             settings,
             publishes: BTreeMap::new(),
             plays: BTreeMap::new(),
+            memberships: Memberships::default(),
             ended: EndedIds::default(),
             requests: 0,
         }
@@ -85,11 +88,11 @@ impl Session {
                 self.take_candidate(now, &stream, candidate, actions);
             }
             Command::Stop { stream } => self.stop(now, &stream, actions),
+            Command::Room(command) => self.handle_room(now, command, actions),
             unserved @ (Command::Switch(_)
             | Command::ForceQuality { .. }
             | Command::UpdateMetaData { .. }
             | Command::PeerToPeer(_)
-            | Command::Room(_)
             | Command::Information(_)
             | Command::Slots(_)
             | Command::Push(_)) => handle_unserved(&unserved),
@@ -111,9 +114,12 @@ impl Session {
         &mut self,
         now: Instant,
         stream: StreamId,
-        ask: PublishAsk,
+        mut ask: PublishAsk,
         actions: &mut Vec<Action>,
     ) {
+        if ask.main_track.is_none() {
+            ask.main_track = self.memberships.room_of(&stream).cloned();
+        }
         let full = self.is_full();
         match self.publishes.get_mut(&stream) {
             Some(old) if old.is_replaceable(now) => old.release(PublishEnding::Stopped, actions),
@@ -144,8 +150,9 @@ impl Session {
         self.plays.insert(stream, play);
     }
 
-    fn is_full(&self) -> bool {
-        self.publishes.len() + self.plays.len() >= MAX_ENTRIES_PER_CONN
+    pub(super) fn is_full(&self) -> bool {
+        let entries = self.publishes.len() + self.plays.len() + self.memberships.len();
+        entries >= MAX_ENTRIES_PER_CONN
     }
 
     fn take_offer(
@@ -213,11 +220,17 @@ impl Session {
     /// stop of nothing is remembered: after a reconnect the SDKs stop what ended with the old
     /// socket, and what they say late about it is as harmless.
     fn stop(&mut self, now: Instant, stream: &StreamId, actions: &mut Vec<Action>) {
-        if let Some(mut publish) = self.publishes.remove(stream) {
+        let publish = self.publishes.remove(stream);
+        let was_published = publish.is_some();
+        if let Some(mut publish) = publish {
             let _ends = publish.finish(PublishEnding::Stopped, actions);
         }
         if let Some(mut play) = self.plays.remove(stream) {
             let _ends = play.finish(actions);
+        }
+        if was_published && let Some(room) = self.memberships.room_of(stream) {
+            let text = reply::room::leaved_from_room(room, Some(stream));
+            actions.push(Action::Reply(text));
         }
         self.ended.remember(stream, now);
     }
@@ -255,6 +268,18 @@ impl Session {
             let stream = stream.clone();
             let fate = play.handle_decision(result, actions);
             self.settle_play(now.instant, &stream, fate);
+        }
+    }
+
+    /// What a play is to be sent has changed. A play that ended meanwhile is not meant.
+    pub fn handle_play_sources(
+        &mut self,
+        stream: &StreamId,
+        sources: Vec<Source>,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(play) = self.plays.get_mut(stream) {
+            play.handle_sources(sources, actions);
         }
     }
 
@@ -326,6 +351,7 @@ impl Session {
         }
         self.publishes.clear();
         self.plays.clear();
+        self.memberships.clear(actions);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
@@ -387,11 +413,11 @@ fn handle_unserved(command: &Command) {
         Command::ForceQuality { .. } => {}
         Command::UpdateMetaData { .. } => {}
         Command::PeerToPeer(_) => {}
-        Command::Room(_) => {}
         Command::Information(_) => {}
         Command::Slots(_) => {}
         Command::Push(_) => {}
-        Command::Ping
+        Command::Room(_)
+        | Command::Ping
         | Command::GetIceServerConfig
         | Command::Publish { .. }
         | Command::Play { .. }
@@ -401,7 +427,7 @@ fn handle_unserved(command: &Command) {
     }
 }
 
-fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
+pub(super) fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
     actions.push(Action::Reply(reply::error(definition, stream)));
 }
 
