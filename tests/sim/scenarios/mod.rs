@@ -6,5 +6,6 @@ mod key_frames;
 mod loss;
 mod repeatable;
 mod reports;
+mod rooms;
 mod vanishing;
 mod workers;
