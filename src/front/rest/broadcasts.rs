@@ -428,7 +428,34 @@ async fn forget(
     Ok(is_registered || was_live)
 }
 
-/// The subtracks of a broadcast.
+/// The subtracks of a broadcast as REST shows them, by id; `None` when there is no such broadcast.
+pub async fn views_of(
+    shared: &Shared,
+    app: &AppName,
+    main: &str,
+) -> Result<Option<Vec<BroadcastView>>, RestError> {
+    let is_live = shared.read(|directory, _| directory.broadcast(app, main).is_some());
+    if !is_live && shared.store().broadcast(app, main).await?.is_none() {
+        return Ok(None);
+    }
+    let mut ids = subtracks_of(shared, app, main).await?;
+    ids.sort();
+    let mut views = Vec::with_capacity(ids.len());
+    for id in ids {
+        let record = shared.store().broadcast(app, &id).await?;
+        let view = shared.read(|directory, now| {
+            let live = directory.broadcast(app, &id);
+            match (record, live) {
+                (Some(record), live) => Some(BroadcastView::registered(&record, live, now.unix_us)),
+                (None, live) => live.map(|live| BroadcastView::of(live, now.unix_us)),
+            }
+        });
+        views.extend(view);
+    }
+    Ok(Some(views))
+}
+
+/// The ids of the subtracks of a broadcast.
 pub async fn subtracks_of(
     shared: &Shared,
     app: &AppName,
