@@ -34,7 +34,7 @@ pub fn router() -> OpenApiRouter<Shared> {
     tag = "subscribers",
     params(OfBroadcast),
     request_body = Subscriber,
-    responses((status = 200, body = Outcome), Refusals, TooLong, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
 )]
 async fn add(
     State(shared): State<Shared>,
@@ -83,7 +83,7 @@ fn problem_of(subscriber: &Subscriber) -> Option<&'static str> {
     operation_id = "deleteSubscribers",
     tag = "subscribers",
     params(OfBroadcast),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn remove_all(
     State(shared): State<Shared>,
@@ -117,7 +117,7 @@ struct OfSubscriber {
     operation_id = "deleteSubscriber",
     tag = "subscribers",
     params(OfSubscriber),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn remove(
     State(shared): State<Shared>,
@@ -151,7 +151,7 @@ struct CodeFor {
     operation_id = "getTotp",
     tag = "subscribers",
     params(OfSubscriber, CodeFor),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn totp(
     State(shared): State<Shared>,
@@ -203,7 +203,7 @@ struct ListedSubscriber {
     operation_id = "listSubscribers",
     tag = "subscribers",
     params(PageOfBroadcast),
-    responses((status = 200, body = Vec<ListedSubscriber>), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Vec<ListedSubscriber>), Refusals, StoreDown)
 )]
 async fn list(
     State(shared): State<Shared>,
@@ -255,7 +255,7 @@ struct Blocking {
     operation_id = "blockSubscriber",
     tag = "subscribers",
     params(Blocking),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn block(
     State(shared): State<Shared>,
@@ -306,7 +306,7 @@ struct EventsOf {
     operation_id = "listConnectionEvents",
     tag = "subscribers",
     params(PageOfBroadcast, EventsOf),
-    responses((status = 200, body = Vec<ConnectionEvent>), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Vec<ConnectionEvent>), Refusals, StoreDown)
 )]
 async fn events(
     State(shared): State<Shared>,

@@ -41,7 +41,7 @@ struct Subtrack {
     operation_id = "addSubtrack",
     tag = "subtracks",
     params(OfBroadcast, Subtrack),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn add(
     State(shared): State<Shared>,
@@ -73,7 +73,7 @@ async fn add(
     operation_id = "removeSubtrack",
     tag = "subtracks",
     params(OfBroadcast, Subtrack),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn remove(
     State(shared): State<Shared>,
@@ -107,7 +107,7 @@ struct Only {
     operation_id = "listSubtracks",
     tag = "subtracks",
     params(PageOfBroadcast, Only),
-    responses((status = 200, body = Vec<BroadcastView>), Refusals, Missing, StoreDown)
+    responses((status = 200, description = "As asked", body = Vec<BroadcastView>), Refusals, Missing, StoreDown)
 )]
 async fn list(
     State(shared): State<Shared>,
@@ -125,7 +125,7 @@ async fn list(
     operation_id = "listActiveSubtracks",
     tag = "subtracks",
     params(PageOfBroadcast, Only),
-    responses((status = 200, body = Vec<BroadcastView>), Refusals, Missing, StoreDown)
+    responses((status = 200, description = "As asked", body = Vec<BroadcastView>), Refusals, Missing, StoreDown)
 )]
 async fn list_active(
     State(shared): State<Shared>,
@@ -143,7 +143,7 @@ async fn list_active(
     operation_id = "countActiveSubtracks",
     tag = "subtracks",
     params(OfBroadcast),
-    responses((status = 200, body = Number), Refusals, Missing, StoreDown)
+    responses((status = 200, description = "As asked", body = Number), Refusals, Missing, StoreDown)
 )]
 async fn count_active(
     State(shared): State<Shared>,

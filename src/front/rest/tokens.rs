@@ -48,7 +48,7 @@ struct Wanted {
     operation_id = "createToken",
     tag = "tokens",
     params(OfBroadcast, Wanted),
-    responses((status = 200, body = Token), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Token), Refusals, StoreDown)
 )]
 async fn create(
     State(shared): State<Shared>,
@@ -79,7 +79,7 @@ async fn create(
     operation_id = "createJwtToken",
     tag = "tokens",
     params(OfBroadcast, Wanted),
-    responses((status = 200, body = Token), Refusals)
+    responses((status = 200, description = "As asked", body = Token), Refusals)
 )]
 async fn create_jwt(
     State(shared): State<Shared>,
@@ -108,7 +108,7 @@ async fn create_jwt(
     operation_id = "validateToken",
     tag = "tokens",
     request_body = Token,
-    responses((status = 200, body = Outcome), Refusals, TooLong, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
 )]
 async fn validate(
     State(shared): State<Shared>,
@@ -146,7 +146,7 @@ async fn validate(
     operation_id = "deleteTokens",
     tag = "tokens",
     params(OfBroadcast),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn remove(
     State(shared): State<Shared>,
@@ -168,7 +168,7 @@ async fn remove(
     operation_id = "listTokens",
     tag = "tokens",
     params(PageOfBroadcast),
-    responses((status = 200, body = Vec<Token>), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Vec<Token>), Refusals, StoreDown)
 )]
 async fn list(
     State(shared): State<Shared>,
