@@ -30,7 +30,8 @@
 //! `released publish ID stopped|lost`, `released play ID`, `peer publish ID` (made),
 //! `renegotiated publish ID`, `peer play ID`, `answer play ID`, `candidate publish|play ID TEXT`,
 //! `closed publish|play ID`, `ask join ID`, `left call ID`,
-//! `relay description|candidate|message ID`. An `=` line finds its effect behind the one found
+//! `relay description|candidate|message ID`, `switch play ID TRACK audio|video|both on|off`,
+//! `switch publish ID audio|video|both on|off`. An `=` line finds its effect behind the one found
 //! before; effects that are not asked for are passed over.
 //!
 //! Nothing may be sent that no `<` line expects. The fake engine refuses every client description
@@ -50,7 +51,7 @@ use leafcutter::model::mail::PublishEnding;
 use leafcutter::model::settings::AppSettings;
 use leafcutter::model::track::{PlayGrant, Source, StreamId, TrackInfo};
 use leafcutter::signal::action::{Action, Ask, PeerEvent, Role, Tell};
-use leafcutter::signal::command::Candidate;
+use leafcutter::signal::command::{Candidate, Switch};
 use leafcutter::signal::session::Session;
 use serde_json::Value;
 
@@ -308,6 +309,12 @@ impl World {
                 self.effects
                     .push_back(format!("candidate {role} {stream} {text}"));
             }
+            Action::Switch(switch) => {
+                let Switch { stream, track, .. } = &switch;
+                let how = how(switch.media.kind(), switch.enabled);
+                self.effects
+                    .push_back(format!("switch play {stream} {track} {how}"));
+            }
             Action::ClosePeer { stream, role } => {
                 self.effects
                     .push_back(format!("closed {} {stream}", role_text(role)));
@@ -410,6 +417,11 @@ fn told(tell: &Tell) -> String {
         }
         Tell::PlayLive { stream } => format!("live play {stream}"),
         Tell::PlayReleased { stream } => format!("released play {stream}"),
+        Tell::PublishSwitched {
+            stream,
+            kind,
+            enabled,
+        } => format!("switch publish {stream} {}", how(*kind, *enabled)),
         Tell::CallLeft { stream } => format!("left call {stream}"),
         Tell::CallRelay { stream, kind, .. } => {
             let kind = match kind {
@@ -420,6 +432,15 @@ fn told(tell: &Tell) -> String {
             format!("relay {kind} {stream}")
         }
     }
+}
+
+fn how(kind: Option<MediaKind>, enabled: bool) -> String {
+    let media = match kind {
+        Some(MediaKind::Audio) => "audio",
+        Some(MediaKind::Video) => "video",
+        None => "both",
+    };
+    format!("{media} {}", if enabled { "on" } else { "off" })
 }
 
 fn call_event(words: &[&str]) -> Result<CallEvent, String> {

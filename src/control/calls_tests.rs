@@ -39,6 +39,16 @@ impl World {
         self.join_as(conn, ask("r"))
     }
 
+    /// Joins, with an ordinary answer and news that are of no interest.
+    fn enter(&mut self, conn: ConnId) {
+        self.enter_as(conn, ask("r"));
+    }
+
+    fn enter_as(&mut self, conn: ConnId, ask: JoinAsk) {
+        let (result, _) = self.join_as(conn, ask);
+        assert!(result.is_ok(), "{result:?}");
+    }
+
     fn leave(&mut self, conn: ConnId) -> News {
         let mut news = News::new();
         self.calls.leave(self.now, conn, &"r".into(), &mut news);
@@ -90,8 +100,8 @@ fn the_first_starts_when_the_second_comes_and_a_third_is_refused() {
 #[test]
 fn who_stays_becomes_the_first() {
     let mut w = World::new();
-    w.join(A);
-    w.join(B);
+    w.enter(A);
+    w.enter(B);
     assert_eq!(w.leave(A), tells(B, CallEvent::Left));
     assert_eq!(w.leave(A), vec![], "it is gone already");
     assert_eq!(
@@ -106,8 +116,8 @@ fn who_stays_becomes_the_first() {
 #[test]
 fn candidates_wait_for_their_own_side_s_description() {
     let mut w = World::new();
-    w.join(A);
-    w.join(B);
+    w.enter(A);
+    w.enter(B);
     assert_eq!(w.relay(A, RelayKind::Candidate, "a1"), vec![]);
     assert_eq!(w.relay(A, RelayKind::Candidate, "a2"), vec![]);
     let mut offer = tells(B, relayed("offer"));
@@ -129,7 +139,7 @@ fn candidates_wait_for_their_own_side_s_description() {
     );
     // The next one starts from nothing.
     w.leave(B);
-    w.join(C);
+    w.enter(C);
     assert_eq!(w.relay(A, RelayKind::Candidate, "a4"), vec![]);
     let offered = w.relay(A, RelayKind::Description, "offer 2");
     assert_eq!(offered.len(), 2, "{offered:?}");
@@ -138,8 +148,8 @@ fn candidates_wait_for_their_own_side_s_description() {
 #[test]
 fn a_bounded_number_of_bounded_candidates_waits() {
     let mut w = World::new();
-    w.join(A);
-    w.join(B);
+    w.enter(A);
+    w.enter(B);
     for _ in 0..2 * MAX_REMOTE_CANDIDATES {
         w.relay(A, RelayKind::Candidate, &"x".repeat(MAX_CANDIDATE_LEN + 1));
         w.relay(A, RelayKind::Candidate, "c");
@@ -159,11 +169,11 @@ fn who_is_alone_or_not_there_has_no_peer_but_late_candidates_are_no_mistake() {
     for kind in kinds {
         assert_eq!(w.relay(A, kind, "x"), tells(A, CallEvent::NoPeer));
     }
-    w.join(A);
+    w.enter(A);
     for kind in kinds {
         assert_eq!(w.relay(A, kind, "x"), tells(A, CallEvent::NoPeer));
     }
-    w.join(B);
+    w.enter(B);
     for kind in kinds {
         assert_eq!(
             w.relay(C, kind, "x"),
@@ -191,13 +201,13 @@ fn who_only_receives_does_not_offer_to_one_that_sends() {
         ..ask("r")
     };
     let mut w = World::new();
-    w.join_as(A, receives.clone());
+    w.enter_as(A, receives.clone());
     assert_eq!(w.join(B).1, tells(B, CallEvent::Start));
     let mut w = World::new();
-    w.join_as(A, receives.clone());
+    w.enter_as(A, receives.clone());
     assert_eq!(w.join_as(B, receives.clone()).1, tells(A, CallEvent::Start));
     let mut w = World::new();
-    w.join(A);
+    w.enter(A);
     assert_eq!(w.join_as(B, receives).1, tells(A, CallEvent::Start));
 }
 
@@ -208,7 +218,7 @@ fn newcomers_of_a_multi_peer_call_get_calls_of_their_own() {
         multi_peer: true,
         ..ask("r")
     };
-    w.join_as(A, many);
+    w.enter_as(A, many);
     let (result, news) = w.join(B);
     let Ok(JoinGrant::Redirected(own)) = result else {
         panic!("{result:?}");
@@ -245,16 +255,16 @@ fn invitations_end_with_their_owner_and_are_bounded() {
         multi_peer: true,
         ..ask("r")
     };
-    w.join_as(A, many.clone());
+    w.enter_as(A, many.clone());
     let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
         panic!("no id");
     };
     w.leave(A);
     assert_eq!(w.join_as(B, ask(&own)), (Ok(JoinGrant::Joined), vec![]));
-    w.join_as(A, many);
+    w.enter_as(A, many);
     for serial in 0..2 * MAX_INVITATIONS as u64 {
         let worker = WorkerId(3);
-        w.join(ConnId { worker, serial });
+        w.enter(ConnId { worker, serial });
     }
     assert_eq!(w.calls.invitations.len(), MAX_INVITATIONS);
     let long = "x".repeat(MAX_STREAM_ID_LEN);

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use super::broadcast::{Broadcast, Phase};
 use super::calls::Calls;
 use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::definition::Definition;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use crate::model::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -97,7 +98,10 @@ impl Directory {
                 app,
                 stream,
                 tracks,
-            } => self.publish_live(now, conn, &app, &stream, tracks),
+            } => {
+                self.publish_live(now, conn, &app, &stream, tracks);
+                self.tell_flow(conn, &app, &stream, false);
+            }
             ControlMail::PublishReleased {
                 conn,
                 app,
@@ -114,6 +118,13 @@ impl Directory {
                     broadcast.released(conn);
                 }
             }
+            ControlMail::PublishSwitched {
+                conn,
+                app,
+                stream,
+                kind,
+                enabled,
+            } => self.publish_switched(conn, &app, &stream, (kind, enabled)),
             ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
             ControlMail::PublishMeasured {
                 app,
@@ -354,6 +365,34 @@ impl Directory {
             self.outbox.push_back((conn.worker, mail));
         } else {
             self.end_plays(app, stream);
+        }
+    }
+
+    /// A publisher switches its media for everybody; only its own.
+    fn publish_switched(
+        &mut self,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        (kind, enabled): (Option<MediaKind>, bool),
+    ) {
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        if broadcast.publisher() == conn {
+            broadcast.flow.switch(kind, enabled);
+            self.tell_flow(conn, app, stream, true);
+        }
+    }
+
+    /// Tells the worker of a publisher what flows; a new one only what is unusual.
+    fn tell_flow(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, always: bool) {
+        let broadcast = self.broadcast(app, stream);
+        let flow = broadcast.filter(|b| b.publisher() == conn).map(|b| b.flow);
+        if let Some(flow) = flow.filter(|flow| always || *flow != Flow::ALL) {
+            let (app, stream) = (app.clone(), stream.clone());
+            let mail = WorkerMail::PublishFlow { app, stream, flow };
+            self.outbox.push_back((conn.worker, mail));
         }
     }
 

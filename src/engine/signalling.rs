@@ -115,6 +115,9 @@ impl Engine {
                     session.handle_play_decision(now, request, result, actions);
                 });
             }
+            WorkerMail::PublishFlow { app, stream, flow } => {
+                self.switch_published(now, &(app, stream), flow);
+            }
             WorkerMail::Call { conn, news } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_call_news(news, actions);
@@ -255,6 +258,11 @@ impl Engine {
             }
             // A lite agent learns addresses from binding requests alone.
             Action::AddCandidate { .. } => {}
+            Action::Switch(switch) => {
+                if let Some(peer) = self.held(id, Role::Play, &switch.stream) {
+                    self.switch_sendings(now, peer, &switch);
+                }
+            }
             Action::ClosePeer { stream, role } => {
                 if let Some(peer) = self.let_go(id, role, &stream) {
                     self.close_peer(peer);
@@ -307,6 +315,17 @@ impl Engine {
             },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+            Tell::PublishSwitched {
+                stream,
+                kind,
+                enabled,
+            } => ControlMail::PublishSwitched {
+                conn,
+                app,
+                stream,
+                kind,
+                enabled,
+            },
             Tell::CallLeft { stream } => ControlMail::Call {
                 conn,
                 app,

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::command::Candidate;
+use super::command::{Candidate, Switch};
+use crate::base::codec::MediaKind;
 use crate::base::ids::Mid;
 use crate::model::call::{JoinAsk, RelayKind};
 use crate::model::definition::Definition;
@@ -65,6 +66,8 @@ pub enum Action {
         /// The candidate.
         candidate: Candidate,
     },
+    /// Switch tracks of a player peer.
+    Switch(Switch),
     /// Forget the peer. Peers end in no other way, so one that failed is kept until this.
     ClosePeer {
         /// Of which publish or play.
@@ -126,6 +129,15 @@ pub enum Tell {
     PlayReleased {
         /// Which id.
         stream: StreamId,
+    },
+    /// A publisher switches its media.
+    PublishSwitched {
+        /// Which id.
+        stream: StreamId,
+        /// Audio or video; `None`: both.
+        kind: Option<MediaKind>,
+        /// On or off.
+        enabled: bool,
     },
     /// A granted, or still asked for, membership of a call is over.
     CallLeft {

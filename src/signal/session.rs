@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Fate, PeerEvent, Role};
+use super::action::{Action, Fate, PeerEvent, Role, Tell};
 use super::call::Calls;
-use super::command::{Candidate, Command, PeerToPeer, SdpKind};
+use super::command::{Candidate, Command, PeerToPeer, SdpKind, Switch};
 use super::held::EndedIds;
 use super::message::{self, Parsed};
 use super::play::Play;
@@ -89,9 +89,9 @@ impl Session {
                 self.take_candidate(now, &stream, candidate, actions);
             }
             Command::Stop { stream } => self.stop(now, &stream, actions),
+            Command::Switch(switch) => self.switch(switch, actions),
             Command::PeerToPeer(command) => self.handle_call(now, command, actions),
-            unserved @ (Command::Switch(_)
-            | Command::ForceQuality { .. }
+            unserved @ (Command::ForceQuality { .. }
             | Command::UpdateMetaData { .. }
             | Command::Room(_)
             | Command::Information(_)
@@ -238,6 +238,20 @@ impl Session {
             actions.push(Action::Reply(room::leaved(stream)));
         }
         self.ended.remember(stream, now);
+    }
+
+    /// A player's switch is for its own play; a publisher's for everybody. An id of which this
+    /// connection has neither is ignored.
+    fn switch(&self, switch: Switch, actions: &mut Vec<Action>) {
+        if self.plays.contains_key(&switch.stream) {
+            actions.push(Action::Switch(switch));
+        } else if self.publishes.contains_key(&switch.stream) && *switch.stream == *switch.track {
+            actions.push(Action::Tell(Tell::PublishSwitched {
+                stream: switch.stream,
+                kind: switch.media.kind(),
+                enabled: switch.enabled,
+            }));
+        }
     }
 
     fn handle_call(&mut self, now: Instant, command: PeerToPeer, actions: &mut Vec<Action>) {
@@ -454,7 +468,6 @@ fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bo
 /// the part that serves it. They change nothing and are not answered.
 fn handle_unserved(command: &Command) {
     match command {
-        Command::Switch(_) => {}
         Command::ForceQuality { .. } => {}
         Command::UpdateMetaData { .. } => {}
         Command::Room(_) => {}
@@ -468,6 +481,7 @@ fn handle_unserved(command: &Command) {
         | Command::TakeConfiguration { .. }
         | Command::TakeCandidate { .. }
         | Command::Stop { .. }
+        | Command::Switch(_)
         | Command::PeerToPeer(_) => {}
     }
 }

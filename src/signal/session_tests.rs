@@ -327,6 +327,7 @@ impl Model {
                 Action::AddCandidate { stream, role, .. } => {
                     assert!(self.peers.contains(&(*role, stream.to_string())));
                 }
+                Action::Switch(switch) => assert!(self.is_open(Role::Play, &switch.stream)),
                 Action::ClosePeer { stream, role } => {
                     assert!(
                         self.peers.remove(&(*role, stream.to_string())),
@@ -366,6 +367,9 @@ impl Model {
             Tell::PublishReleased { stream, .. } => (Role::Publish, stream, true),
             Tell::PlayLive { stream } => (Role::Play, stream, false),
             Tell::PlayReleased { stream } => (Role::Play, stream, true),
+            Tell::PublishSwitched { stream, .. } => {
+                return assert!(self.is_open(Role::Publish, stream));
+            }
             Tell::CallLeft { stream } => {
                 return assert!(self.calls.remove(&**stream).is_some(), "left twice");
             }
