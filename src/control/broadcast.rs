@@ -31,6 +31,8 @@ pub struct Broadcast {
     pub updated_unix_us: u64,
     /// Latest figures of its media; zeros before the first.
     pub measure: PublishMeasure,
+    /// The room that it is in.
+    pub main_track: Option<StreamId>,
     /// Who was granted to play it, and whether the play is connected.
     players: BTreeMap<ConnId, Play>,
 }
@@ -78,6 +80,7 @@ impl Broadcast {
             name: ask.stream_name,
             meta_data: ask.meta_data,
             role: ask.role,
+            main_track: ask.main_track,
             tracks: Vec::new(),
             created_unix_us: now.unix_us,
             started_unix_us: 0,
@@ -93,6 +96,7 @@ impl Broadcast {
         self.name = ask.stream_name;
         self.meta_data = ask.meta_data;
         self.role = ask.role;
+        self.main_track = ask.main_track;
         self.updated_unix_us = now.unix_us;
     }
 

@@ -8,15 +8,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::model::access::AccessKind;
+use crate::model::broadcast::BroadcastStatus;
 use crate::model::definition::Definition;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use questions::{Question, Questions};
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -24,6 +28,9 @@ pub struct Directory {
     apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
     outbox: VecDeque<(WorkerId, WorkerMail)>,
+    questions: Questions,
+    /// Newcomers are refused.
+    is_overloaded: bool,
 }
 
 #[derive(Debug)]
@@ -65,13 +72,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_publish(now, conn, &app, ask);
-                let answer = WorkerMail::PublishDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Publish(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::AskPlay {
                 conn,
@@ -79,36 +81,40 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_play(conn, &app, &ask);
-                let answer = WorkerMail::PlayDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Play(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::PublishLive {
                 conn,
                 app,
                 stream,
                 tracks,
-            } => self.publish_live(now, conn, &app, &stream, tracks),
+            } => {
+                self.publish_live(now, conn, &app, &stream, tracks);
+                self.seat_connected(now, (conn, stream, AccessKind::Publish));
+            }
             ControlMail::PublishReleased {
                 conn,
                 app,
                 stream,
                 ending,
-            } => self.publish_released(now, conn, &app, &stream, ending),
+            } => {
+                self.publish_released(now, conn, &app, &stream, ending);
+                self.withdraw(now, (conn, stream, AccessKind::Publish));
+            }
             ControlMail::PlayLive { conn, app, stream } => {
                 if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
                     broadcast.connected(conn);
                 }
+                self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
                 if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
                     broadcast.released(conn);
                 }
+                self.withdraw(now, (conn, stream, AccessKind::Play));
             }
+            ControlMail::ConnClosed { conn } => self.questions.forget(conn),
             ControlMail::PublishMeasured {
                 app,
                 stream,
@@ -123,7 +129,7 @@ impl Directory {
             if due > now.instant {
                 return;
             }
-            self.end(&app, &stream);
+            self.end(now, &app, &stream);
         }
     }
 
@@ -176,7 +182,36 @@ impl Directory {
         self.apps.iter().map(count).collect()
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `publish`.
+    /// Nobody else publishes under the id, and the application may have one more publisher.
+    fn check_free(&self, conn: ConnId, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        if let Some(
+            Phase::Preparing { publisher }
+            | Phase::Live { publisher }
+            | Phase::Returning { publisher },
+        ) = app.broadcasts.get(stream).map(|b| b.phase)
+            && publisher != conn
+        {
+            return Err(Definition::StreamIdInUse);
+        }
+        let others = app.broadcasts.keys().filter(|id| &***id != stream).count();
+        if reaches(others, app.settings.ingesting_stream_limit) {
+            return Err(Definition::HighResourceUsage);
+        }
+        Ok(())
+    }
+
+    /// Something can be played under the id.
+    fn check_playable(&self, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let broadcast = app.broadcasts.get(stream);
+        broadcast
+            .filter(|broadcast| broadcast.is_playable())
+            .map(drop)
+            .ok_or(Definition::NoStreamExist)
+    }
+
+    /// The id is taken; everything else was checked in `questions.rs`.
     fn decide_publish(
         &mut self,
         now: Now,
@@ -188,28 +223,8 @@ impl Directory {
             .stream
             .clone()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get(app_name)
-            .ok_or(Definition::NotInitializedYet)?;
-        if ask.video && !any_video_codec(&app.settings) {
-            return Err(Definition::NoCodecEnabled);
-        }
-        let phase = app.broadcasts.get(&stream).map(|b| b.phase);
-        if let Some(
-            Phase::Preparing { publisher }
-            | Phase::Live { publisher }
-            | Phase::Returning { publisher },
-        ) = phase
-            && publisher != conn
-        {
-            return Err(Definition::StreamIdInUse);
-        }
-        let others = app.broadcasts.keys().filter(|id| **id != stream).count();
-        if reaches(others, app.settings.ingesting_stream_limit) {
-            return Err(Definition::HighResourceUsage);
-        }
-
+        self.check_free(conn, app_name, &stream)?;
+        let phase = self.broadcast(app_name, &stream).map(|b| b.phase);
         if let Some(Phase::Lost { until, .. }) = phase {
             self.deadlines
                 .remove(&(until, app_name.clone(), stream.clone()));
@@ -218,7 +233,7 @@ impl Directory {
             }
             return Ok(());
         }
-        self.end(app_name, &stream);
+        self.end(now, app_name, &stream);
         if let Some(app) = self.apps.get_mut(app_name) {
             let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
             app.broadcasts.insert(stream, broadcast);
@@ -226,7 +241,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `play`.
+    /// The place is given; everything else was checked in `questions.rs`.
     fn decide_play(
         &mut self,
         conn: ConnId,
@@ -237,24 +252,10 @@ impl Directory {
             .stream
             .as_ref()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get_mut(app)
-            .ok_or(Definition::NotInitializedYet)?;
-        if !app.settings.webrtc_enabled {
-            return Err(Definition::WebrtcNotEnabled);
-        }
-        let broadcast = app
-            .broadcasts
-            .get_mut(stream)
-            .filter(|broadcast| broadcast.is_playable())
+        self.check_playable(app, stream)?;
+        let broadcast = self
+            .broadcast_mut(app, stream)
             .ok_or(Definition::NoStreamExist)?;
-        if reaches(
-            broadcast.places_besides(conn),
-            app.settings.webrtc_viewer_limit,
-        ) {
-            return Err(Definition::ViewerLimitReached);
-        }
         broadcast.admit(conn);
         Ok(PlayGrant {
             sources: vec![Source {
@@ -291,13 +292,18 @@ impl Directory {
         // Before and after: the old origin has to let go, the new one may have players too.
         let mut workers = broadcast.workers();
         let old = std::mem::replace(&mut broadcast.tracks, tracks);
+        let is_new = !broadcast.is_playable();
         broadcast.phase = Phase::Live { publisher: conn };
         broadcast.updated_unix_us = now.unix_us;
+        workers.extend(broadcast.workers());
+        let (moves, same) = successors(&old, &broadcast.tracks);
+        if is_new {
+            let status = BroadcastStatus::Broadcasting;
+            self.questions.note_status(now, app, stream, status);
+        }
         if !returned {
             return;
         }
-        workers.extend(broadcast.workers());
-        let (moves, same) = successors(&old, &broadcast.tracks);
         for worker in workers {
             let (app, stream) = (app.clone(), stream.clone());
             let moves = moves.clone();
@@ -357,7 +363,7 @@ impl Directory {
             (Phase::Lost { .. }, PublishEnding::Lost) => {}
             (Phase::Preparing { .. } | Phase::Returning { .. }, PublishEnding::Lost)
             | (_, PublishEnding::Stopped) => {
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
         }
     }
@@ -379,7 +385,7 @@ impl Directory {
 
     /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
     /// that it frees its tracks. Nothing happens when there is none.
-    fn end(&mut self, app: &AppName, stream: &StreamId) {
+    fn end(&mut self, now: Now, app: &AppName, stream: &StreamId) {
         let Some(broadcast) = self
             .apps
             .get_mut(app)
@@ -389,6 +395,10 @@ impl Directory {
         };
         if let Phase::Lost { until, .. } = broadcast.phase {
             self.deadlines.remove(&(until, app.clone(), stream.clone()));
+        }
+        if broadcast.is_playable() {
+            let status = BroadcastStatus::Finished;
+            self.questions.note_status(now, app, stream, status);
         }
         for worker in broadcast.workers() {
             let mail = WorkerMail::BroadcastEnded {
@@ -402,11 +412,6 @@ impl Directory {
     fn broadcast_mut(&mut self, app: &AppName, stream: &StreamId) -> Option<&mut Broadcast> {
         self.apps.get_mut(app)?.broadcasts.get_mut(stream)
     }
-}
-
-/// Whether `count` fills a limit; negative limits are none.
-fn reaches(count: usize, limit: i64) -> bool {
-    usize::try_from(limit).is_ok_and(|limit| count >= limit)
 }
 
 /// For each old track the new one that players can be sent without another offer: same kind, codec
@@ -425,13 +430,7 @@ fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<Tra
     (moves, same)
 }
 
-fn any_video_codec(settings: &AppSettings) -> bool {
-    settings.h264_enabled
-        || settings.vp8_enabled
-        || settings.vp9_enabled
-        || settings.h265_enabled
-        || settings.av1_enabled
-}
+mod questions;
 
 #[cfg(test)]
 mod tests;

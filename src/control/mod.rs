@@ -3,10 +3,15 @@
 //! Time is an argument; mail comes in and mail goes out as values. The shell (`front/run.rs`)
 //! drives it and serves what `view.rs` shows.
 
+mod admission;
 mod broadcast;
 mod directory;
+mod load;
+mod seats;
 mod view;
 
+pub use admission::{CheckId, HookRequest, Step, StepResult};
 pub use broadcast::{Broadcast, Phase};
 pub use directory::{AppCounts, Directory};
+pub use load::{HostLoad, HostSample};
 pub use view::BroadcastView;

@@ -12,7 +12,7 @@ use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
 use crate::model::definition::Definition;
-use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
+use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Side;
@@ -27,6 +27,7 @@ pub(super) struct Conn {
     app: AppName,
     settings: Arc<AppSettings>,
     session: Session,
+    client: Client,
     peers: Vec<Held>,
 }
 
@@ -65,6 +66,7 @@ impl Engine {
             conn,
             app,
             settings,
+            client,
         } = opened;
         self.conns.insert(
             conn,
@@ -72,6 +74,7 @@ impl Engine {
                 app,
                 settings,
                 session,
+                client,
                 peers: Vec::new(),
             },
         );
@@ -83,6 +86,7 @@ impl Engine {
             for held in conn.peers {
                 self.close_peer(held.peer);
             }
+            self.mail_control(ControlMail::ConnClosed { conn: id });
         }
     }
 
@@ -130,6 +134,11 @@ impl Engine {
             WorkerMail::StopPublish { conn, stream } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_stop_publish(now, &stream, actions);
+                });
+            }
+            WorkerMail::StopPlay { conn, stream } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_broadcast_ended(now, &stream, actions);
                 });
             }
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
@@ -258,19 +267,22 @@ impl Engine {
     }
 
     fn ask_control(&mut self, conn: ConnId, ask: Ask) {
-        let Some(app) = self.app_of(conn) else { return };
+        let Some(asking) = self.conns.get(&conn) else {
+            return;
+        };
+        let (app, client) = (asking.app.clone(), asking.client.clone());
         self.mail_control(match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
                 request,
                 app,
-                ask,
+                ask: PublishAsk { client, ..ask },
             },
             Ask::Play { request, ask } => ControlMail::AskPlay {
                 conn,
                 request,
                 app,
-                ask,
+                ask: PlayAsk { client, ..ask },
             },
         });
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::checks::{self, Hooks};
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
@@ -31,6 +32,7 @@ struct Inner {
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
     store: Store,
+    hooks: Hooks,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,13 @@ impl Shared {
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
             store,
+            hooks: Hooks::default(),
         }))
+    }
+
+    /// The client of authentication webhooks.
+    pub fn hooks(&self) -> &Hooks {
+        &self.0.hooks
     }
 
     /// The database.
@@ -67,7 +75,7 @@ impl Shared {
         look(&state.directory, state.clock.now())
     }
 
-    /// Changes the directory, posts the mail that follows from it, and lets the control loop
+    /// Changes the directory, posts the mail and takes the steps that follow from it, and lets the control loop
     /// look at its deadlines again.
     pub fn update<R>(&self, change: impl FnOnce(&mut Directory, Now) -> R) -> R {
         let state = &mut *self.lock();
@@ -76,6 +84,9 @@ impl Shared {
         state.workers.retry();
         while let Some((to, mail)) = state.directory.poll_mail() {
             state.workers.post(to, mail);
+        }
+        while let Some((id, step)) = state.directory.poll_step() {
+            tokio::spawn(checks::take(self.clone(), id, step));
         }
         if state.wake_at() != before {
             self.0.changed.notify_one();
