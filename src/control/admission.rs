@@ -400,6 +400,3 @@ pub(super) fn any_video_codec(settings: &AppSettings) -> bool {
 pub(super) fn reaches(count: usize, limit: i64) -> bool {
     usize::try_from(limit).is_ok_and(|limit| count >= limit)
 }
-
-#[cfg(test)]
-mod tests;

@@ -544,3 +544,7 @@ fn has_video(broadcast: Option<&Broadcast>) -> bool {
 fn unix_ms(now: Now) -> i64 {
     i64::try_from(now.unix_us / 1000).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "questions_tests.rs"]
+mod tests;

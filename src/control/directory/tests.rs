@@ -249,6 +249,7 @@ fn settings_refuse_in_order() {
         webrtc_enabled: false,
         ..AppSettings::default()
     });
+    w.live(ALICE);
     assert_eq!(w.ask_play(BOB, "s"), Err(Definition::WebrtcNotEnabled));
     let mut w = World::new(AppSettings {
         ingesting_stream_limit: 1,

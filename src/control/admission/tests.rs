@@ -1,1 +1,0 @@
-//! The checks, each alone.
