@@ -12,6 +12,7 @@ pub mod sdp;
 
 pub mod auth;
 pub mod bwe;
+pub mod datachannel;
 pub mod signal;
 pub mod srtp;
 pub mod stream;
@@ -24,6 +25,8 @@ pub mod store;
 pub mod control;
 pub mod engine;
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod config;
 pub mod front;
 pub mod fuzzing;

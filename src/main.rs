@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, StartError};
 use leafcutter::control::HostLoad;
@@ -19,11 +19,54 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
+/// The whole command line: without a command it serves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "leafcutter",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load tests: what this machine can do, and what a server does
+    #[cfg(feature = "bench")]
+    #[command(subcommand)]
+    Bench(leafcutter::bench::args::BenchCommand),
+}
+
 fn main() -> ExitCode {
-    match start(&Flags::parse()) {
+    let cli = Cli::parse();
+    match cli.command {
+        #[cfg(feature = "bench")]
+        Some(Command::Bench(command)) => return bench(&command),
+        None => {}
+    }
+    match start(&cli.flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leafcutter: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(feature = "bench")]
+fn bench(command: &leafcutter::bench::args::BenchCommand) -> ExitCode {
+    match leafcutter::bench::run(command) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("leafcutter bench: {error}");
             ExitCode::from(2)
         }
     }
@@ -79,6 +122,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         mails,
         store,
         load: HostLoad::new(config.server.cpu_limit, config.server.min_free_ram),
+        seed: os_random()?,
         signals,
     })
     .await;

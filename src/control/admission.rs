@@ -11,6 +11,7 @@ use crate::auth::token::Wish;
 use crate::auth::{addresses, code, hash, jwt, token};
 use crate::model::access::{AccessKind, TokenGrant};
 use crate::model::broadcast::BroadcastRecord;
+use crate::model::call::JoinAsk;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk};
 use crate::model::settings::AppSettings;
@@ -84,48 +85,50 @@ impl Step {
 pub(super) enum Asked {
     Publish(PublishAsk),
     Play(PlayAsk),
+    /// Of a call; checked as the play that goes with it.
+    Join(JoinAsk, PlayAsk),
 }
 
 impl Asked {
     pub fn kind(&self) -> AccessKind {
         match self {
             Self::Publish(_) => AccessKind::Publish,
-            Self::Play(_) => AccessKind::Play,
+            Self::Play(_) | Self::Join(..) => AccessKind::Play,
         }
     }
 
     pub fn stream(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.stream.as_deref(),
-            Self::Play(ask) => ask.stream.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) => ask.stream.as_deref(),
         }
     }
 
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.token.as_deref(),
-            Self::Play(ask) => ask.token.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) => ask.token.as_deref(),
         }
     }
 
     pub fn subscriber_id(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_id.as_deref(),
-            Self::Play(ask) => ask.subscriber_id.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) => ask.subscriber_id.as_deref(),
         }
     }
 
     fn subscriber_code(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_code.as_deref(),
-            Self::Play(ask) => ask.subscriber_code.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) => ask.subscriber_code.as_deref(),
         }
     }
 
     fn remote(&self) -> Option<IpAddr> {
         match self {
             Self::Publish(ask) => ask.client.remote,
-            Self::Play(ask) => ask.client.remote,
+            Self::Play(ask) | Self::Join(_, ask) => ask.client.remote,
         }
     }
 
@@ -133,7 +136,9 @@ impl Asked {
     pub fn hook(&self, app: &AppName, settings: &AppSettings) -> Option<HookRequest> {
         let (url, body) = match self {
             Self::Publish(ask) => (&settings.webhook_authenticate_url, publish_body(app, ask)),
-            Self::Play(ask) => (&settings.webhook_play_auth_url, play_body(app, ask)),
+            Self::Play(ask) | Self::Join(_, ask) => {
+                (&settings.webhook_play_auth_url, play_body(app, ask))
+            }
         };
         let body = body
             .into_iter()

@@ -4,13 +4,17 @@
 //! mail of one connection comes through one queue in the order it was sent, so a question that
 //! was withdrawn is followed by its release: granting it in between does no harm.
 
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
+use super::calls::Calls;
 use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::access::AccessKind;
 use crate::model::broadcast::BroadcastStatus;
@@ -19,7 +23,7 @@ use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use crate::model::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
 use questions::{Question, Questions};
 
 /// Every application and its broadcasts.
@@ -37,6 +41,7 @@ pub struct Directory {
 struct App {
     settings: Arc<AppSettings>,
     broadcasts: BTreeMap<StreamId, Broadcast>,
+    calls: Calls,
 }
 
 /// How much of an application is in use.
@@ -56,6 +61,7 @@ impl Directory {
         let empty = |settings| App {
             settings,
             broadcasts: BTreeMap::new(),
+            calls: Calls::default(),
         };
         Self {
             apps: apps.into_iter().map(|(name, s)| (name, empty(s))).collect(),
@@ -91,6 +97,7 @@ impl Directory {
                 tracks,
             } => {
                 self.publish_live(now, conn, &app, &stream, tracks);
+                self.tell_flow(conn, &app, &stream, false);
                 self.seat_connected(now, (conn, stream, AccessKind::Publish));
             }
             ControlMail::PublishReleased {
@@ -115,6 +122,14 @@ impl Directory {
                 self.withdraw(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::ConnClosed { conn } => self.questions.forget(conn),
+            ControlMail::PublishSwitched {
+                conn,
+                app,
+                stream,
+                kind,
+                enabled,
+            } => self.publish_switched(conn, &app, &stream, (kind, enabled)),
+            ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
             ControlMail::PublishMeasured {
                 app,
                 stream,
@@ -156,6 +171,44 @@ impl Directory {
             return false;
         };
         app.settings = settings;
+        true
+    }
+
+    /// Ends the publish of `stream` for an operator: its publisher is told `publish_finished`.
+    /// False when nobody publishes it.
+    pub fn stop(&mut self, now: Now, app: &AppName, stream: &str) -> bool {
+        let Some(broadcast) = self.broadcast(app, stream) else {
+            return false;
+        };
+        let (conn, stream) = (broadcast.publisher(), broadcast.stream.clone());
+        let mail = WorkerMail::StopPublish {
+            conn,
+            stream: stream.clone(),
+        };
+        self.outbox.push_back((conn.worker, mail));
+        self.end(now, app, &stream);
+        true
+    }
+
+    /// Changes what a running broadcast says of itself; `None` leaves a text as it is. False when
+    /// it does not run.
+    pub fn describe(
+        &mut self,
+        now: Now,
+        app: &str,
+        stream: &str,
+        name: Option<String>,
+        meta_data: Option<String>,
+        role: Option<String>,
+    ) -> bool {
+        let broadcasts = self.apps.get_mut(app).map(|app| &mut app.broadcasts);
+        let Some(broadcast) = broadcasts.and_then(|all| all.get_mut(stream)) else {
+            return false;
+        };
+        broadcast.name = name.or(broadcast.name.take());
+        broadcast.meta_data = meta_data.or(broadcast.meta_data.take());
+        broadcast.role = role.or(broadcast.role.take());
+        broadcast.updated_unix_us = now.unix_us;
         true
     }
 
@@ -316,6 +369,34 @@ impl Directory {
             self.outbox.push_back((conn.worker, mail));
         } else {
             self.end_plays(app, stream);
+        }
+    }
+
+    /// A publisher switches its media for everybody; only its own.
+    fn publish_switched(
+        &mut self,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        (kind, enabled): (Option<MediaKind>, bool),
+    ) {
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        if broadcast.publisher() == conn {
+            broadcast.flow.switch(kind, enabled);
+            self.tell_flow(conn, app, stream, true);
+        }
+    }
+
+    /// Tells the worker of a publisher what flows; a new one only what is unusual.
+    fn tell_flow(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, always: bool) {
+        let broadcast = self.broadcast(app, stream);
+        let flow = broadcast.filter(|b| b.publisher() == conn).map(|b| b.flow);
+        if let Some(flow) = flow.filter(|flow| always || *flow != Flow::ALL) {
+            let (app, stream) = (app.clone(), stream.clone());
+            let mail = WorkerMail::PublishFlow { app, stream, flow };
+            self.outbox.push_back((conn.worker, mail));
         }
     }
 

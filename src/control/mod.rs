@@ -5,6 +5,7 @@
 
 mod admission;
 mod broadcast;
+mod calls;
 mod directory;
 mod load;
 mod seats;

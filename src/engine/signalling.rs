@@ -11,6 +11,7 @@ use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
+use crate::model::call::CallStep;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::settings::AppSettings;
@@ -116,6 +117,14 @@ impl Engine {
             } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_play_decision(now, request, result, actions);
+                });
+            }
+            WorkerMail::PublishFlow { app, stream, flow } => {
+                self.switch_published(now, &(app, stream), flow);
+            }
+            WorkerMail::Call { conn, news } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_call_news(news, actions);
                 });
             }
             WorkerMail::BroadcastEnded { app, stream } => {
@@ -258,6 +267,11 @@ impl Engine {
             }
             // A lite agent learns addresses from binding requests alone.
             Action::AddCandidate { .. } => {}
+            Action::Switch(switch) => {
+                if let Some(peer) = self.held(id, Role::Play, &switch.stream) {
+                    self.switch_sendings(now, peer, &switch);
+                }
+            }
             Action::ClosePeer { stream, role } => {
                 if let Some(peer) = self.let_go(id, role, &stream) {
                     self.close_peer(peer);
@@ -284,6 +298,11 @@ impl Engine {
                 app,
                 ask: PlayAsk { client, ..ask },
             },
+            Ask::Join { request, ask } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Join { request, ask },
+            },
         });
     }
 
@@ -308,6 +327,27 @@ impl Engine {
             },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+            Tell::PublishSwitched {
+                stream,
+                kind,
+                enabled,
+            } => ControlMail::PublishSwitched {
+                conn,
+                app,
+                stream,
+                kind,
+                enabled,
+            },
+            Tell::CallLeft { stream } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Leave { stream },
+            },
+            Tell::CallRelay { stream, kind, text } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Relay { stream, kind, text },
+            },
         });
     }
 

@@ -8,6 +8,7 @@ mod app;
 mod checks;
 mod host;
 mod http;
+mod overrides;
 mod pages;
 mod rest;
 mod routes;

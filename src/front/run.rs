@@ -36,6 +36,8 @@ pub struct Front {
     pub store: Store,
     /// The limits beyond which newcomers are refused.
     pub load: HostLoad,
+    /// Randomness from the operating system.
+    pub seed: [u8; 32],
     /// What ends it.
     pub signals: Signals,
 }
@@ -46,7 +48,8 @@ pub async fn serve(front: Front) {
     let mut signals = front.signals;
     let directory = Directory::new(front.apps);
     let workers = Workers::new(front.inboxes);
-    let shared = Shared::new(directory, workers, Clock::start(), front.store);
+    let shared = Shared::new(directory, workers, Clock::start(), front.store, front.seed);
+    shared.overrides().load(&shared).await;
     let ticking = tokio::spawn(tick(shared.clone(), front.load));
     let noting = tokio::spawn(note(shared.clone()));
     let accepting = tokio::spawn(http::accept(
@@ -110,6 +113,7 @@ async fn tick(shared: Shared, mut load: HostLoad) {
     loop {
         ticks.tick().await;
         shared.store().tick();
+        shared.overrides().load(&shared).await;
         if let Some(sample) = host::sample() {
             let is_over = load.handle_sample(sample);
             shared.update(|directory, _| directory.set_overloaded(is_over));

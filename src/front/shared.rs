@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::checks::{self, Hooks};
+use super::overrides::Overrides;
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
@@ -33,6 +36,7 @@ struct Inner {
     http_conns: Arc<Semaphore>,
     store: Store,
     hooks: Hooks,
+    overrides: Overrides,
 }
 
 #[derive(Debug)]
@@ -40,22 +44,32 @@ struct State {
     directory: Directory,
     workers: Workers,
     clock: Clock,
+    random: StdRng,
 }
 
 impl Shared {
-    /// Of an empty directory, its workers and the database.
-    pub fn new(directory: Directory, workers: Workers, clock: Clock, store: Store) -> Self {
+    /// Of an empty directory, its workers and the database. `seed` comes from the operating system:
+    /// tokens are made with it.
+    pub fn new(
+        directory: Directory,
+        workers: Workers,
+        clock: Clock,
+        store: Store,
+        seed: [u8; 32],
+    ) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 directory,
                 workers,
                 clock,
+                random: StdRng::from_seed(seed),
             }),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
             store,
             hooks: Hooks::default(),
+            overrides: Overrides::default(),
         }))
     }
 
@@ -67,6 +81,11 @@ impl Shared {
     /// The database.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What REST changed of settings.
+    pub fn overrides(&self) -> &Overrides {
+        &self.0.overrides
     }
 
     /// Looks something up.
@@ -92,6 +111,14 @@ impl Shared {
             self.0.changed.notify_one();
         }
         result
+    }
+
+    /// A new id for a broadcast: 24 of a-z and 0-9, unguessable.
+    pub fn random_id(&self) -> String {
+        let random = &mut self.lock().random;
+        let mut place = || random.random_range(0..ID_LETTERS.len());
+        let letters = (0..ID_LEN).filter_map(|_| ID_LETTERS.get(place()).copied());
+        letters.map(char::from).collect()
     }
 
     /// Puts other settings in the place of an application's, here and in every worker.
@@ -182,6 +209,9 @@ impl State {
         retry.into_iter().chain(deadline).min()
     }
 }
+
+const ID_LEN: usize = 24;
+const ID_LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// HTTP connections that are open at once, WebSockets not counted; when full, further ones wait
 /// in the kernel's queue. Each holds at most about 64 KiB.

@@ -3,6 +3,8 @@
 
 pub mod access;
 pub mod broadcast;
+pub mod call;
+pub mod data;
 pub mod definition;
 pub mod mail;
 pub mod settings;

@@ -26,6 +26,7 @@ use crate::model::access::{
     AccessKind, BlockKind, ConnectionEvent, ConnectionEventKind, TokenGrant,
 };
 use crate::model::broadcast::BroadcastStatus;
+use crate::model::call::CallNews;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
@@ -76,7 +77,11 @@ impl Question {
     }
 
     fn is(&self, (conn, stream, kind): &SeatKey) -> bool {
-        self.conn == *conn && self.asked.stream() == Some(stream) && self.asked.kind() == *kind
+        let is_kind = match self.asked {
+            Asked::Publish(_) | Asked::Play(_) => self.asked.kind() == *kind,
+            Asked::Join(..) => false,
+        };
+        is_kind && self.conn == *conn && self.asked.stream() == Some(stream)
     }
 
     fn query(&self) -> AdmissionQuery {
@@ -210,6 +215,15 @@ impl Directory {
         }
     }
 
+    /// The question to join a call is withdrawn.
+    pub(super) fn withdraw_join(&mut self, conn: ConnId, stream: &str) {
+        for question in self.questions.waiting.values_mut() {
+            let is_join = matches!(question.asked, Asked::Join(..));
+            let is_it = question.conn == conn && question.asked.stream() == Some(stream);
+            question.is_withdrawn |= is_join && is_it;
+        }
+    }
+
     /// A publish or play is connected.
     pub(super) fn seat_connected(&mut self, now: Now, key: SeatKey) {
         if let Some(seat) = self.questions.seats.connect(&key).cloned() {
@@ -222,7 +236,7 @@ impl Directory {
     fn main_track_of(&self, question: &Question) -> Option<String> {
         let main_track = match &question.asked {
             Asked::Publish(ask) => ask.main_track.clone(),
-            Asked::Play(ask) => {
+            Asked::Play(ask) | Asked::Join(_, ask) => {
                 let broadcast = self.broadcast(&question.app, ask.stream.as_deref()?)?;
                 broadcast.main_track.clone()
             }
@@ -289,6 +303,7 @@ impl Directory {
                 check_registered(settings, facts, question.main_track.as_deref())?;
             }
             Asked::Play(_) => self.check_playable(&question.app, stream)?,
+            Asked::Join(..) => {}
         }
         if let Some(record) = &facts.broadcast {
             check_dates(record, kind, unix_ms)?;
@@ -367,6 +382,7 @@ impl Directory {
                     return Err(Definition::NoCodecEnabled);
                 }
             }
+            Asked::Join(..) => {}
         }
         Ok(())
     }
@@ -383,6 +399,7 @@ impl Directory {
                 .judge_last(&question)
                 .and_then(|()| self.decide_play(conn, &app, ask))
                 .map(Granted::Play),
+            Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
         };
         if granted.is_ok() {
             self.take_seat(&question);
@@ -442,6 +459,13 @@ impl Directory {
                 conn,
                 request,
                 result: Err(definition),
+            },
+            (Err(definition), Asked::Join(..)) => WorkerMail::Call {
+                conn,
+                news: CallNews::Decision {
+                    request,
+                    result: Err(definition),
+                },
             },
         };
         self.outbox.push_back((conn.worker, answer));
