@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::broadcast::Broadcast;
-use crate::model::broadcast::BroadcastRecord;
+use crate::model::broadcast::{BroadcastRecord, BroadcastStatus};
 
 /// The Broadcast object of REST v2. Fields that mean nothing in an SFU hold Ant Media's fillers;
 /// unset texts are null.
@@ -157,6 +157,16 @@ impl BroadcastView {
         view.rtt_ms = live.rtt_ms;
         view.update_time = live.update_time.max(view.update_time);
         view
+    }
+
+    /// Whether media flows.
+    pub fn is_on_air(&self) -> bool {
+        self.status == BroadcastStatus::Broadcasting.text()
+    }
+
+    /// Its conference role.
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
     }
 
     fn of_record(record: &BroadcastRecord) -> Self {
