@@ -7,7 +7,9 @@ mod admission;
 mod broadcast;
 mod calls;
 mod directory;
+mod filter;
 mod load;
+mod rooms;
 mod seats;
 mod view;
 

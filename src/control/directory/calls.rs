@@ -40,7 +40,7 @@ impl Directory {
     /// A join that was checked: answers it, and tells the other member.
     pub(super) fn join(&mut self, conn: ConnId, app: &AppName, request: u64, ask: &JoinAsk) {
         let mut news = News::new();
-        let result = self.decide_join(conn, app, ask, &mut news);
+        let result = self.decide_call(conn, app, ask, &mut news);
         let decision = CallNews::Decision { request, result };
         let mail = WorkerMail::Call {
             conn,
@@ -58,7 +58,7 @@ impl Directory {
         }
     }
 
-    fn decide_join(
+    fn decide_call(
         &mut self,
         conn: ConnId,
         app: &AppName,
