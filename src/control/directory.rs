@@ -24,7 +24,8 @@ use crate::model::mail::{
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
-use questions::{Question, Questions};
+pub(super) use questions::Question;
+use questions::Questions;
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -136,7 +137,7 @@ impl Directory {
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
-            ControlMail::Room { conn, app, mail } => self.handle_room_mail(now, conn, &app, mail),
+            ControlMail::Room { conn, app, mail } => self.handle_room_mail(conn, &app, mail),
         }
     }
 

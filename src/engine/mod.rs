@@ -59,7 +59,7 @@ pub struct ConnOpened {
     /// That application's settings.
     pub settings: Arc<AppSettings>,
     /// Who opened it.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// What an engine wants of a WebSocket.

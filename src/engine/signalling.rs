@@ -32,7 +32,7 @@ pub(super) struct Conn {
     app: AppName,
     settings: Arc<AppSettings>,
     session: Session,
-    client: Client,
+    client: Arc<Client>,
     peers: Vec<Held>,
 }
 

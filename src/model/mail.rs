@@ -147,7 +147,7 @@ pub enum PublishEnding {
     Lost,
 }
 
-/// What is known of the client behind a WebSocket, from its upgrade request. Cheap to clone.
+/// What is known of the client behind a WebSocket, from its upgrade request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// Its address, or what a proxy on this host said; `None` only in tests.
@@ -182,7 +182,7 @@ pub struct PublishAsk {
     /// False: no audio section is wanted.
     pub audio: bool,
     /// Who sent it; filled in by the engine.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// The fields of a `play` command that decide about it.
@@ -211,7 +211,7 @@ pub struct PlayAsk {
     /// True: only tracks named in `track_list` flow.
     pub disable_tracks_by_default: bool,
     /// Who sent it; filled in by the engine.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// Live figures of one publish.
