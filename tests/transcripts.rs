@@ -31,7 +31,8 @@
 //! `renegotiated publish ID`, `peer play ID`, `answer play ID`, `candidate publish|play ID TEXT`,
 //! `closed publish|play ID`, `ask join ID`, `left call ID`,
 //! `relay description|candidate|message ID`, `switch play ID TRACK audio|video|both on|off`,
-//! `switch publish ID audio|video|both on|off`. An `=` line finds its effect behind the one found
+//! `switch publish ID audio|video|both on|off`, `metadata ID TEXT`, `debug ID`,
+//! `question QUESTION` (as Rust shows it). An `=` line finds its effect behind the one found
 //! before; effects that are not asked for are passed over.
 //!
 //! Nothing may be sent that no `<` line expects. The fake engine refuses every client description
@@ -45,8 +46,9 @@ use std::time::{Duration, Instant};
 use leafcutter::base::clock::Now;
 use leafcutter::base::codec::{Codec, MediaKind};
 use leafcutter::base::ids::{Mid, Pt, TrackId, WorkerId};
-use leafcutter::model::call::{CallEvent, CallNews, JoinGrant, RelayKind};
+use leafcutter::model::call::{CallEvent, CallNews, CallStep, JoinGrant, RelayKind};
 use leafcutter::model::definition::Definition;
+use leafcutter::model::errand::Errand;
 use leafcutter::model::mail::PublishEnding;
 use leafcutter::model::settings::AppSettings;
 use leafcutter::model::track::{PlayGrant, Source, StreamId, TrackInfo};
@@ -284,7 +286,12 @@ impl World {
         match action {
             Action::Reply(text) => self.sent.push_back(text),
             Action::Ask(ask) => self.ask(ask),
-            Action::Tell(tell) => self.effects.push_back(told(&tell)),
+            Action::Tell(tell) => {
+                if let Tell::Errand(Errand::Call(CallStep::Join { request, .. })) = &tell {
+                    self.join_asks.push_back(*request);
+                }
+                self.effects.push_back(told(&tell));
+            }
             Action::AcceptOffer { stream, sdp } => self.accept_offer(&stream, &sdp),
             Action::MakeOffer { stream, grant } => self.make_offer(&stream, &grant),
             Action::AcceptAnswer { stream, sdp } => {
@@ -309,6 +316,7 @@ impl World {
                 self.effects
                     .push_back(format!("candidate {role} {stream} {text}"));
             }
+            Action::Debug { stream } => self.effects.push_back(format!("debug {stream}")),
             Action::Switch(switch) => {
                 let Switch { stream, track, .. } = &switch;
                 let how = how(switch.media.kind(), switch.enabled);
@@ -337,10 +345,6 @@ impl World {
                 let stream = ask.stream.unwrap();
                 self.effects.push_back(format!("ask play {stream}"));
                 self.play_asks.push_back((request, stream));
-            }
-            Ask::Join { request, ask } => {
-                self.effects.push_back(format!("ask join {}", ask.stream));
-                self.join_asks.push_back(request);
             }
         }
     }
@@ -417,19 +421,33 @@ fn told(tell: &Tell) -> String {
         }
         Tell::PlayLive { stream } => format!("live play {stream}"),
         Tell::PlayReleased { stream } => format!("released play {stream}"),
-        Tell::PublishSwitched {
-            stream,
-            kind,
-            enabled,
-        } => format!("switch publish {stream} {}", how(*kind, *enabled)),
-        Tell::CallLeft { stream } => format!("left call {stream}"),
-        Tell::CallRelay { stream, kind, .. } => {
+        Tell::Errand(errand) => errand_text(errand),
+    }
+}
+
+fn errand_text(errand: &Errand) -> String {
+    match errand {
+        Errand::Call(CallStep::Join { ask, .. }) => format!("ask join {}", ask.stream),
+        Errand::Call(CallStep::Leave { stream }) => format!("left call {stream}"),
+        Errand::Call(CallStep::Relay { stream, kind, .. }) => {
             let kind = match kind {
                 RelayKind::Description => "description",
                 RelayKind::Candidate => "candidate",
                 RelayKind::Message => "message",
             };
             format!("relay {kind} {stream}")
+        }
+        Errand::Question(question) => format!("question {question:?}"),
+        Errand::Switch {
+            stream,
+            kind,
+            enabled,
+        } => format!("switch publish {stream} {}", how(*kind, *enabled)),
+        Errand::MetaData { stream, meta_data } => {
+            format!(
+                "metadata {stream} {}",
+                meta_data.as_deref().unwrap_or("none")
+            )
         }
     }
 }

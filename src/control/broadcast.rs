@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, WorkerId};
-use crate::model::mail::{PublishAsk, PublishMeasure};
+use crate::model::mail::{PlayAsk, PublishAsk, PublishMeasure};
 use crate::model::track::{Flow, StreamId, TrackInfo};
 
 /// Somebody publishes, or did until a moment ago, under an id.
@@ -21,6 +21,8 @@ pub struct Broadcast {
     pub meta_data: Option<String>,
     /// `role` of the publish.
     pub role: Option<String>,
+    /// The room that it is a subtrack of.
+    pub main_track: Option<StreamId>,
     /// What its publisher lets flow; kept for one that returns.
     pub flow: Flow,
     /// Every accepted track; empty before it is live.
@@ -34,7 +36,17 @@ pub struct Broadcast {
     /// Latest figures of its media; zeros before the first.
     pub measure: PublishMeasure,
     /// Who was granted to play it, and whether the play is connected.
-    players: BTreeMap<ConnId, Play>,
+    players: BTreeMap<ConnId, Player>,
+}
+
+/// Who plays, as it said itself.
+#[derive(Clone, Debug)]
+pub struct Player {
+    /// `subscriberId` of the play.
+    pub subscriber_id: Option<String>,
+    /// `subscriberName` of the play.
+    pub subscriber_name: Option<String>,
+    play: Play,
 }
 
 /// How far a broadcast is.
@@ -80,6 +92,7 @@ impl Broadcast {
             name: ask.stream_name,
             meta_data: ask.meta_data,
             role: ask.role,
+            main_track: ask.main_track,
             flow: Flow::ALL,
             tracks: Vec::new(),
             created_unix_us: now.unix_us,
@@ -96,6 +109,7 @@ impl Broadcast {
         self.name = ask.stream_name;
         self.meta_data = ask.meta_data;
         self.role = ask.role;
+        self.main_track = ask.main_track;
         self.updated_unix_us = now.unix_us;
     }
 
@@ -127,8 +141,13 @@ impl Broadcast {
 
     /// Connected players.
     pub fn viewers(&self) -> usize {
-        let is_live = |play: &&Play| **play == Play::Live;
-        self.players.values().filter(is_live).count()
+        self.connected_players().count()
+    }
+
+    /// Who they are, in the order of their connections' numbers.
+    pub fn connected_players(&self) -> impl Iterator<Item = &Player> {
+        let players = self.players.values();
+        players.filter(|player| player.play == Play::Live)
     }
 
     /// Players that hold a place, connected or not, `conn` left out.
@@ -140,14 +159,19 @@ impl Broadcast {
     }
 
     /// Gives `player` a place. A play of the same connection that is there already is replaced.
-    pub(super) fn admit(&mut self, player: ConnId) {
-        self.players.insert(player, Play::Granted);
+    pub(super) fn admit(&mut self, conn: ConnId, ask: &PlayAsk) {
+        let player = Player {
+            subscriber_id: ask.subscriber_id.clone(),
+            subscriber_name: ask.subscriber_name.clone(),
+            play: Play::Granted,
+        };
+        self.players.insert(conn, player);
     }
 
     /// The play of `player` is connected; ignored when it holds no place.
     pub(super) fn connected(&mut self, player: ConnId) {
-        if let Some(play) = self.players.get_mut(&player) {
-            *play = Play::Live;
+        if let Some(player) = self.players.get_mut(&player) {
+            player.play = Play::Live;
         }
     }
 

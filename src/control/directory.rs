@@ -5,6 +5,7 @@
 //! was withdrawn is followed by its release: granting it in between does no harm.
 
 mod calls;
+mod information;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
@@ -118,19 +120,31 @@ impl Directory {
                     broadcast.released(conn);
                 }
             }
-            ControlMail::PublishSwitched {
-                conn,
-                app,
-                stream,
-                kind,
-                enabled,
-            } => self.publish_switched(conn, &app, &stream, (kind, enabled)),
-            ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
+            ControlMail::Errand { conn, app, errand } => self.run_errand(now, conn, &app, errand),
             ControlMail::PublishMeasured {
                 app,
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
+        }
+    }
+
+    fn run_errand(&mut self, now: Now, conn: ConnId, app: &AppName, errand: Errand) {
+        match errand {
+            Errand::Call(step) => self.call(now, conn, app, step),
+            Errand::Question(question) => {
+                let text = self.answer(now, app, &question);
+                let mail = WorkerMail::Text { conn, text };
+                self.outbox.push_back((conn.worker, mail));
+            }
+            Errand::Switch {
+                stream,
+                kind,
+                enabled,
+            } => self.publish_switched(conn, app, &stream, (kind, enabled)),
+            Errand::MetaData { stream, meta_data } => {
+                self.describe(now, conn, (app, &stream), meta_data);
+            }
         }
     }
 
@@ -272,7 +286,7 @@ impl Directory {
         ) {
             return Err(Definition::ViewerLimitReached);
         }
-        broadcast.admit(conn);
+        broadcast.admit(conn, ask);
         Ok(PlayGrant {
             sources: vec![Source {
                 stream: stream.clone(),

@@ -8,6 +8,6 @@ mod calls;
 mod directory;
 mod view;
 
-pub use broadcast::{Broadcast, Phase};
+pub use broadcast::{Broadcast, Phase, Player};
 pub use directory::{AppCounts, Directory};
 pub use view::BroadcastView;

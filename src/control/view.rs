@@ -124,8 +124,15 @@ impl BroadcastView {
             meta_data: broadcast.meta_data.clone(),
             update_time: broadcast.updated_unix_us / 1000,
             role: broadcast.role.clone(),
+            main_track_stream_id: broadcast.main_track.as_deref().map(str::to_owned),
             ..Self::empty()
         }
+    }
+
+    /// The same with the ids of its subtracks.
+    pub fn with_subtracks(mut self, streams: Vec<String>) -> Self {
+        self.sub_track_stream_ids = streams;
+        self
     }
 
     /// The fillers that are not null, 0 or false.

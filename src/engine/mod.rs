@@ -4,6 +4,7 @@
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
 //! message; `negotiation.rs`, `switch.rs`, `feedback.rs` and `relay.rs` are called from those two.
 
+mod debug;
 mod feedback;
 mod media;
 mod negotiation;

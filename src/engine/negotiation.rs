@@ -333,6 +333,7 @@ impl Engine {
             rewriter: Rewriter::new(self.first_seq()),
             accepted: false,
             enabled: true,
+            dropped: 0,
             transport_cc: false,
             last_stored: None,
             cname: section.cname.clone(),

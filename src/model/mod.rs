@@ -5,6 +5,8 @@ pub mod access;
 pub mod broadcast;
 pub mod call;
 pub mod definition;
+pub mod errand;
+pub mod information;
 pub mod mail;
 pub mod settings;
 pub mod track;

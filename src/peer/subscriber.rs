@@ -43,6 +43,8 @@ pub struct Sending {
     pub accepted: bool,
     /// False while the player has switched it off: nothing of it is sent.
     pub enabled: bool,
+    /// Packets that were not written, for whatever reason; retransmissions included.
+    pub dropped: u64,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
     /// When the last packet sent had been received; `None` before the first.

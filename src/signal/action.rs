@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use super::command::{Candidate, Switch};
-use crate::base::codec::MediaKind;
 use crate::base::ids::Mid;
-use crate::model::call::{JoinAsk, RelayKind};
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
 use crate::model::track::{PlayGrant, StreamId};
 
@@ -68,6 +67,11 @@ pub enum Action {
     },
     /// Switch tracks of a player peer.
     Switch(Switch),
+    /// Send `debugInfo` about the connection's peers.
+    Debug {
+        /// The id that was asked about.
+        stream: StreamId,
+    },
     /// Forget the peer. Peers end in no other way, so one that failed is kept until this.
     ClosePeer {
         /// Of which publish or play.
@@ -94,18 +98,12 @@ pub enum Ask {
         /// What the client said.
         ask: PlayAsk,
     },
-    /// `Session::handle_call_news` takes the answer.
-    Join {
-        /// Unique within the session.
-        request: u64,
-        /// What the client said.
-        ask: JoinAsk,
-    },
 }
 
 /// News for control; the driver adds connection and application.
 ///
-/// Every question is followed by exactly one of: a denial, or a release.
+/// Every question, and every errand to join a call, is followed by exactly one of: a denial, or a
+/// release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
     /// The publisher is connected; the driver adds its tracks.
@@ -130,29 +128,8 @@ pub enum Tell {
         /// Which id.
         stream: StreamId,
     },
-    /// A publisher switches its media.
-    PublishSwitched {
-        /// Which id.
-        stream: StreamId,
-        /// Audio or video; `None`: both.
-        kind: Option<MediaKind>,
-        /// On or off.
-        enabled: bool,
-    },
-    /// A granted, or still asked for, membership of a call is over.
-    CallLeft {
-        /// Which call.
-        stream: StreamId,
-    },
-    /// The client has something for the other one in a call.
-    CallRelay {
-        /// Which call.
-        stream: StreamId,
-        /// What it is.
-        kind: RelayKind,
-        /// The message as the other client gets it.
-        text: String,
-    },
+    /// Everything else: control carries it out, and knows by itself whether it may.
+    Errand(Errand),
 }
 
 /// News of a peer.

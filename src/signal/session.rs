@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Fate, PeerEvent, Role, Tell};
+use super::ask;
 use super::call::Calls;
 use super::command::{Candidate, Command, PeerToPeer, SdpKind, Switch};
 use super::held::EndedIds;
@@ -23,6 +24,7 @@ use crate::base::clock::Now;
 use crate::base::limits::MAX_ENTRIES_PER_CONN;
 use crate::model::call::{CallNews, JoinAsk};
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, StreamId};
@@ -89,14 +91,19 @@ impl Session {
                 self.take_candidate(now, &stream, candidate, actions);
             }
             Command::Stop { stream } => self.stop(now, &stream, actions),
+            Command::UpdateMetaData { stream, meta_data } => {
+                if self.publishes.contains_key(&stream) {
+                    let errand = Errand::MetaData { stream, meta_data };
+                    actions.push(Action::Tell(Tell::Errand(errand)));
+                }
+            }
+            Command::Information(question) => ask::question(question, actions),
+            Command::Push(command) => ask::push(&command, actions),
             Command::Switch(switch) => self.switch(switch, actions),
             Command::PeerToPeer(command) => self.handle_call(now, command, actions),
-            unserved @ (Command::ForceQuality { .. }
-            | Command::UpdateMetaData { .. }
-            | Command::Room(_)
-            | Command::Information(_)
-            | Command::Slots(_)
-            | Command::Push(_)) => handle_unserved(&unserved),
+            unserved @ (Command::ForceQuality { .. } | Command::Room(_) | Command::Slots(_)) => {
+                handle_unserved(&unserved)
+            }
         }
     }
 
@@ -246,11 +253,11 @@ impl Session {
         if self.plays.contains_key(&switch.stream) {
             actions.push(Action::Switch(switch));
         } else if self.publishes.contains_key(&switch.stream) && *switch.stream == *switch.track {
-            actions.push(Action::Tell(Tell::PublishSwitched {
+            actions.push(Action::Tell(Tell::Errand(Errand::Switch {
                 stream: switch.stream,
                 kind: switch.media.kind(),
                 enabled: switch.enabled,
-            }));
+            })));
         }
     }
 
@@ -469,11 +476,8 @@ fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bo
 fn handle_unserved(command: &Command) {
     match command {
         Command::ForceQuality { .. } => {}
-        Command::UpdateMetaData { .. } => {}
         Command::Room(_) => {}
-        Command::Information(_) => {}
         Command::Slots(_) => {}
-        Command::Push(_) => {}
         Command::Ping
         | Command::GetIceServerConfig
         | Command::Publish { .. }
@@ -482,6 +486,9 @@ fn handle_unserved(command: &Command) {
         | Command::TakeCandidate { .. }
         | Command::Stop { .. }
         | Command::Switch(_)
+        | Command::UpdateMetaData { .. }
+        | Command::Information(_)
+        | Command::Push(_)
         | Command::PeerToPeer(_) => {}
     }
 }
