@@ -12,6 +12,7 @@ pub mod sdp;
 
 pub mod auth;
 pub mod bwe;
+pub mod datachannel;
 pub mod signal;
 pub mod srtp;
 pub mod stream;

@@ -120,6 +120,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         inboxes,
         mails,
         store,
+        seed: os_random()?,
         signals,
     })
     .await;

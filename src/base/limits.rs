@@ -104,6 +104,33 @@ pub const MAX_SUBSCRIBERS_PER_STREAM: usize = 100_000;
 /// Connection events kept per broadcast; the oldest go.
 pub const MAX_EVENTS_PER_STREAM: usize = 1000;
 
+/// Bytes of one data channel message, announced as `a=max-message-size`: what Chrome announces. A
+/// longer one ends the association that it came over, as RFC 8841 §6.1 allows.
+pub const MAX_DATA_MESSAGE_LEN: usize = 256 * 1024;
+
+/// Bytes received over a peer's data channels that wait to be complete or to be passed on: the
+/// SCTP receive window. When it is full the sender waits.
+pub const DATA_RECEIVE_WINDOW_LEN: usize = 512 * 1024;
+
+/// Bytes that wait to be sent over a peer's data channels, or to be acknowledged; when a message
+/// does not fit, that peer does not get it, and it is counted.
+pub const MAX_DATA_BACKLOG_LEN: usize = 1024 * 1024;
+
+/// Messages for a peer whose data channel is not open yet; the same happens when there are more.
+pub const MAX_DATA_HELD: usize = 64;
+
+/// Bytes in them.
+pub const MAX_DATA_HELD_LEN: usize = MAX_DATA_MESSAGE_LEN;
+
+/// Data channels of a peer; one more ends the association.
+pub const MAX_DATA_CHANNELS: usize = 16;
+
+/// Closed data channels whose stream ids the peer has not confirmed to be free; one more ends the
+/// association.
+pub const MAX_DATA_RESETS: usize = 64;
+
+const _: () = assert!(DATA_RECEIVE_WINDOW_LEN >= 2 * MAX_DATA_MESSAGE_LEN);
+const _: () = assert!(MAX_DATA_BACKLOG_LEN >= 2 * MAX_DATA_MESSAGE_LEN);
 const _: () = assert!(MAX_RTP_LEN + MAX_SRTP_OVERHEAD <= MAX_DATAGRAM_LEN);
 const _: () = assert!(VIDEO_HISTORY_PACKETS.is_power_of_two());
 const _: () = assert!(AUDIO_HISTORY_PACKETS.is_power_of_two());

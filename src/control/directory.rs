@@ -143,7 +143,7 @@ impl Directory {
                 enabled,
             } => self.publish_switched(conn, app, &stream, (kind, enabled)),
             Errand::MetaData { stream, meta_data } => {
-                self.describe(now, conn, (app, &stream), meta_data);
+                self.publish_described(now, conn, (app, &stream), meta_data);
             }
         }
     }
@@ -181,6 +181,44 @@ impl Directory {
             return false;
         };
         app.settings = settings;
+        true
+    }
+
+    /// Ends the publish of `stream` for an operator: its publisher is told `publish_finished`.
+    /// False when nobody publishes it.
+    pub fn stop(&mut self, _now: Now, app: &AppName, stream: &str) -> bool {
+        let Some(broadcast) = self.broadcast(app, stream) else {
+            return false;
+        };
+        let (conn, stream) = (broadcast.publisher(), broadcast.stream.clone());
+        let mail = WorkerMail::StopPublish {
+            conn,
+            stream: stream.clone(),
+        };
+        self.outbox.push_back((conn.worker, mail));
+        self.end(app, &stream);
+        true
+    }
+
+    /// Changes what a running broadcast says of itself; `None` leaves a text as it is. False when
+    /// it does not run.
+    pub fn describe(
+        &mut self,
+        now: Now,
+        app: &str,
+        stream: &str,
+        name: Option<String>,
+        meta_data: Option<String>,
+        role: Option<String>,
+    ) -> bool {
+        let broadcasts = self.apps.get_mut(app).map(|app| &mut app.broadcasts);
+        let Some(broadcast) = broadcasts.and_then(|all| all.get_mut(stream)) else {
+            return false;
+        };
+        broadcast.name = name.or(broadcast.name.take());
+        broadcast.meta_data = meta_data.or(broadcast.meta_data.take());
+        broadcast.role = role.or(broadcast.role.take());
+        broadcast.updated_unix_us = now.unix_us;
         true
     }
 

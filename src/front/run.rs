@@ -34,6 +34,8 @@ pub struct Front {
     pub mails: Receiver<ControlMail>,
     /// The database.
     pub store: Store,
+    /// Randomness from the operating system.
+    pub seed: [u8; 32],
     /// What ends it.
     pub signals: Signals,
 }
@@ -44,7 +46,8 @@ pub async fn serve(front: Front) {
     let mut signals = front.signals;
     let directory = Directory::new(front.apps);
     let workers = Workers::new(front.inboxes);
-    let shared = Shared::new(directory, workers, Clock::start(), front.store);
+    let shared = Shared::new(directory, workers, Clock::start(), front.store, front.seed);
+    shared.overrides().load(&shared).await;
     let ticking = tokio::spawn(tick(shared.clone()));
     let accepting = tokio::spawn(http::accept(
         front.listener,
@@ -105,6 +108,7 @@ async fn tick(shared: Shared) {
     loop {
         ticks.tick().await;
         shared.store().tick();
+        shared.overrides().load(&shared).await;
     }
 }
 

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::overrides::Overrides;
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
@@ -31,6 +34,7 @@ struct Inner {
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
     store: Store,
+    overrides: Overrides,
 }
 
 #[derive(Debug)]
@@ -38,27 +42,42 @@ struct State {
     directory: Directory,
     workers: Workers,
     clock: Clock,
+    random: StdRng,
 }
 
 impl Shared {
-    /// Of an empty directory, its workers and the database.
-    pub fn new(directory: Directory, workers: Workers, clock: Clock, store: Store) -> Self {
+    /// Of an empty directory, its workers and the database. `seed` comes from the operating system:
+    /// tokens are made with it.
+    pub fn new(
+        directory: Directory,
+        workers: Workers,
+        clock: Clock,
+        store: Store,
+        seed: [u8; 32],
+    ) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 directory,
                 workers,
                 clock,
+                random: StdRng::from_seed(seed),
             }),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
             store,
+            overrides: Overrides::default(),
         }))
     }
 
     /// The database.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What REST changed of settings.
+    pub fn overrides(&self) -> &Overrides {
+        &self.0.overrides
     }
 
     /// Looks something up.
@@ -81,6 +100,14 @@ impl Shared {
             self.0.changed.notify_one();
         }
         result
+    }
+
+    /// A new id for a broadcast: 24 of a-z and 0-9, unguessable.
+    pub fn random_id(&self) -> String {
+        let random = &mut self.lock().random;
+        let mut place = || random.random_range(0..ID_LETTERS.len());
+        let letters = (0..ID_LEN).filter_map(|_| ID_LETTERS.get(place()).copied());
+        letters.map(char::from).collect()
     }
 
     /// Puts other settings in the place of an application's, here and in every worker.
@@ -171,6 +198,9 @@ impl State {
         retry.into_iter().chain(deadline).min()
     }
 }
+
+const ID_LEN: usize = 24;
+const ID_LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// HTTP connections that are open at once, WebSockets not counted; when full, further ones wait
 /// in the kernel's queue. Each holds at most about 64 KiB.

@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// How far a broadcast is, as stored and shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BroadcastStatus {
     /// Registered, never published.
@@ -41,8 +42,9 @@ impl BroadcastStatus {
 }
 
 /// A registered broadcast or room. Unset texts are `None`, null in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schema(as = BroadcastFields)]
 pub struct BroadcastRecord {
     /// The id on the wire; unique within its application.
     pub stream_id: String,

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod broadcast;
 pub mod call;
+pub mod data;
 pub mod definition;
 pub mod errand;
 pub mod information;

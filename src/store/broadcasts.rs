@@ -1,5 +1,7 @@
 //! Registered broadcasts and rooms.
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -181,6 +183,28 @@ impl Store {
             let rows = statement.query_map(params_from_iter(values), |row| row.get(0))?;
             rows.map(|json: rusqlite::Result<String>| Ok(serde_json::from_str(&json?)?))
                 .collect()
+        })
+        .await
+    }
+
+    /// Those of `ids` that are registered.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn registered(
+        &self,
+        app: &AppName,
+        ids: Vec<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let app = app.clone();
+        self.read(move |db| {
+            let ids = serde_json::to_string(&ids)?;
+            let mut statement = db.prepare_cached(
+                "SELECT id FROM broadcasts
+                 WHERE app = ?1 AND id IN (SELECT value FROM json_each(?2))",
+            )?;
+            let rows = statement.query_map(params![app, ids], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }

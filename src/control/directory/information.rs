@@ -76,7 +76,7 @@ impl Directory {
     }
 
     /// A publisher describes its broadcast anew; only its own.
-    pub(super) fn describe(
+    pub(super) fn publish_described(
         &mut self,
         now: Now,
         conn: ConnId,

@@ -11,6 +11,9 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
+use crate::model::definition::Definition;
+use crate::store::StoreError;
+
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestError {
@@ -38,6 +41,8 @@ pub enum RestError {
     BodyTooLong,
     /// The body did not come to its end.
     BodyCut,
+    /// The store did not do it.
+    Store(StoreError),
 }
 
 /// Ant Media's Result object: the answer of everything that returns no resource.
@@ -106,7 +111,19 @@ impl RestError {
                 (StatusCode::PAYLOAD_TOO_LARGE, text.into())
             }
             Self::BodyCut => (bad, "The body did not come to its end".into()),
+            Self::Store(StoreError::Unavailable) => {
+                let text = Definition::DataStoreNotAvailable.text();
+                (StatusCode::SERVICE_UNAVAILABLE, text.into())
+            }
+            Self::Store(StoreError::Exists) => (bad, "It exists already".into()),
+            Self::Store(StoreError::Full) => (bad, "There is no room for more of these".into()),
         }
+    }
+}
+
+impl From<StoreError> for RestError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -146,6 +163,17 @@ impl IntoResponses for Missing {
             StatusCode::NOT_FOUND,
             "There is no such broadcast",
         )])
+    }
+}
+
+/// Documents that the store may be out of order: 503.
+#[derive(Debug)]
+pub struct StoreDown;
+
+impl IntoResponses for StoreDown {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        BTreeMap::from([documented(status, "data_store_not_available")])
     }
 }
 

@@ -7,13 +7,14 @@ mod document;
 mod error;
 mod guard;
 mod input;
+mod live;
 mod settings;
 mod version;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension};
 use axum::middleware::from_fn_with_state;
-use axum::routing::any;
+use axum::routing::{any, delete};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,6 +27,8 @@ use error::RestError;
 pub fn router(shared: Shared) -> Router<Shared> {
     let (router, api) = operations().split_for_parts();
     router
+        // INTEROP(antmedia) its own documents write the bulk deletion with a slash.
+        .route("/broadcasts/", delete(broadcasts::remove_many))
         .route("/{*rest}", any(async || RestError::UnknownPath))
         .method_not_allowed_fallback(async || RestError::UnknownMethod)
         .layer(DefaultBodyLimit::max(MAX_REST_BODY_LEN))
@@ -40,4 +43,5 @@ fn operations() -> OpenApiRouter<Shared> {
         .routes(routes!(document::show))
         .merge(settings::router())
         .merge(broadcasts::router())
+        .merge(live::router())
 }

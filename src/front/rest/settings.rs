@@ -1,16 +1,15 @@
 //! `/settings`: the application's settings, read and changed while the server runs.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::{Outcome, Refusals, RestError, TooLong};
+use super::error::{Outcome, Refusals, RestError, StoreDown, TooLong};
 use super::input::ObjectBody;
 use crate::front::app::KnownApp;
+use crate::front::overrides::NotChanged;
 use crate::front::shared::Shared;
 use crate::model::settings::{AppSettings, BadSetting, SettingsChange};
 
@@ -40,7 +39,7 @@ async fn show(app: KnownApp) -> Json<Map<String, Value>> {
     operation_id = "putSettings",
     tag = "settings",
     request_body = AppSettings,
-    responses((status = 200, body = Outcome), Refusals, TooLong)
+    responses((status = 200, body = Outcome), Refusals, TooLong, StoreDown)
 )]
 async fn change(
     State(shared): State<Shared>,
@@ -48,12 +47,15 @@ async fn change(
     ObjectBody(object): ObjectBody,
 ) -> Result<Json<Outcome>, RestError> {
     let change = SettingsChange::take(object).map_err(RestError::BadBody)?;
-    let settings = change.over(&app.settings);
-    settings.check().map_err(|BadSetting { name, message }| {
-        RestError::Refused(format!("{name}: {message}").into())
-    })?;
-    shared.change_settings(&app.name, Arc::new(settings));
-    Ok(Json(match change.ignored.as_slice() {
+    let ignored = change.ignored.clone();
+    match shared.overrides().change(&shared, &app.name, change).await {
+        Ok(()) => {}
+        Err(NotChanged::Bad(BadSetting { name, message })) => {
+            return Err(RestError::Refused(format!("{name} {message}").into()));
+        }
+        Err(NotChanged::Store(error)) => return Err(error.into()),
+    }
+    Ok(Json(match ignored.as_slice() {
         [] => Outcome::done(),
         ignored => Outcome {
             message: Some(format!(
