@@ -65,7 +65,11 @@ fn every_conversation_holds() {
 
 fn run(file: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(file).unwrap();
-    let shown = file.file_name().unwrap().to_string_lossy();
+    hold(&file.file_name().unwrap().to_string_lossy(), &text)
+}
+
+/// Runs one conversation; `shown` names it in complaints.
+pub fn hold(shown: &str, text: &str) -> Result<(), String> {
     let mut room = Room {
         world: World::new(1, 2),
         people: BTreeMap::new(),

@@ -6,8 +6,10 @@
 mod broadcast;
 mod calls;
 mod directory;
+mod filter;
+mod rooms;
 mod view;
 
-pub use broadcast::{Broadcast, Phase, Player};
+pub use broadcast::{Broadcast, Phase, Play};
 pub use directory::{AppCounts, Directory};
 pub use view::BroadcastView;

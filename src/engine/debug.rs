@@ -66,12 +66,12 @@ impl Engine {
                     let _ = write!(
                         out,
                         "\n{{label:{},assigned stream id:{},reserved:false,mid:{},codec:{},\
-                         accepted:{},enabled:{},packets:{},bytes:{},dropped:{}}}",
+                         state:{:?},enabled:{},packets:{},bytes:{},dropped:{}}}",
                         sending.cname,
                         sending.label,
                         sending.mid.as_str(),
                         sending.info.codec.name(),
-                        sending.accepted,
+                        sending.state,
                         sending.enabled,
                         sending.stream.packets,
                         sending.stream.octets,

@@ -4,17 +4,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rand::Rng;
+use rand::distr::Alphanumeric;
 use tracing::info;
 
 use super::negotiation::Description;
+use super::renegotiation::Renegotiated;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
+use crate::model::room::RoomMail;
 use crate::model::settings::AppSettings;
-use crate::model::track::StreamId;
+use crate::model::track::{Source, StreamId};
 use crate::peer::Side;
 use crate::sdp::SdpError;
 use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
@@ -124,6 +128,20 @@ impl Engine {
                     session.handle_call_news(news, actions);
                 });
             }
+            WorkerMail::PlaySources {
+                conn,
+                stream,
+                sources,
+            } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_play_sources(&stream, sources, actions);
+                });
+            }
+            WorkerMail::Room { conn, answer } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_room_answer(answer, actions);
+                });
+            }
             WorkerMail::BroadcastEnded { app, stream } => {
                 self.drop_published(&app, &stream);
                 self.end_plays(now, &app, &stream);
@@ -176,6 +194,12 @@ impl Engine {
         self.counters.peers_connected += 1;
         self.start_subscriptions(now, id);
         self.tell_session(now, id, PeerEvent::Connected);
+        if let Some(peer) = self.peers.get(id)
+            && let Side::Publisher(publisher) = &peer.side
+            && publisher.sections.is_empty()
+        {
+            self.tell_session(now, id, PeerEvent::Receiving);
+        }
     }
 
     /// A peer is over by itself: fault, silence, or the other side's goodbye.
@@ -187,7 +211,7 @@ impl Engine {
         self.close_peer(id);
     }
 
-    fn tell_session(&mut self, now: Now, id: PeerId, event: PeerEvent) {
+    pub(super) fn tell_session(&mut self, now: Now, id: PeerId, event: PeerEvent) {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
@@ -257,6 +281,10 @@ impl Engine {
                 };
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
+            Action::Renegotiate { stream, sources } => {
+                let event = self.next_offer(id, &stream, &sources);
+                self.feed(now, id, Role::Play, &stream, event, more);
+            }
             Action::AcceptAnswer { stream, sdp } => {
                 let event = self.take_answer(now, id, &stream, &sdp);
                 self.feed(now, id, Role::Play, &stream, event, more);
@@ -278,7 +306,7 @@ impl Engine {
 
     fn ask_control(&mut self, conn: ConnId, ask: Ask) {
         let Some(app) = self.app_of(conn) else { return };
-        self.mail_control(match ask {
+        let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
                 request,
@@ -291,7 +319,35 @@ impl Engine {
                 app,
                 ask,
             },
-        });
+            Ask::Room(mut mail) => {
+                if let RoomMail::AskJoin { ask, .. } = &mut mail {
+                    ask.stream.get_or_insert_with(|| self.random_stream_id());
+                }
+                ControlMail::Room { conn, app, mail }
+            }
+        };
+        self.mail_control(mail);
+    }
+
+    /// An id for somebody who named none: unguessable, and valid everywhere.
+    fn random_stream_id(&mut self) -> StreamId {
+        let letters = (&mut self.rng)
+            .sample_iter(Alphanumeric)
+            .take(RANDOM_ID_LEN);
+        letters.map(char::from).collect::<String>().into()
+    }
+
+    fn next_offer(&mut self, id: ConnId, stream: &StreamId, sources: &[Source]) -> PeerEvent {
+        let peer = self.held(id, Role::Play, stream);
+        match peer.and_then(|peer| self.renegotiate_play(peer, sources)) {
+            Some(Renegotiated::Offer(description)) => PeerEvent::Offered {
+                sdp: description.sdp,
+                id_mapping: description.id_mapping,
+                candidates: Vec::new(),
+            },
+            Some(Renegotiated::Unchanged) => PeerEvent::OfferUnchanged,
+            None => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
+        }
     }
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
@@ -315,6 +371,11 @@ impl Engine {
             },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+            Tell::RoomLeft { room } => ControlMail::Room {
+                conn,
+                app,
+                mail: RoomMail::Left { room },
+            },
             Tell::Errand(errand) => ControlMail::Errand { conn, app, errand },
         });
     }
@@ -487,3 +548,6 @@ fn definition_of(error: SdpError) -> Definition {
 
 /// Offer refused, peer closed, told: nothing takes more steps than this.
 const MAX_ROUNDS: usize = 8;
+
+/// Letters of an id made here: 119 bits.
+const RANDOM_ID_LEN: usize = 20;

@@ -102,6 +102,12 @@ impl Shared {
         result
     }
 
+    /// Seconds since 1970.
+    pub fn unix_s(&self) -> i64 {
+        let s = self.lock().clock.now().unix_us / 1_000_000;
+        i64::try_from(s).unwrap_or(i64::MAX)
+    }
+
     /// A new id for a broadcast: 24 of a-z and 0-9, unguessable.
     pub fn random_id(&self) -> String {
         let random = &mut self.lock().random;

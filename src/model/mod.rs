@@ -9,5 +9,6 @@ pub mod definition;
 pub mod errand;
 pub mod information;
 pub mod mail;
+pub mod room;
 pub mod settings;
 pub mod track;

@@ -10,7 +10,8 @@ use crate::base::ids::Mid;
 use crate::model::definition::Definition;
 use crate::model::errand::Errand;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::room::RoomMail;
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// Which of the two peers that a stream id can have on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +47,15 @@ pub enum Action {
         stream: StreamId,
         /// What it may play.
         grant: PlayGrant,
+    },
+    /// Make the player peer's next offer. Answer at once with [`PeerEvent::Offered`], with
+    /// [`PeerEvent::OfferUnchanged`] when there is nothing to negotiate, or with
+    /// [`PeerEvent::OfferFailed`].
+    Renegotiate {
+        /// Of which play.
+        stream: StreamId,
+        /// Everything that it is to be sent.
+        sources: Vec<Source>,
     },
     /// Apply the client's answer to the player peer. Answer at once with
     /// [`PeerEvent::AnswerAccepted`], [`PeerEvent::AnswerStale`] or [`PeerEvent::AnswerRefused`].
@@ -98,12 +108,15 @@ pub enum Ask {
         /// What the client said.
         ask: PlayAsk,
     },
+    /// About rooms: `Session::handle_room_answer` takes the answer. The driver makes an id where
+    /// a join names none.
+    Room(RoomMail),
 }
 
 /// News for control; the driver adds connection and application.
 ///
-/// Every question, and every errand to join a call, is followed by exactly one of: a denial, or a
-/// release.
+/// Every question to publish, play or join, a call too, is followed by exactly one of: a denial,
+/// or a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
     /// The publisher is connected; the driver adds its tracks.
@@ -128,6 +141,11 @@ pub enum Tell {
         /// Which id.
         stream: StreamId,
     },
+    /// Every membership in a room, granted or still asked for, is over.
+    RoomLeft {
+        /// Which room.
+        room: StreamId,
+    },
     /// Everything else: control carries it out, and knows by itself whether it may.
     Errand(Errand),
 }
@@ -151,9 +169,12 @@ pub enum PeerEvent {
         sdp: String,
         /// Track id by mid, for every media section.
         id_mapping: Vec<(Mid, String)>,
-        /// The server's candidates, sent after the offer; for the first m-line.
+        /// The server's candidates, sent after the offer; for the first m-line. None behind a
+        /// later offer.
         candidates: Vec<Candidate>,
     },
+    /// What is wanted is offered already (play).
+    OfferUnchanged,
     /// No offer could be made (play): `NotSetLocalDescription` and so on.
     OfferFailed(Definition),
     /// The client's answer was applied (play).
@@ -164,6 +185,8 @@ pub enum PeerEvent {
     AnswerRefused(Definition),
     /// ICE and DTLS are up.
     Connected,
+    /// The first packet came, or none will: a publisher of data only.
+    Receiving,
     /// Consent, handshake or the peer itself failed. The peer stays until [`Action::ClosePeer`].
     Failed,
 }

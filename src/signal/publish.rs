@@ -24,8 +24,12 @@ pub(super) struct Publish {
     stream: StreamId,
     /// Repeated in notifications; `None` when absent or longer than an id may be.
     subscriber_id: Option<String>,
+    /// The room it publishes into.
+    room: Option<StreamId>,
     /// When `publish` came.
     since: Instant,
+    /// When it ends because no packet has come; `None` where that is not asked for.
+    awaits_packet: Option<Instant>,
     state: State,
 }
 
@@ -56,7 +60,9 @@ impl Publish {
         let id = ask.subscriber_id.as_ref();
         let publish = Self {
             subscriber_id: id.filter(|id| id.len() <= MAX_STREAM_ID_LEN).cloned(),
+            room: ask.main_track.clone(),
             since: now,
+            awaits_packet: None,
             state: State::Asking {
                 request,
                 held: HeldCandidates::default(),
@@ -65,6 +71,11 @@ impl Publish {
         };
         actions.push(Action::Ask(Ask::Publish { request, ask }));
         publish
+    }
+
+    /// The room it publishes into.
+    pub(super) fn room(&self) -> Option<&StreamId> {
+        self.room.as_ref()
     }
 
     /// True when another `publish` of the id takes its place instead of being an error.
@@ -88,7 +99,8 @@ impl Publish {
             State::AwaitingOffer { deadline, .. } | State::Connecting { deadline } => {
                 Some(deadline)
             }
-            State::Asking { .. } | State::Live => None,
+            State::Live => self.awaits_packet,
+            State::Asking { .. } => None,
         }
     }
 
@@ -149,8 +161,14 @@ impl Publish {
         }
     }
 
-    /// News of the peer. What does not fit the state is ignored.
-    pub(super) fn handle_peer(&mut self, event: PeerEvent, actions: &mut Vec<Action>) -> Fate {
+    /// News of the peer. What does not fit the state is ignored. `packet_due`: when its first
+    /// packet must have come, should this connect it; `None`: whenever.
+    pub(super) fn handle_peer(
+        &mut self,
+        event: PeerEvent,
+        packet_due: Option<Instant>,
+        actions: &mut Vec<Action>,
+    ) -> Fate {
         match event {
             PeerEvent::Answered { sdp, candidates } => {
                 self.handle_answered(&sdp, &candidates, actions);
@@ -165,13 +183,19 @@ impl Publish {
             PeerEvent::Connected => {
                 if matches!(self.state, State::Connecting { .. }) {
                     self.state = State::Live;
+                    self.awaits_packet = packet_due;
                     actions.push(Action::Tell(Tell::PublishLive {
                         stream: self.stream.clone(),
                     }));
                     let subscriber_id = self.subscriber_id.as_deref();
-                    let text = reply::publish_started(&self.stream, subscriber_id, None);
+                    let room = self.room.as_deref();
+                    let text = reply::publish_started(&self.stream, subscriber_id, room);
                     actions.push(Action::Reply(text));
                 }
+                Fate::Stays
+            }
+            PeerEvent::Receiving => {
+                self.awaits_packet = None;
                 Fate::Stays
             }
             PeerEvent::Failed => match self.state {
@@ -180,6 +204,7 @@ impl Publish {
                 State::Live => self.finish(PublishEnding::Lost, actions),
             },
             PeerEvent::Offered { .. }
+            | PeerEvent::OfferUnchanged
             | PeerEvent::OfferFailed(_)
             | PeerEvent::AnswerAccepted
             | PeerEvent::AnswerStale
@@ -216,10 +241,15 @@ impl Publish {
         }
     }
 
-    /// Ends a publish that was not connected in time.
+    /// Ends a publish that was not connected in time, or that is and sends nothing.
     pub(super) fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) -> Fate {
         match self.deadline() {
-            Some(deadline) if deadline <= now => self.time_out(actions),
+            Some(deadline) if deadline <= now => match self.state {
+                State::Live => self.fall_silent(actions),
+                State::Asking { .. } | State::AwaitingOffer { .. } | State::Connecting { .. } => {
+                    self.time_out(actions)
+                }
+            },
             Some(_) | None => Fate::Stays,
         }
     }
@@ -255,6 +285,11 @@ impl Publish {
             stream: self.stream.clone(),
             ending,
         }));
+    }
+
+    fn fall_silent(&mut self, actions: &mut Vec<Action>) -> Fate {
+        self.complain(Definition::NoPacketReceivedForTimeoutDuration, actions);
+        self.finish(PublishEnding::Stopped, actions)
     }
 
     fn time_out(&mut self, actions: &mut Vec<Action>) -> Fate {

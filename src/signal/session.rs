@@ -20,6 +20,7 @@ use super::message::{self, Parsed};
 use super::play::Play;
 use super::publish::Publish;
 use super::reply::{self, room};
+use super::room::Memberships;
 use crate::base::clock::Now;
 use crate::base::limits::MAX_ENTRIES_PER_CONN;
 use crate::model::call::{CallNews, JoinAsk};
@@ -27,19 +28,20 @@ use crate::model::definition::Definition;
 use crate::model::errand::Errand;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// One WebSocket's publishes, plays and calls.
 #[derive(Debug)]
 pub struct Session {
     app: AppName,
-    settings: Arc<AppSettings>,
-    publishes: BTreeMap<StreamId, Publish>,
-    plays: BTreeMap<StreamId, Play>,
+    pub(super) settings: Arc<AppSettings>,
+    pub(super) publishes: BTreeMap<StreamId, Publish>,
+    pub(super) plays: BTreeMap<StreamId, Play>,
     calls: Calls,
-    ended: EndedIds,
+    pub(super) memberships: Memberships,
+    pub(super) ended: EndedIds,
     /// Questions asked so far; the last one's number.
-    requests: u64,
+    pub(super) requests: u64,
 }
 
 impl Session {
@@ -51,6 +53,7 @@ impl Session {
             publishes: BTreeMap::new(),
             plays: BTreeMap::new(),
             calls: Calls::default(),
+            memberships: Memberships::default(),
             ended: EndedIds::default(),
             requests: 0,
         }
@@ -101,7 +104,8 @@ impl Session {
             Command::Push(command) => ask::push(&command, actions),
             Command::Switch(switch) => self.switch(switch, actions),
             Command::PeerToPeer(command) => self.handle_call(now, command, actions),
-            unserved @ (Command::ForceQuality { .. } | Command::Room(_) | Command::Slots(_)) => {
+            Command::Room(command) => self.handle_room(now, command, actions),
+            unserved @ (Command::ForceQuality { .. } | Command::Slots(_)) => {
                 handle_unserved(&unserved)
             }
         }
@@ -122,9 +126,12 @@ impl Session {
         &mut self,
         now: Instant,
         stream: StreamId,
-        ask: PublishAsk,
+        mut ask: PublishAsk,
         actions: &mut Vec<Action>,
     ) {
+        if ask.main_track.is_none() {
+            ask.main_track = self.memberships.room_of(&stream).cloned();
+        }
         let full = self.is_full();
         match self.publishes.get_mut(&stream) {
             Some(old) if old.is_replaceable(now) => old.release(PublishEnding::Stopped, actions),
@@ -155,8 +162,9 @@ impl Session {
         self.plays.insert(stream, play);
     }
 
-    fn is_full(&self) -> bool {
-        self.publishes.len() + self.plays.len() + self.calls.len() >= MAX_ENTRIES_PER_CONN
+    pub(super) fn is_full(&self) -> bool {
+        let peers = self.publishes.len() + self.plays.len();
+        peers + self.calls.len() + self.memberships.len() >= MAX_ENTRIES_PER_CONN
     }
 
     fn take_offer(
@@ -235,7 +243,9 @@ impl Session {
     /// stop of nothing is remembered: after a reconnect the SDKs stop what ended with the old
     /// socket, and what they say late about it is as harmless.
     fn stop(&mut self, now: Instant, stream: &StreamId, actions: &mut Vec<Action>) {
-        if let Some(mut publish) = self.publishes.remove(stream) {
+        let publish = self.publishes.remove(stream);
+        let was_published = publish.is_some();
+        if let Some(mut publish) = publish {
             let _ends = publish.finish(PublishEnding::Stopped, actions);
         }
         if let Some(mut play) = self.plays.remove(stream) {
@@ -243,6 +253,10 @@ impl Session {
         }
         if self.calls.leave(stream, actions) {
             actions.push(Action::Reply(room::leaved(stream)));
+        }
+        if was_published && let Some(room) = self.memberships.room_of(stream) {
+            let text = room::leaved_from_room(room, Some(stream));
+            actions.push(Action::Reply(text));
         }
         self.ended.remember(stream, now);
     }
@@ -321,8 +335,7 @@ impl Session {
         result: Result<(), Definition>,
         actions: &mut Vec<Action>,
     ) {
-        let millis = Duration::from_millis(self.settings.webrtc_client_start_timeout_ms);
-        let timeout = millis.min(MAX_START_TIMEOUT);
+        let timeout = self.start_timeout();
         let mut publishes = self.publishes.iter_mut();
         let asked = publishes.find(|(_, publish)| publish.has_asked(request));
         if let Some((stream, publish)) = asked {
@@ -349,6 +362,18 @@ impl Session {
         }
     }
 
+    /// What a play is to be sent has changed. A play that ended meanwhile is not meant.
+    pub fn handle_play_sources(
+        &mut self,
+        stream: &StreamId,
+        sources: Vec<Source>,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(play) = self.plays.get_mut(stream) {
+            play.handle_sources(sources, actions);
+        }
+    }
+
     /// A peer of this session has news. News of a peer that was closed is ignored.
     pub fn handle_peer(
         &mut self,
@@ -360,8 +385,10 @@ impl Session {
     ) {
         match role {
             Role::Publish => {
+                let drops_silent = self.settings.drop_webrtc_ingest_if_no_packet_received;
+                let packet_due = drops_silent.then(|| now.instant + self.start_timeout());
                 if let Some(publish) = self.publishes.get_mut(stream) {
-                    let fate = publish.handle_peer(event, actions);
+                    let fate = publish.handle_peer(event, packet_due, actions);
                     self.settle_publish(now.instant, stream, fate);
                 }
             }
@@ -418,6 +445,7 @@ impl Session {
         self.calls.close(actions);
         self.publishes.clear();
         self.plays.clear();
+        self.memberships.clear(actions);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
@@ -445,6 +473,11 @@ impl Session {
             let fate = play.handle_timeout(now, actions);
             keep(fate, ended, stream, now)
         });
+    }
+
+    fn start_timeout(&self) -> Duration {
+        let millis = Duration::from_millis(self.settings.webrtc_client_start_timeout_ms);
+        millis.min(MAX_START_TIMEOUT)
     }
 
     fn settle_publish(&mut self, now: Instant, stream: &StreamId, fate: Fate) {
@@ -476,9 +509,9 @@ fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bo
 fn handle_unserved(command: &Command) {
     match command {
         Command::ForceQuality { .. } => {}
-        Command::Room(_) => {}
         Command::Slots(_) => {}
-        Command::Ping
+        Command::Room(_)
+        | Command::Ping
         | Command::GetIceServerConfig
         | Command::Publish { .. }
         | Command::Play { .. }
@@ -493,7 +526,7 @@ fn handle_unserved(command: &Command) {
     }
 }
 
-fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
+pub(super) fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
     actions.push(Action::Reply(reply::error(definition, stream)));
 }
 

@@ -8,7 +8,7 @@ use super::Directory;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::ConnId;
-use crate::control::broadcast::{Broadcast, Player};
+use crate::control::broadcast::{Broadcast, Play};
 use crate::control::view::BroadcastView;
 use crate::model::definition::Definition;
 use crate::model::information::{Information, Page};
@@ -42,7 +42,7 @@ impl Directory {
                     found.retain(|b| search.as_ref().is_none_or(|text| has_text(b, text)));
                     sort(&mut found, sort_by.as_deref(), order_by.as_deref());
                     let shown = page_of(&found, *page).iter();
-                    let texts: Vec<_> = shown.map(|b| self.json(now, app, b)).collect();
+                    let texts: Vec<_> = shown.map(|b| json(now, b)).collect();
                     info::subtrack_list(stream, &texts)
                 };
                 (stream, found.map(list))
@@ -84,29 +84,24 @@ impl Directory {
         meta_data: Option<String>,
     ) {
         if let Some(broadcast) = self.broadcast_mut(app, stream)
-            && broadcast.publisher() == conn
+            && broadcast.publisher() == Some(conn)
         {
             broadcast.meta_data = meta_data;
             broadcast.updated_unix_us = now.unix_us;
         }
     }
 
-    /// A forwarding server has one rendition: what is published.
+    /// A forwarding server has one rendition of a broadcast, what is published; a room has those of
+    /// its subtracks.
     fn stream_info(&self, app: &AppName, stream: &StreamId) -> Result<String, Definition> {
-        let broadcast = self.live(app, stream)?;
-        let measure = &broadcast.measure;
-        let mut tracks = broadcast.tracks.iter();
-        let video = tracks.find(|track| track.kind == MediaKind::Video);
-        let rendition = Rendition {
-            stream_width: measure.width.into(),
-            stream_height: measure.height.into(),
-            video_bps: measure.video_bps,
-            audio_bps: measure.audio_bps,
-            video_codec: video
-                .map_or("NoCodec", |track| track.codec.name())
-                .to_owned(),
-        };
-        Ok(info::stream_information(stream, &[rendition]))
+        let broadcast = self.known(app, stream)?;
+        let subtracks = self.subtracks_of(app, broadcast);
+        let all = std::iter::once(broadcast).chain(subtracks);
+        let renditions: Vec<_> = all.filter(|b| b.is_on_air()).map(rendition).collect();
+        if renditions.is_empty() {
+            return Err(Definition::NoStreamExist);
+        }
+        Ok(info::stream_information(stream, &renditions))
     }
 
     fn track_list(
@@ -121,9 +116,12 @@ impl Directory {
             ..PlayAsk::default()
         };
         self.may_look(app, &ask)?;
-        self.live(app, stream)?;
-        let live = |b: &&Broadcast| b.main_track.as_ref() == Some(stream) && b.is_playable();
-        let tracks = self.broadcasts(app).filter(live);
+        let broadcast = self.known(app, stream)?;
+        if !broadcast.is_playable() {
+            return Err(Definition::NoStreamExist);
+        }
+        let subtracks = self.subtracks_of(app, broadcast).into_iter();
+        let tracks = subtracks.filter(|b| b.is_on_air());
         let ids: Vec<_> = tracks.map(|track| track.stream.to_string()).collect();
         Ok(info::track_list(stream, &ids))
     }
@@ -134,12 +132,11 @@ impl Directory {
         app: &AppName,
         stream: &StreamId,
     ) -> Result<String, Definition> {
-        let broadcast = self.known(app, stream)?;
-        let text = self.json(now, app, broadcast);
+        let text = json(now, self.known(app, stream)?);
         Ok(info::broadcast_object(stream, &text))
     }
 
-    /// The subtracks of `main` with this role and this status, by id.
+    /// The subtracks of `main` with this role and this status.
     fn subtracks(
         &self,
         app: &AppName,
@@ -147,26 +144,18 @@ impl Directory {
         role: Option<&str>,
         status: Option<&str>,
     ) -> Result<Vec<&Broadcast>, Definition> {
-        let all = self.broadcasts(app);
-        let mut found: Vec<_> = all
-            .filter(|b| b.main_track.as_ref() == Some(main))
-            .collect();
-        if found.is_empty() {
-            self.known(app, main)?;
-        }
-        found.retain(|b| {
+        let all = self.subtracks_of(app, self.known(app, main)?);
+        let found = all.into_iter().filter(|b| {
             role.is_none_or(|role| b.role.as_deref() == Some(role))
                 && status.is_none_or(|status| b.status() == status)
         });
-        Ok(found)
+        Ok(found.collect())
     }
 
-    fn json(&self, now: Now, app: &AppName, broadcast: &Broadcast) -> String {
-        let all = self.broadcasts(app);
-        let of_it = all.filter(|b| b.main_track.as_ref() == Some(&broadcast.stream));
-        let subtracks = of_it.map(|b| b.stream.to_string()).collect();
-        let view = BroadcastView::of(broadcast, now.unix_us).with_subtracks(subtracks);
-        serde_json::to_string(&view).unwrap_or_default()
+    /// The broadcasts that have `main` as their main track, in order of arrival.
+    fn subtracks_of<'a>(&'a self, app: &AppName, main: &Broadcast) -> Vec<&'a Broadcast> {
+        let ids = main.subtracks.iter();
+        ids.filter_map(|id| self.broadcast(app, id)).collect()
     }
 
     /// The one place where it is decided whether what a client says lets it look at the tracks of
@@ -182,15 +171,25 @@ impl Directory {
     fn known(&self, app: &AppName, stream: &StreamId) -> Result<&Broadcast, Definition> {
         self.broadcast(app, stream).ok_or(Definition::NoStreamExist)
     }
+}
 
-    fn live(&self, app: &AppName, stream: &StreamId) -> Result<&Broadcast, Definition> {
-        let broadcast = self.known(app, stream)?;
-        if broadcast.is_playable() {
-            Ok(broadcast)
-        } else {
-            Err(Definition::NoStreamExist)
-        }
+fn rendition(broadcast: &Broadcast) -> Rendition {
+    let measure = &broadcast.measure;
+    let mut tracks = broadcast.tracks.iter();
+    let video = tracks.find(|track| track.kind == MediaKind::Video);
+    let codec = video.map_or("NoCodec", |track| track.codec.name());
+    Rendition {
+        stream_width: measure.width.into(),
+        stream_height: measure.height.into(),
+        video_bps: measure.video_bps,
+        audio_bps: measure.audio_bps,
+        video_codec: codec.to_owned(),
     }
+}
+
+/// The Broadcast object as JSON text.
+fn json(now: Now, broadcast: &Broadcast) -> String {
+    serde_json::to_string(&BroadcastView::of(broadcast, now.unix_us)).unwrap_or_default()
 }
 
 /// True when id or name hold `text`, in whatever case.
@@ -200,7 +199,8 @@ fn has_text(broadcast: &Broadcast, text: &str) -> bool {
     holds(&broadcast.stream) || broadcast.name.as_deref().is_some_and(holds)
 }
 
-/// By `name`, `date` or `status`, upwards unless `order` is `desc`; by id without one of these.
+/// By `name`, `date` or `status`, upwards unless `order` is `desc`; by arrival without one
+/// of these.
 fn sort(broadcasts: &mut [&Broadcast], by: Option<&str>, order: Option<&str>) {
     let compare = |a: &Broadcast, b: &Broadcast| match by {
         Some("name") => a.name.cmp(&b.name),
@@ -223,7 +223,7 @@ fn page_of<T>(all: &[T], page: Page) -> &[T] {
 }
 
 /// A subscriber object of Ant Media, of somebody who is connected.
-fn subscriber(stream: &str, player: &Player) -> String {
+fn subscriber(stream: &str, player: &Play) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Subscriber<'a> {
