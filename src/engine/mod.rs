@@ -4,6 +4,7 @@
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
 //! message; the others are called from those two.
 
+mod debug;
 mod feedback;
 mod media;
 mod negotiation;
