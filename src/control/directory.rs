@@ -21,6 +21,7 @@ use crate::model::access::AccessKind;
 use crate::model::broadcast::BroadcastStatus;
 use crate::model::definition::Definition;
 use crate::model::errand::Errand;
+use crate::model::information::Information;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
@@ -139,6 +140,14 @@ impl Directory {
     fn run_errand(&mut self, now: Now, conn: ConnId, app: &AppName, errand: Errand) {
         match errand {
             Errand::Call(step) => self.call(now, conn, app, step),
+            Errand::Question(Information::TrackList { stream, token }) => {
+                let asked = Asked::Tracks(PlayAsk {
+                    stream: Some(stream),
+                    token,
+                    ..PlayAsk::default()
+                });
+                self.ask(Question::new(conn, 0, app.clone(), asked));
+            }
             Errand::Question(question) => {
                 let text = self.inform(now, app, &question);
                 let mail = WorkerMail::Text { conn, text };

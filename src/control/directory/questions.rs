@@ -31,6 +31,7 @@ use crate::model::definition::Definition;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::room::{Joined, RoomAnswer};
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
+use crate::signal::reply;
 use crate::store::{AdmissionFacts, AdmissionQuery, Note, StoreError};
 
 /// Everything about questions that wait and about who was let in.
@@ -80,7 +81,7 @@ impl Question {
     fn is(&self, (conn, stream, kind): &SeatKey) -> bool {
         let is_kind = match self.asked {
             Asked::Publish(_) | Asked::Play(_) => self.asked.kind() == *kind,
-            Asked::Join(..) | Asked::Room(..) => false,
+            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => false,
         };
         is_kind && self.conn == *conn && self.asked.stream() == Some(stream)
     }
@@ -237,7 +238,7 @@ impl Directory {
     fn main_track_of(&self, question: &Question) -> Option<String> {
         let main_track = match &question.asked {
             Asked::Publish(ask) => ask.main_track.clone(),
-            Asked::Play(ask) | Asked::Join(_, ask) | Asked::Room(_, ask) => {
+            Asked::Play(ask) | Asked::Tracks(ask) | Asked::Join(_, ask) | Asked::Room(_, ask) => {
                 let broadcast = self.broadcast(&question.app, ask.stream.as_deref()?)?;
                 broadcast.main_track.clone()
             }
@@ -304,7 +305,7 @@ impl Directory {
                 self.check_free(question.conn, &question.app, stream)?;
                 check_registered(settings, facts, question.main_track.as_deref())?;
             }
-            Asked::Play(_) => self.check_playable(&question.app, stream)?,
+            Asked::Play(_) | Asked::Tracks(_) => self.check_playable(&question.app, stream)?,
             Asked::Join(..) => {}
             // The streams in it are checked each by itself.
             Asked::Room(..) => return check_room(settings, facts, unix_ms).map(|()| false),
@@ -331,7 +332,8 @@ impl Directory {
             return self.answer(question, Err(definition));
         }
         match question.asked.token() {
-            Some(token) if question.uses_up => {
+            // Who looks at the tracks plays them next, with the same token.
+            Some(token) if question.uses_up && !matches!(question.asked, Asked::Tracks(_)) => {
                 let step = Step::Consume {
                     app: question.app.clone(),
                     token: token.to_owned(),
@@ -386,7 +388,7 @@ impl Directory {
                     return Err(Definition::NoCodecEnabled);
                 }
             }
-            Asked::Join(..) | Asked::Room(..) => {}
+            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => {}
         }
         Ok(())
     }
@@ -403,12 +405,13 @@ impl Directory {
                 .judge_last(&question)
                 .and_then(|()| self.decide_play(conn, &app, ask))
                 .map(Granted::Play),
+            Asked::Tracks(ask) => self.track_list(&app, ask).map(Granted::Text),
             Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
             Asked::Room(ask, _) => self
                 .enter_room(now, conn, &app, ask.clone())
                 .map(Granted::Room),
         };
-        if granted.is_ok() {
+        if matches!(question.asked, Asked::Publish(_) | Asked::Play(_)) && granted.is_ok() {
             self.take_seat(&question);
         }
         self.answer(question, granted);
@@ -474,6 +477,11 @@ impl Directory {
                     result: Ok(joined),
                 },
             },
+            (Ok(Granted::Text(text)), _) => WorkerMail::Text { conn, text },
+            (Err(definition), Asked::Tracks(ask)) => WorkerMail::Text {
+                conn,
+                text: reply::error(definition, ask.stream.as_deref()),
+            },
             (Err(definition), Asked::Room(..)) => WorkerMail::Room {
                 conn,
                 answer: RoomAnswer::Join {
@@ -498,6 +506,7 @@ enum Granted {
     Publish(()),
     Play(PlayGrant),
     Room(Joined),
+    Text(String),
 }
 
 impl Questions {
