@@ -11,18 +11,24 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
 use super::calls::Calls;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::model::access::AccessKind;
+use crate::model::broadcast::BroadcastStatus;
 use crate::model::definition::Definition;
 use crate::model::errand::Errand;
+use crate::model::information::Information;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
+pub(super) use questions::Question;
+use questions::Questions;
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -30,6 +36,9 @@ pub struct Directory {
     pub(super) apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
     pub(super) outbox: VecDeque<(WorkerId, WorkerMail)>,
+    questions: Questions,
+    /// Newcomers are refused.
+    is_overloaded: bool,
 }
 
 /// One application.
@@ -74,13 +83,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_publish(now, conn, &app, ask);
-                let answer = WorkerMail::PublishDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Publish(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::AskPlay {
                 conn,
@@ -88,13 +92,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_play(conn, &app, &ask);
-                let answer = WorkerMail::PlayDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Play(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::PublishLive {
                 conn,
@@ -104,38 +103,53 @@ impl Directory {
             } => {
                 self.publish_live(now, conn, &app, &stream, tracks);
                 self.tell_flow(conn, &app, &stream, false);
+                self.seat_connected(now, (conn, stream, AccessKind::Publish));
             }
             ControlMail::PublishReleased {
                 conn,
                 app,
                 stream,
                 ending,
-            } => self.publish_released(now, conn, &app, &stream, ending),
+            } => {
+                self.publish_released(now, conn, &app, &stream, ending);
+                self.withdraw(now, (conn, stream, AccessKind::Publish));
+            }
             ControlMail::PlayLive { conn, app, stream } => {
                 if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
                     broadcast.connected(conn);
                 }
+                self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
                 if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
                     broadcast.released(conn);
                 }
+                self.withdraw(now, (conn, stream, AccessKind::Play));
             }
+            ControlMail::ConnClosed { conn } => self.questions.forget(conn),
             ControlMail::Errand { conn, app, errand } => self.run_errand(now, conn, &app, errand),
             ControlMail::PublishMeasured {
                 app,
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
-            ControlMail::Room { conn, app, mail } => self.handle_room_mail(now, conn, &app, mail),
+            ControlMail::Room { conn, app, mail } => self.handle_room_mail(conn, &app, mail),
         }
     }
 
     fn run_errand(&mut self, now: Now, conn: ConnId, app: &AppName, errand: Errand) {
         match errand {
             Errand::Call(step) => self.call(now, conn, app, step),
+            Errand::Question(Information::TrackList { stream, token }) => {
+                let ask = PlayAsk {
+                    stream: Some(stream),
+                    token,
+                    ..PlayAsk::default()
+                };
+                self.ask(Question::new(conn, 0, app.clone(), Asked::Tracks(ask)));
+            }
             Errand::Question(question) => {
-                let text = self.answer(now, app, &question);
+                let text = self.tell_about(now, app, &question);
                 let mail = WorkerMail::Text { conn, text };
                 self.outbox.push_back((conn.worker, mail));
             }
@@ -156,7 +170,7 @@ impl Directory {
             if due > now.instant {
                 return;
             }
-            self.end(&app, &stream);
+            self.end(now, &app, &stream);
         }
     }
 
@@ -188,7 +202,7 @@ impl Directory {
 
     /// Ends the publish of `stream` for an operator: its publisher is told `publish_finished`.
     /// False when nobody publishes it.
-    pub fn stop(&mut self, _now: Now, app: &AppName, stream: &str) -> bool {
+    pub fn stop(&mut self, now: Now, app: &AppName, stream: &str) -> bool {
         let Some(broadcast) = self.broadcast(app, stream) else {
             return false;
         };
@@ -201,7 +215,7 @@ impl Directory {
             stream: stream.clone(),
         };
         self.outbox.push_back((conn.worker, mail));
-        self.end(app, &stream);
+        self.end(now, app, &stream);
         true
     }
 
@@ -250,7 +264,32 @@ impl Directory {
         self.apps.iter().map(count).collect()
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `publish`.
+    /// Nobody else publishes under the id, and the application may have one more publisher.
+    fn check_free(&self, conn: ConnId, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let known = app.broadcasts.get(stream);
+        if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
+            return Err(Definition::StreamIdInUse);
+        }
+        let is_other = |b: &&Broadcast| *b.stream != *stream && b.publisher().is_some();
+        let others = app.broadcasts.values().filter(is_other).count();
+        if reaches(others, app.settings.ingesting_stream_limit) {
+            return Err(Definition::HighResourceUsage);
+        }
+        Ok(())
+    }
+
+    /// Something can be played under the id.
+    fn check_playable(&self, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let broadcast = app.broadcasts.get(stream);
+        broadcast
+            .filter(|broadcast| broadcast.is_playable())
+            .map(drop)
+            .ok_or(Definition::NoStreamExist)
+    }
+
+    /// The id is taken; everything else was checked in `questions.rs`.
     fn decide_publish(
         &mut self,
         now: Now,
@@ -262,25 +301,7 @@ impl Directory {
             .stream
             .clone()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get(app_name)
-            .ok_or(Definition::NotInitializedYet)?;
-        if ask.video && !any_video_codec(&app.settings) {
-            return Err(Definition::NoCodecEnabled);
-        }
-        let known = app.broadcasts.get(&stream);
-        if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
-            return Err(Definition::StreamIdInUse);
-        }
-        let is_other = |b: &&Broadcast| b.stream != stream && b.publisher().is_some();
-        let others = app.broadcasts.values().filter(is_other).count();
-        if reaches(others, app.settings.ingesting_stream_limit) {
-            return Err(Definition::HighResourceUsage);
-        }
-        if let Some(main) = &ask.main_track {
-            app.check_room(main)?;
-        }
+        self.check_free(conn, app_name, &stream)?;
         self.begin_publish(now, conn, app_name, &stream, ask);
         Ok(())
     }
@@ -301,7 +322,7 @@ impl Directory {
             }
             // Its own: what it negotiated before is replaced.
             Some(Phase::Preparing { .. } | Phase::Live { .. } | Phase::Returning { .. }) => {
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
             Some(Phase::Virtual) | None => {}
         }
@@ -330,7 +351,7 @@ impl Directory {
         }
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `play`.
+    /// The place is given; everything else was checked in `questions.rs`.
     fn decide_play(
         &mut self,
         conn: ConnId,
@@ -341,21 +362,12 @@ impl Directory {
             .stream
             .as_ref()
             .ok_or(Definition::NoStreamNameSpecified)?;
+        self.check_playable(app, stream)?;
         let state = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
-        if !state.settings.webrtc_enabled {
-            return Err(Definition::WebrtcNotEnabled);
-        }
         let broadcast = state
             .broadcasts
             .get(stream)
-            .filter(|broadcast| broadcast.is_playable())
             .ok_or(Definition::NoStreamExist)?;
-        if reaches(
-            broadcast.places_besides(conn),
-            state.settings.webrtc_viewer_limit,
-        ) {
-            return Err(Definition::ViewerLimitReached);
-        }
         let filter = state.filter(broadcast, ask);
         let sources = state.sources(broadcast, conn, &filter);
         let grant = PlayGrant {
@@ -399,11 +411,16 @@ impl Directory {
         // Before and after: the old origin has to let go, the new one may have players too.
         let mut workers = broadcast.workers();
         let old = std::mem::replace(&mut broadcast.tracks, tracks);
+        let is_new = !broadcast.is_on_air();
         broadcast.phase = Phase::Live { publisher: conn };
         broadcast.updated_unix_us = now.unix_us;
         workers.extend(broadcast.workers());
         let (moves, same) = successors(&old, &broadcast.tracks);
         let (is_group, main) = (broadcast.is_group(), broadcast.main_track.clone());
+        if is_new {
+            let status = BroadcastStatus::Broadcasting;
+            self.questions.note_status(now, app, stream, status);
+        }
         if returned {
             workers.extend(main.iter().flat_map(|main| self.workers(app, main)));
             self.replace_tracks(app, stream, workers, &moves);
@@ -524,7 +541,7 @@ impl Directory {
             (Phase::Virtual, _) | (Phase::Lost { .. }, PublishEnding::Lost) => {}
             (Phase::Preparing { .. } | Phase::Returning { .. }, PublishEnding::Lost)
             | (_, PublishEnding::Stopped) => {
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
         }
     }
@@ -546,12 +563,13 @@ impl Directory {
 
     /// The publish of a broadcast is over: the broadcast is removed, or goes on as a group.
     /// Nothing happens when there is none.
-    fn end(&mut self, app: &AppName, stream: &StreamId) {
+    fn end(&mut self, now: Now, app: &AppName, stream: &StreamId) {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
         let main = broadcast.main_track.take();
         let phase = broadcast.phase;
+        let was_on_air = broadcast.is_on_air();
         if broadcast.is_group() {
             let workers = broadcast.workers();
             let moves: Vec<_> = broadcast.tracks.iter().map(|t| (t.id, None)).collect();
@@ -564,6 +582,10 @@ impl Directory {
             }
         } else {
             self.remove(app, stream);
+        }
+        if was_on_air {
+            let status = BroadcastStatus::Finished;
+            self.questions.note_status(now, app, stream, status);
         }
         if let Phase::Lost { until, .. } = phase {
             self.deadlines.remove(&(until, app.clone(), stream.clone()));
@@ -601,11 +623,6 @@ impl Directory {
     }
 }
 
-/// Whether `count` fills a limit; negative limits are none.
-fn reaches(count: usize, limit: i64) -> bool {
-    usize::try_from(limit).is_ok_and(|limit| count >= limit)
-}
-
 /// For each old track the new one that players can be sent without another offer: same kind, codec
 /// and payload types. True when every track of either has its counterpart.
 fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<TrackInfo>)>, bool) {
@@ -622,13 +639,7 @@ fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<Tra
     (moves, same)
 }
 
-fn any_video_codec(settings: &AppSettings) -> bool {
-    settings.h264_enabled
-        || settings.vp8_enabled
-        || settings.vp9_enabled
-        || settings.h265_enabled
-        || settings.av1_enabled
-}
+mod questions;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! Workers ask and tell control ([`ControlMail`]); control and other workers write to a worker's
 //! engine ([`WorkerMail`]). Both are values in bounded queues; nobody waits for an answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::call::CallNews;
@@ -81,6 +82,11 @@ pub enum ControlMail {
         /// Which id.
         stream: StreamId,
     },
+    /// A WebSocket is gone; everything on it was released before.
+    ConnClosed {
+        /// Which.
+        conn: ConnId,
+    },
     /// A granted (or still asked for) play is over.
     PlayReleased {
         /// Who played.
@@ -128,6 +134,17 @@ pub enum PublishEnding {
     Lost,
 }
 
+/// What is known of the client behind a WebSocket, from its upgrade request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its address, or what a proxy on this host said; `None` only in tests.
+    pub remote: Option<IpAddr>,
+    /// The `Origin` header.
+    pub origin: Option<Arc<str>>,
+    /// The query of the address that it connected to, without `?`; may hold credentials.
+    pub query: Option<Arc<str>>,
+}
+
 /// The fields of a `publish` command that decide about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishAsk {
@@ -151,6 +168,8 @@ pub struct PublishAsk {
     pub video: bool,
     /// False: no audio section is wanted.
     pub audio: bool,
+    /// Who sent it; filled in by the engine.
+    pub client: Arc<Client>,
 }
 
 /// The fields of a `play` command that decide about it.
@@ -178,6 +197,8 @@ pub struct PlayAsk {
     pub user_publish_id: Option<String>,
     /// True: only tracks named in `track_list` flow.
     pub disable_tracks_by_default: bool,
+    /// Who sent it; filled in by the engine.
+    pub client: Arc<Client>,
 }
 
 /// Live figures of one publish.
@@ -296,6 +317,13 @@ pub enum WorkerMail {
         /// Whose.
         conn: ConnId,
         /// Under which id.
+        stream: StreamId,
+    },
+    /// End this connection's play of an id (blocking).
+    StopPlay {
+        /// Whose.
+        conn: ConnId,
+        /// Which id.
         stream: StreamId,
     },
     /// An application's settings changed.

@@ -4,6 +4,9 @@
 
 mod clients;
 mod front;
+mod room;
+mod security;
 mod server;
 mod start;
 mod stop;
+mod store;

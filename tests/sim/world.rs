@@ -198,6 +198,7 @@ impl World {
             conn,
             app: self.control.app(),
             settings: self.control.settings(),
+            client: Arc::default(),
         };
         let server = &mut self.servers[usize::from(worker)];
         server.engine.handle_conn_opened(self.now, opened);

@@ -287,6 +287,11 @@ async fn block(
         .store()
         .block_subscriber(&app.name, &id.0, &sid, block, now_ms)
         .await?;
+    if seconds > 0 {
+        shared.update(|directory, _| {
+            directory.block_subscriber(&app.name, &id.0, &sid, kind);
+        });
+    }
     Ok(Json(Outcome::done()))
 }
 

@@ -41,7 +41,8 @@ export class Server {
     server.child = spawn(
       BINARY,
       ["--listen", `${host}:${port}`, "--media-port", `${mediaPort}`, "--data-dir", server.dataDir, ...args],
-      { stdio: ["ignore", "pipe", "pipe"] },
+      // The browsers keep the host busy; nobody is to be refused for that.
+      { stdio: ["ignore", "pipe", "pipe"], env: { LEAFCUTTER_CPU_LIMIT: "100", ...process.env } },
     );
     running.add(server.child);
     server.printed = "";
