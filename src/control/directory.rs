@@ -149,7 +149,7 @@ impl Directory {
                 self.ask(Question::new(conn, 0, app.clone(), Asked::Tracks(ask)));
             }
             Errand::Question(question) => {
-                let text = self.tell_about(now, app, &question);
+                let text = self.inform(now, app, &question);
                 let mail = WorkerMail::Text { conn, text };
                 self.outbox.push_back((conn.worker, mail));
             }

@@ -20,7 +20,7 @@ use crate::signal::reply::info::{self, Rendition};
 impl Directory {
     /// The message that answers `question`, an error included. Questions that need credentials
     /// go another way ([`tell_tracks`](Self::tell_tracks)).
-    pub(super) fn tell_about(&self, now: Now, app: &AppName, question: &Information) -> String {
+    pub(super) fn inform(&self, now: Now, app: &AppName, question: &Information) -> String {
         let (stream, answer) = match question {
             Information::StreamInfo { stream } => (stream, self.stream_info(app, stream)),
             Information::TrackList { stream, .. } => (stream, self.track_list(app, stream)),
