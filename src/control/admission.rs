@@ -86,7 +86,7 @@ impl Step {
 pub(super) enum Asked {
     Publish(PublishAsk),
     Play(PlayAsk),
-    /// For the tracks of what could be played; with the play that goes with it.
+    /// To see the tracks of a broadcast; checked as its play.
     Tracks(PlayAsk),
     /// Of a call; checked as the play that goes with it.
     Join(JoinAsk, PlayAsk),

@@ -141,12 +141,12 @@ impl Directory {
         match errand {
             Errand::Call(step) => self.call(now, conn, app, step),
             Errand::Question(Information::TrackList { stream, token }) => {
-                let asked = Asked::Tracks(PlayAsk {
+                let ask = PlayAsk {
                     stream: Some(stream),
                     token,
                     ..PlayAsk::default()
-                });
-                self.ask(Question::new(conn, 0, app.clone(), asked));
+                };
+                self.ask(Question::new(conn, 0, app.clone(), Asked::Tracks(ask)));
             }
             Errand::Question(question) => {
                 let text = self.inform(now, app, &question);

@@ -185,3 +185,83 @@ const FIRST_REPORT: Duration = Duration::from_millis(300);
 
 /// Packets asked for within one turn that are remembered; more are asked for again.
 pub(super) const MAX_ASKED: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::tests::test_now;
+    use crate::base::codec::{Codec, MediaKind};
+    use crate::base::ids::{TrackId, WorkerId};
+    use crate::sdp::offer::SendSection;
+
+    fn subscriber() -> Subscriber {
+        let session = SessionVersion { id: 1, version: 1 };
+        Subscriber::new(test_now(), session)
+    }
+
+    /// A track on a new m-line.
+    fn offer(subscriber: &mut Subscriber, serial: u64) {
+        let mid = subscriber.next_mid().unwrap();
+        let section = SendSection {
+            mid: mid.clone(),
+            kind: MediaKind::Video,
+            codec: Codec::Vp8,
+            fmtp: String::new(),
+            server_pt: Pt(96),
+            server_rtx_pt: None,
+            track_id: format!("ARDAMSv{serial}"),
+            stream_id: serial.to_string(),
+            ssrc: Ssrc(serial as u32),
+            rtx_ssrc: None,
+            cname: serial.to_string(),
+            disabled: false,
+        };
+        subscriber.offered.push(OfferSection::Send(section));
+        subscriber.add_sending(Sending {
+            mid,
+            info: TrackInfo {
+                id: TrackId {
+                    origin: WorkerId(0),
+                    serial,
+                },
+                kind: MediaKind::Video,
+                codec: Codec::Vp8,
+                fmtp: "".into(),
+                pt: Pt(96),
+                rtx_pt: None,
+            },
+            track: None,
+            stream: SendStream::new(Ssrc(serial as u32), None),
+            rewriter: Rewriter::new(70_000),
+            state: SendingState::Flowing,
+            transport_cc: false,
+            last_stored: None,
+            cname: serial.to_string(),
+        });
+    }
+
+    #[test]
+    fn a_place_that_ended_is_taken_and_the_others_stay_where_they_are() {
+        let mut s = subscriber();
+        (1..=3).for_each(|serial| offer(&mut s, serial));
+        s.asked = vec![(0, SeqNo(1)), (1, SeqNo(2)), (2, SeqNo(3))];
+        assert_eq!(s.end_sending(1), Some(None));
+        assert_eq!(s.end_sending(1), None, "once");
+        assert_eq!(s.asked, [(0, SeqNo(1)), (2, SeqNo(3))]);
+        assert!(matches!(&s.offered[1], OfferSection::Stopped { mid, .. } if mid.as_str() == "1"));
+        offer(&mut s, 4);
+        let serials: Vec<u64> = s.sendings.iter().map(|s| s.info.id.serial).collect();
+        assert_eq!(serials, [1, 4, 3]);
+        assert_eq!(s.sendings[1].mid.as_str(), "3", "a mid of its own");
+    }
+
+    #[test]
+    fn the_leader_of_the_bundle_is_never_stopped() {
+        let mut s = subscriber();
+        (1..=2).for_each(|serial| offer(&mut s, serial));
+        s.end_sending(0);
+        assert!(matches!(&s.offered[0], OfferSection::Send(send) if send.disabled));
+        s.end_sending(1);
+        assert!(matches!(&s.offered[1], OfferSection::Stopped { .. }));
+    }
+}

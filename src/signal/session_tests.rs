@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use super::super::action::{Ask, Tell};
 use super::*;
+use crate::base::codec::{Codec, MediaKind};
+use crate::base::ids::{Pt, TrackId, WorkerId};
 use crate::model::room::RoomMail;
+use crate::model::track::TrackInfo;
 
 #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
 fn zero() -> Now {
@@ -188,6 +191,69 @@ fn settings_decide_whether_a_second_play_replaces_the_first() {
             Action::Ask(Ask::Play { request: 3, .. }),
         ]
     ));
+}
+
+#[test]
+fn a_play_without_anything_to_offer_waits_for_a_source() {
+    let now = zero();
+    let mut s = session();
+    let _ = say(&mut s, now, json!({"command": "play", "streamId": "r"}));
+    let grant = PlayGrant {
+        data_channel: false,
+        room: Some("r".into()),
+        ..grant()
+    };
+    let mut actions = Vec::new();
+    s.handle_play_decision(now, 1, Ok(grant), &mut actions);
+    assert!(actions.is_empty(), "{actions:?}");
+    let source = |tracks| Source {
+        stream: "a".into(),
+        tracks,
+    };
+    s.handle_play_sources(&"r".into(), vec![source(Vec::new())], &mut actions);
+    assert!(actions.is_empty(), "data only: {actions:?}");
+    let track = TrackInfo {
+        id: TrackId {
+            origin: WorkerId(0),
+            serial: 1,
+        },
+        kind: MediaKind::Audio,
+        codec: Codec::Opus,
+        fmtp: "".into(),
+        pt: Pt(111),
+        rtx_pt: None,
+    };
+    s.handle_play_sources(&"r".into(), vec![source(vec![track])], &mut actions);
+    assert!(
+        matches!(actions.as_slice(), [Action::MakeOffer { grant, .. }] if !grant.data_channel),
+        "{actions:?}"
+    );
+    actions.clear();
+    s.handle_play_sources(&"r".into(), Vec::new(), &mut actions);
+    assert!(actions.is_empty(), "the first answer comes first");
+    let _ = peer(&mut s, now, "r", Role::Play, offered());
+    let actions = peer(&mut s, now, "r", Role::Play, PeerEvent::AnswerAccepted);
+    assert_eq!(definitions(&actions), ["subtrackRemoved"]);
+    assert!(
+        matches!(actions.last(), Some(Action::Renegotiate { sources, .. })
+        if sources.is_empty())
+    );
+}
+
+#[test]
+fn memberships_count_among_the_entries_of_a_connection() {
+    let now = zero();
+    let mut s = session();
+    for i in 0..MAX_ENTRIES_PER_CONN {
+        let join = json!({"command": "joinRoom", "room": "r", "streamId": format!("s{i}")});
+        assert_eq!(definitions(&say(&mut s, now, join)), [] as [&str; 0]);
+    }
+    for command in ["joinRoom", "play", "publish"] {
+        let more = json!({"command": command, "room": "r", "streamId": "more"});
+        assert_eq!(definitions(&say(&mut s, now, more)), ["highResourceUsage"]);
+    }
+    let again = json!({"command": "joinRoom", "room": "r", "streamId": "s1"});
+    assert_eq!(definitions(&say(&mut s, now, again)), [] as [&str; 0]);
 }
 
 #[test]

@@ -12,16 +12,18 @@ use crate::control::broadcast::{Broadcast, Play};
 use crate::control::view::BroadcastView;
 use crate::model::definition::Definition;
 use crate::model::information::{Information, Page};
-use crate::model::mail::{AppName, PlayAsk};
+use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::track::StreamId;
 use crate::signal::reply;
 use crate::signal::reply::info::{self, Rendition};
 
 impl Directory {
-    /// The message that answers `question`, an error included.
+    /// The message that answers `question`, an error included. Questions that need credentials
+    /// go another way ([`tell_tracks`](Self::tell_tracks)).
     pub(super) fn inform(&self, now: Now, app: &AppName, question: &Information) -> String {
         let (stream, answer) = match question {
             Information::StreamInfo { stream } => (stream, self.stream_info(app, stream)),
+            Information::TrackList { stream, .. } => (stream, self.track_list(app, stream)),
             Information::BroadcastObject { stream } => {
                 (stream, self.broadcast_object(now, app, stream))
             }
@@ -66,10 +68,8 @@ impl Directory {
                 };
                 (stream, self.known(app, stream).map(list))
             }
-            // The engine answers the one, `questions.rs` the other.
-            Information::DebugInfo { stream } | Information::TrackList { stream, .. } => {
-                (stream, Err(Definition::NoStreamExist))
-            }
+            // The engine answers these.
+            Information::DebugInfo { stream } => (stream, Err(Definition::NoStreamExist)),
         };
         answer.unwrap_or_else(|definition| reply::error(definition, Some(stream)))
     }
@@ -103,12 +103,16 @@ impl Directory {
         Ok(info::stream_information(stream, &renditions))
     }
 
-    /// `trackList` of what `ask`, which was checked, could play.
-    pub(super) fn track_list(&self, app: &AppName, ask: &PlayAsk) -> Result<String, Definition> {
-        let stream = ask
-            .stream
-            .as_ref()
-            .ok_or(Definition::NoStreamNameSpecified)?;
+    /// Credentials were checked: sends the list of tracks.
+    pub(super) fn tell_tracks(&mut self, conn: ConnId, app: &AppName, ask: &PlayAsk) {
+        let Some(stream) = &ask.stream else { return };
+        let answer = self.track_list(app, stream);
+        let text = answer.unwrap_or_else(|definition| reply::error(definition, Some(stream)));
+        let mail = WorkerMail::Text { conn, text };
+        self.outbox.push_back((conn.worker, mail));
+    }
+
+    fn track_list(&self, app: &AppName, stream: &StreamId) -> Result<String, Definition> {
         let broadcast = self.known(app, stream)?;
         if !broadcast.is_playable() {
             return Err(Definition::NoStreamExist);

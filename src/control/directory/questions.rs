@@ -332,8 +332,7 @@ impl Directory {
             return self.answer(question, Err(definition));
         }
         match question.asked.token() {
-            // Who looks at the tracks plays them next, with the same token.
-            Some(token) if question.uses_up && !matches!(question.asked, Asked::Tracks(_)) => {
+            Some(token) if question.uses_up => {
                 let step = Step::Consume {
                     app: question.app.clone(),
                     token: token.to_owned(),
@@ -405,13 +404,13 @@ impl Directory {
                 .judge_last(&question)
                 .and_then(|()| self.decide_play(conn, &app, ask))
                 .map(Granted::Play),
-            Asked::Tracks(ask) => self.track_list(&app, ask).map(Granted::Text),
+            Asked::Tracks(ask) => return self.tell_tracks(conn, &app, ask),
             Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
             Asked::Room(ask, _) => self
                 .enter_room(now, conn, &app, ask.clone())
                 .map(Granted::Room),
         };
-        if matches!(question.asked, Asked::Publish(_) | Asked::Play(_)) && granted.is_ok() {
+        if granted.is_ok() {
             self.take_seat(&question);
         }
         self.answer(question, granted);
@@ -477,17 +476,16 @@ impl Directory {
                     result: Ok(joined),
                 },
             },
-            (Ok(Granted::Text(text)), _) => WorkerMail::Text { conn, text },
-            (Err(definition), Asked::Tracks(ask)) => WorkerMail::Text {
-                conn,
-                text: reply::error(definition, ask.stream.as_deref()),
-            },
             (Err(definition), Asked::Room(..)) => WorkerMail::Room {
                 conn,
                 answer: RoomAnswer::Join {
                     request,
                     result: Err(definition),
                 },
+            },
+            (Err(definition), Asked::Tracks(ask)) => WorkerMail::Text {
+                conn,
+                text: reply::error(definition, ask.stream.as_deref()),
             },
             (Err(definition), Asked::Join(..)) => WorkerMail::Call {
                 conn,
@@ -506,7 +504,6 @@ enum Granted {
     Publish(()),
     Play(PlayGrant),
     Room(Joined),
-    Text(String),
 }
 
 impl Questions {

@@ -1,1 +1,421 @@
 //! Stories of rooms, told to the directory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::base::codec::{Codec, MediaKind};
+use crate::base::ids::{Pt, TrackId, WorkerId};
+use crate::model::mail::{ControlMail, PublishAsk, PublishEnding};
+use crate::model::track::{PlayGrant, TrackInfo};
+
+const APP: &str = "live";
+const ALICE: ConnId = conn(0, 1);
+const BOB: ConnId = conn(1, 1);
+const CAROL: ConnId = conn(0, 2);
+
+const fn conn(worker: u16, serial: u64) -> ConnId {
+    ConnId {
+        worker: WorkerId(worker),
+        serial,
+    }
+}
+
+/// A directory under a virtual clock.
+struct World {
+    directory: Directory,
+    now: Now,
+    tracks: u64,
+}
+
+impl World {
+    fn new(settings: AppSettings) -> Self {
+        let apps = [(AppName::from(APP), Arc::new(settings))];
+        #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
+        let instant = Instant::now();
+        Self {
+            directory: Directory::new(apps.into_iter().collect()),
+            now: Now {
+                instant,
+                unix_us: 1_700_000_000_000_000,
+            },
+            tracks: 0,
+        }
+    }
+
+    fn tell(&mut self, mail: ControlMail) {
+        self.directory.handle_mail(self.now, mail);
+    }
+
+    fn mails(&mut self) -> Vec<WorkerMail> {
+        std::iter::from_fn(|| self.directory.poll_mail())
+            .map(|(_, mail)| mail)
+            .collect()
+    }
+
+    fn ask_publish(&mut self, conn: ConnId, ask: PublishAsk) -> Result<(), Definition> {
+        let (request, app) = (1, APP.into());
+        self.tell(ControlMail::AskPublish {
+            conn,
+            request,
+            app,
+            ask,
+        });
+        let decision = self.mails().into_iter().find_map(|mail| match mail {
+            WorkerMail::PublishDecision { result, .. } => Some(result),
+            _ => None,
+        });
+        decision.expect("a decision")
+    }
+
+    fn publish(&mut self, conn: ConnId, stream: &str, room: &str) {
+        let ask = publish_ask(stream, room);
+        assert_eq!(self.ask_publish(conn, ask), Ok(()));
+        self.go_live(conn, stream, Codec::Vp8);
+    }
+
+    fn go_live(&mut self, conn: ConnId, stream: &str, codec: Codec) {
+        self.tracks += 1;
+        let track = TrackInfo {
+            id: TrackId {
+                origin: conn.worker,
+                serial: self.tracks,
+            },
+            kind: MediaKind::Video,
+            codec,
+            fmtp: "".into(),
+            pt: Pt(96),
+            rtx_pt: None,
+        };
+        self.tell(ControlMail::PublishLive {
+            conn,
+            app: APP.into(),
+            stream: stream.into(),
+            tracks: vec![track],
+        });
+    }
+
+    fn end(&mut self, conn: ConnId, stream: &str, ending: PublishEnding) {
+        let (app, stream) = (APP.into(), stream.into());
+        self.tell(ControlMail::PublishReleased {
+            conn,
+            app,
+            stream,
+            ending,
+        });
+    }
+
+    fn ask_play(&mut self, conn: ConnId, ask: PlayAsk) -> Result<PlayGrant, Definition> {
+        let (request, app) = (1, APP.into());
+        self.tell(ControlMail::AskPlay {
+            conn,
+            request,
+            app,
+            ask,
+        });
+        let decision = self.mails().into_iter().find_map(|mail| match mail {
+            WorkerMail::PlayDecision { result, .. } => Some(result),
+            _ => None,
+        });
+        decision.expect("a decision")
+    }
+
+    /// Plays `room`; the ids offered.
+    fn play(&mut self, conn: ConnId, room: &str) -> Vec<String> {
+        let grant = self.ask_play(conn, play_ask(room)).expect("granted");
+        assert_eq!(grant.room.as_deref(), Some(room));
+        ids(&grant.sources)
+    }
+
+    /// What the plays are told since the last look: `conn: ids`.
+    fn told(&mut self) -> Vec<(ConnId, Vec<String>)> {
+        let told = self.mails().into_iter().filter_map(|mail| match mail {
+            WorkerMail::PlaySources { conn, sources, .. } => Some((conn, ids(&sources))),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    fn room(&mut self, conn: ConnId, mail: RoomMail) -> Option<RoomAnswer> {
+        let app = APP.into();
+        self.tell(ControlMail::Room { conn, app, mail });
+        self.mails().into_iter().find_map(|mail| match mail {
+            WorkerMail::Room { answer, .. } => Some(answer),
+            _ => None,
+        })
+    }
+
+    fn join(&mut self, conn: ConnId, room: &str, stream: &str) -> Result<Joined, Definition> {
+        let ask = JoinAsk {
+            room: room.into(),
+            stream: Some(stream.into()),
+            token: None,
+        };
+        match self.room(conn, RoomMail::AskJoin { request: 7, ask }) {
+            Some(RoomAnswer::Join { request: 7, result }) => result,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn information(&mut self, conn: ConnId, own: Option<&str>) -> Result<Vec<String>, Definition> {
+        let mail = RoomMail::AskInformation {
+            room: "r".into(),
+            stream: own.map(StreamId::from),
+        };
+        match self.room(conn, mail) {
+            Some(RoomAnswer::Information { result, .. }) => {
+                result.map(|list| list.iter().map(|s| s.stream.to_string()).collect())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_there(&self, stream: &str) -> bool {
+        self.directory.broadcast(APP, stream).is_some()
+    }
+}
+
+fn publish_ask(stream: &str, room: &str) -> PublishAsk {
+    PublishAsk {
+        stream: Some(stream.into()),
+        main_track: (!room.is_empty()).then(|| room.into()),
+        stream_name: Some(format!("the name of {stream}")),
+        video: true,
+        audio: true,
+        ..PublishAsk::default()
+    }
+}
+
+fn play_ask(stream: &str) -> PlayAsk {
+    PlayAsk {
+        stream: Some(stream.into()),
+        ..PlayAsk::default()
+    }
+}
+
+fn ids(sources: &[Source]) -> Vec<String> {
+    sources.iter().map(|s| s.stream.to_string()).collect()
+}
+
+fn world() -> World {
+    World::new(AppSettings::default())
+}
+
+#[test]
+fn a_room_exists_from_the_first_publish_to_the_last() {
+    let mut w = world();
+    let refused = w.ask_play(CAROL, play_ask("r"));
+    assert_eq!(refused, Err(Definition::NoStreamExist));
+    assert_eq!(w.ask_publish(ALICE, publish_ask("a", "r")), Ok(()));
+    assert_eq!(
+        w.play(ALICE, "r"),
+        [] as [&str; 0],
+        "before anybody is live"
+    );
+    w.go_live(ALICE, "a", Codec::Vp8);
+    assert_eq!(w.told(), [], "never its own");
+    w.publish(BOB, "b", "r");
+    assert_eq!(w.told(), [(ALICE, vec!["b".to_owned()])]);
+    assert_eq!(w.play(BOB, "r"), ["a"]);
+    assert_eq!(w.play(CAROL, "r"), ["a", "b"]);
+
+    let room = w.directory.broadcast(APP, "r").unwrap();
+    assert_eq!(
+        (room.phase, room.status()),
+        (Phase::Virtual, "broadcasting")
+    );
+    assert_eq!(room.publisher(), None);
+    w.end(ALICE, "a", PublishEnding::Stopped);
+    assert_eq!(w.told(), [(CAROL, vec!["b".to_owned()]), (BOB, vec![])]);
+    w.end(BOB, "b", PublishEnding::Stopped);
+    let ended: Vec<_> = w
+        .mails()
+        .into_iter()
+        .filter_map(|mail| match mail {
+            WorkerMail::BroadcastEnded { stream, .. } => Some(stream.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ended, ["b", "r", "r"], "the room on both workers");
+    assert!(!w.is_there("r"));
+}
+
+#[test]
+fn a_lost_participant_is_kept_and_comes_back_under_the_same_or_another_codec() {
+    for (codec, told) in [(Codec::Vp8, "same"), (Codec::H264, "other")] {
+        let mut w = world();
+        w.publish(ALICE, "a", "r");
+        assert_eq!(w.play(BOB, "r"), ["a"]);
+        w.end(ALICE, "a", PublishEnding::Lost);
+        assert_eq!(w.told(), [], "viewers wait");
+        assert_eq!(w.ask_publish(CAROL, publish_ask("a", "r")), Ok(()));
+        w.go_live(CAROL, "a", codec);
+        let mails = w.mails();
+        let replaced = mails.iter().any(|mail| {
+            matches!(mail, WorkerMail::TracksReplaced { moves, .. }
+                if moves[0].1.is_some() == (told == "same"))
+        });
+        assert!(replaced, "{told}: {mails:?}");
+        let is_told = |mail: &WorkerMail| matches!(mail, WorkerMail::PlaySources { conn: BOB, .. });
+        assert!(mails.iter().any(is_told), "{told}");
+    }
+    let mut w = world();
+    w.publish(ALICE, "a", "r");
+    w.play(BOB, "r");
+    w.end(ALICE, "a", PublishEnding::Lost);
+    w.now = w.now.after(Duration::from_secs(6));
+    w.directory.handle_timeout(w.now);
+    assert!(!w.is_there("a") && !w.is_there("r"), "after the window");
+}
+
+#[test]
+fn a_main_track_with_media_of_its_own_is_one_of_its_sources() {
+    let mut w = world();
+    w.publish(ALICE, "r", "");
+    w.publish(BOB, "b", "r");
+    assert_eq!(w.play(CAROL, "r"), ["r", "b"]);
+    w.end(ALICE, "r", PublishEnding::Stopped);
+    let mails = w.mails();
+    let freed = |mail: &WorkerMail| {
+        matches!(mail, WorkerMail::TracksReplaced { stream, moves, .. }
+            if &**stream == "r" && moves.iter().all(|(_, new)| new.is_none()))
+    };
+    assert!(
+        mails.iter().any(freed),
+        "the origin frees its tracks: {mails:?}"
+    );
+    let left = |mail: &WorkerMail| {
+        matches!(mail, WorkerMail::PlaySources { conn: CAROL, sources, .. }
+            if ids(sources) == ["b"])
+    };
+    assert!(mails.iter().any(left), "{mails:?}");
+    w.publish(ALICE, "r", "");
+    assert_eq!(w.told(), [(CAROL, vec!["r".to_owned(), "b".to_owned()])]);
+    w.end(BOB, "b", PublishEnding::Stopped);
+    assert_eq!(w.told(), [(CAROL, vec!["r".to_owned()])]);
+    w.end(ALICE, "r", PublishEnding::Stopped);
+    assert!(!w.is_there("r"));
+}
+
+#[test]
+fn own_publishes_roles_and_track_lists_decide_what_a_play_is_sent() {
+    let mut w = world();
+    w.publish(ALICE, "a", "r");
+    w.publish(BOB, "b", "r");
+    let mut ask = publish_ask("s", "r");
+    ask.role = Some("speaker".to_owned());
+    assert_eq!(w.ask_publish(CAROL, ask), Ok(()));
+    w.go_live(CAROL, "s", Codec::Vp8);
+    let table: [(PlayAsk, &[&str]); 5] = [
+        (play_ask("r"), &["a", "b"]),
+        (
+            PlayAsk {
+                user_publish_id: Some("b".to_owned()),
+                ..play_ask("r")
+            },
+            &["a"],
+        ),
+        (
+            PlayAsk {
+                role: Some("attendee".to_owned()),
+                ..play_ask("r")
+            },
+            &["s"],
+        ),
+        (
+            PlayAsk {
+                track_list: vec!["b".to_owned(), "!a".to_owned()],
+                ..play_ask("r")
+            },
+            &["b"],
+        ),
+        (
+            PlayAsk {
+                disable_tracks_by_default: true,
+                ..play_ask("r")
+            },
+            &[],
+        ),
+    ];
+    for (number, (ask, want)) in (10..).zip(table) {
+        let grant = w.ask_play(conn(1, number), ask.clone()).unwrap();
+        assert_eq!(ids(&grant.sources), want, "{ask:?}");
+    }
+}
+
+#[test]
+fn a_joined_room_is_known_until_its_last_member_left() {
+    let mut w = world();
+    assert_eq!(
+        w.information(ALICE, Some("a")),
+        Err(Definition::NoActiveStreamsInRoom)
+    );
+    let joined = w.join(ALICE, "r", "a").unwrap();
+    assert_eq!((&*joined.stream, joined.others.len()), ("a", 0));
+    assert_eq!(w.information(ALICE, Some("a")), Ok(vec![]));
+    let refused = w.ask_play(BOB, play_ask("r"));
+    assert_eq!(refused, Err(Definition::NoStreamExist), "nobody publishes");
+    w.publish(ALICE, "a", "r");
+    let joined = w.join(BOB, "r", "b").unwrap();
+    assert_eq!(joined.others[0].name.as_deref(), Some("the name of a"));
+    assert_eq!(w.information(ALICE, None), Ok(vec![]), "not its own");
+    assert_eq!(w.information(BOB, None), Ok(vec!["a".to_owned()]));
+    assert_eq!(w.join(BOB, "r", "a"), Err(Definition::StreamIdInUse));
+
+    assert_eq!(w.play(BOB, "r"), ["a"]);
+    w.end(ALICE, "a", PublishEnding::Stopped);
+    let ended = |mail: &WorkerMail| match mail {
+        WorkerMail::PlaysEnded { stream, .. } => &**stream == "r",
+        _ => false,
+    };
+    assert!(w.mails().iter().any(ended), "plays end, the room does not");
+    assert_eq!(w.information(BOB, Some("b")), Ok(vec![]));
+    for member in [ALICE, BOB] {
+        assert!(w.is_there("r"));
+        let left = RoomMail::Left { room: "r".into() };
+        assert_eq!(w.room(member, left), None);
+    }
+    assert!(!w.is_there("r"));
+}
+
+#[test]
+fn only_known_rooms_are_entered_where_that_is_demanded() {
+    let mut w = World::new(AppSettings {
+        accept_only_rooms_in_data_store: true,
+        ..AppSettings::default()
+    });
+    let no = Err(Definition::NotAllowedUnregisteredStreams);
+    assert_eq!(w.join(ALICE, "r", "a"), no.clone().map(|()| unreachable!()));
+    assert_eq!(w.ask_publish(ALICE, publish_ask("a", "r")), no);
+    assert!(!w.is_there("r") && !w.is_there("a"));
+    assert_eq!(w.ask_publish(ALICE, publish_ask("a", "")), Ok(()));
+}
+
+#[test]
+fn a_publish_may_change_its_room() {
+    let mut w = world();
+    w.publish(ALICE, "a", "r");
+    w.publish(BOB, "b", "r");
+    w.play(CAROL, "r");
+    w.end(ALICE, "a", PublishEnding::Lost);
+    w.publish(ALICE, "a", "other");
+    assert_eq!(w.play(CAROL, "r"), ["b"]);
+    assert_eq!(w.play(conn(3, 3), "other"), ["a"]);
+}
+
+#[test]
+fn a_play_is_sent_no_more_sources_than_it_may() {
+    let mut w = world();
+    for number in 0..MAX_SOURCES_PER_PLAY as u64 + 5 {
+        w.publish(conn(1, 100 + number), &format!("s{number}"), "r");
+    }
+    assert_eq!(w.play(ALICE, "r").len(), MAX_SOURCES_PER_PLAY);
+    w.mails();
+    w.end(conn(1, 100), "s0", PublishEnding::Stopped);
+    let told = w.told();
+    assert_eq!(
+        told[0].1.len(),
+        MAX_SOURCES_PER_PLAY,
+        "the next one moves up"
+    );
+}

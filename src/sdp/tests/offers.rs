@@ -105,3 +105,31 @@ fn an_answer_that_does_not_fit_is_refused() {
         assert_eq!(result.err(), Some(expected));
     }
 }
+
+#[test]
+fn an_answer_to_an_earlier_offer_is_told_by_what_it_still_has() {
+    let earlier = answer_to(&offer::write(&room(), &local(), SESSION));
+    let earlier = parse(&earlier).unwrap();
+    assert!(offer::apply_answer(&room(), &earlier).is_ok());
+    // Number, kinds and mids stay when a track goes; that its m-line was taken tells.
+    let mut stopped = room();
+    stopped[1] = OfferSection::Stopped {
+        mid: stopped[1].mid().clone(),
+        kind: MediaKind::Video,
+    };
+    let mut inactive = room();
+    if let OfferSection::Send(send) = &mut inactive[0] {
+        send.disabled = true;
+    }
+    let mut recycled = room();
+    recycled[4] = OfferSection::Send(track("9", Codec::Vp8, "", 90));
+    for (at, later) in [stopped, inactive, recycled].into_iter().enumerate() {
+        let result = offer::apply_answer(&later, &earlier);
+        assert_eq!(result.err(), Some(SdpError::Mismatch), "{at}");
+        let fresh = answer_to(&offer::write(&later, &local(), SESSION));
+        assert!(
+            offer::apply_answer(&later, &parse(&fresh).unwrap()).is_ok(),
+            "{at}"
+        );
+    }
+}
