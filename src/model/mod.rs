@@ -6,6 +6,8 @@ pub mod broadcast;
 pub mod call;
 pub mod data;
 pub mod definition;
+pub mod errand;
+pub mod information;
 pub mod mail;
 pub mod room;
 pub mod settings;

@@ -4,6 +4,7 @@
 
 mod clients;
 mod front;
+mod room;
 mod security;
 mod server;
 mod start;
