@@ -29,11 +29,14 @@ impl Engine {
         let is_named = subscriber
             .sendings
             .iter()
-            .any(|s| *s.label == *switch.track);
+            .any(|s| s.is_in_use() && *s.label == *switch.track);
         let means_all = !is_named && **stream == *switch.track;
         for sending in &mut subscriber.sendings {
             let is_meant = means_all || *sending.label == *switch.track;
-            if !is_meant || kind.is_some_and(|kind| kind != sending.info.kind) {
+            if !is_meant
+                || !sending.is_in_use()
+                || kind.is_some_and(|kind| kind != sending.info.kind)
+            {
                 continue;
             }
             // Audio needs no key frame, and is not asked for one.

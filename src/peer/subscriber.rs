@@ -219,6 +219,7 @@ mod tests {
         subscriber.offered.push(OfferSection::Send(section));
         subscriber.add_sending(Sending {
             mid,
+            label: serial.to_string().into(),
             info: TrackInfo {
                 id: TrackId {
                     origin: WorkerId(0),
@@ -234,6 +235,7 @@ mod tests {
             stream: SendStream::new(Ssrc(serial as u32), None),
             rewriter: Rewriter::new(70_000),
             state: SendingState::Flowing,
+            enabled: true,
             transport_cc: false,
             last_stored: None,
             cname: serial.to_string(),
