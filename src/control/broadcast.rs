@@ -33,6 +33,12 @@ pub struct Broadcast {
     pub updated_unix_us: u64,
     /// Latest figures of its media; zeros before the first.
     pub measure: PublishMeasure,
+    /// The room it was published into.
+    pub main_track: Option<StreamId>,
+    /// `subscriberId` of the publish.
+    pub subscriber_id: Option<String>,
+    /// When its next status is told to webhooks; `None` when it is not.
+    pub(super) status_due: Option<Instant>,
     /// Who was granted to play it, and whether the play is connected.
     players: BTreeMap<ConnId, Play>,
 }
@@ -80,6 +86,9 @@ impl Broadcast {
             name: ask.stream_name,
             meta_data: ask.meta_data,
             role: ask.role,
+            main_track: ask.main_track,
+            subscriber_id: ask.subscriber_id,
+            status_due: None,
             flow: Flow::ALL,
             tracks: Vec::new(),
             created_unix_us: now.unix_us,
@@ -96,6 +105,8 @@ impl Broadcast {
         self.name = ask.stream_name;
         self.meta_data = ask.meta_data;
         self.role = ask.role;
+        self.main_track = ask.main_track;
+        self.subscriber_id = ask.subscriber_id;
         self.updated_unix_us = now.unix_us;
     }
 
@@ -145,15 +156,15 @@ impl Broadcast {
     }
 
     /// The play of `player` is connected; ignored when it holds no place.
-    pub(super) fn connected(&mut self, player: ConnId) {
-        if let Some(play) = self.players.get_mut(&player) {
-            *play = Play::Live;
-        }
+    /// True when it was not connected before.
+    pub(super) fn connected(&mut self, player: ConnId) -> bool {
+        let play = self.players.get_mut(&player);
+        play.is_some_and(|play| std::mem::replace(play, Play::Live) == Play::Granted)
     }
 
-    /// The place of `player` is free.
-    pub(super) fn released(&mut self, player: ConnId) {
-        self.players.remove(&player);
+    /// The place of `player` is free. True when its play was connected.
+    pub(super) fn released(&mut self, player: ConnId) -> bool {
+        self.players.remove(&player) == Some(Play::Live)
     }
 
     /// Every worker that has its tracks or players.

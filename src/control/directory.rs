@@ -5,6 +5,7 @@
 //! was withdrawn is followed by its release: granting it in between does no harm.
 
 mod calls;
+mod events;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::definition::Definition;
+use crate::model::event::{Event, EventAction};
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
@@ -28,6 +30,9 @@ pub struct Directory {
     apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
     outbox: VecDeque<(WorkerId, WorkerMail)>,
+    events: VecDeque<Event>,
+    event_unix_ms: u64,
+    statuses: BTreeSet<(Instant, AppName, StreamId)>,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,7 @@ impl Directory {
 
     /// A worker asks or tells something.
     pub fn handle_mail(&mut self, now: Now, mail: ControlMail) {
+        self.note_time(now);
         match mail {
             ControlMail::AskPublish {
                 conn,
@@ -109,13 +115,15 @@ impl Directory {
                 ending,
             } => self.publish_released(now, conn, &app, &stream, ending),
             ControlMail::PlayLive { conn, app, stream } => {
-                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
-                    broadcast.connected(conn);
+                let broadcast = self.broadcast_mut(&app, &stream);
+                if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
+                    self.tell_play(&app, &stream, true);
                 }
             }
             ControlMail::PlayReleased { conn, app, stream } => {
-                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
-                    broadcast.released(conn);
+                let broadcast = self.broadcast_mut(&app, &stream);
+                if broadcast.is_some_and(|broadcast| broadcast.released(conn)) {
+                    self.tell_play(&app, &stream, false);
                 }
             }
             ControlMail::PublishSwitched {
@@ -136,6 +144,8 @@ impl Directory {
 
     /// Ends the broadcasts whose publisher did not come back in time.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.note_time(now);
+        self.tell_statuses(now);
         while let Some((due, app, stream)) = self.deadlines.first().cloned() {
             if due > now.instant {
                 return;
@@ -146,7 +156,8 @@ impl Directory {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(due, ..)| *due)
+        let deadline = self.deadlines.first().map(|(due, ..)| *due);
+        deadline.into_iter().chain(self.next_status()).min()
     }
 
     /// The next mail for a worker's engine.
@@ -162,17 +173,18 @@ impl Directory {
 
     /// Puts other settings in the place of an application's; they count from the next decision on.
     /// False when there is no such application.
-    pub fn set_settings(&mut self, app: &str, settings: Arc<AppSettings>) -> bool {
-        let Some(app) = self.apps.get_mut(app) else {
+    pub fn set_settings(&mut self, now: Now, app: &AppName, settings: Arc<AppSettings>) -> bool {
+        let Some(state) = self.apps.get_mut(app) else {
             return false;
         };
-        app.settings = settings;
+        state.settings = settings;
+        self.plan_statuses(now, app);
         true
     }
 
     /// Ends the publish of `stream` for an operator: its publisher is told `publish_finished`.
     /// False when nobody publishes it.
-    pub fn stop(&mut self, _now: Now, app: &AppName, stream: &str) -> bool {
+    pub fn stop(&mut self, now: Now, app: &AppName, stream: &str) -> bool {
         let Some(broadcast) = self.broadcast(app, stream) else {
             return false;
         };
@@ -182,6 +194,7 @@ impl Directory {
             stream: stream.clone(),
         };
         self.outbox.push_back((conn.worker, mail));
+        self.note_time(now);
         self.end(app, &stream);
         true
     }
@@ -331,6 +344,7 @@ impl Directory {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
+        let is_new = matches!(broadcast.phase, Phase::Preparing { .. });
         let returned = match broadcast.phase {
             Phase::Preparing { publisher } if publisher == conn => {
                 broadcast.started_unix_us = now.unix_us;
@@ -349,6 +363,9 @@ impl Directory {
         broadcast.phase = Phase::Live { publisher: conn };
         broadcast.updated_unix_us = now.unix_us;
         if !returned {
+            if is_new {
+                self.tell_started(now, app, stream);
+            }
             return;
         }
         workers.extend(broadcast.workers());
@@ -442,6 +459,10 @@ impl Directory {
             | (_, PublishEnding::Stopped) => {
                 self.end(app, stream);
             }
+            (_, PublishEnding::TimedOut) => {
+                self.tell(app, stream, EventAction::PublishTimeoutError);
+                self.end(app, stream);
+            }
         }
     }
 
@@ -463,6 +484,7 @@ impl Directory {
     /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
     /// that it frees its tracks. Nothing happens when there is none.
     fn end(&mut self, app: &AppName, stream: &StreamId) {
+        self.tell_ended(app, stream);
         let Some(broadcast) = self
             .apps
             .get_mut(app)

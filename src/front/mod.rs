@@ -13,6 +13,7 @@ mod routes;
 mod run;
 mod shared;
 mod upgrade;
+mod webhooks;
 mod workers;
 
 pub use run::{Front, Signals, serve};

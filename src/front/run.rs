@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::shared::Shared;
 use super::workers::Workers;
-use super::{http, routes};
+use super::{http, routes, webhooks};
 use crate::control::Directory;
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
@@ -49,6 +49,7 @@ pub async fn serve(front: Front) {
     let shared = Shared::new(directory, workers, Clock::start(), front.store, front.seed);
     shared.overrides().load(&shared).await;
     let ticking = tokio::spawn(tick(shared.clone()));
+    let calling = tokio::spawn(webhooks::run(shared.clone()));
     let accepting = tokio::spawn(http::accept(
         front.listener,
         routes::router(shared.clone()),
@@ -66,6 +67,12 @@ pub async fn serve(front: Front) {
             if ended.is_err() {
                 tracing::warn!("a worker did not end in time");
             }
+            // The ends of the broadcasts are told too, as far as that is quick.
+            let told = timeout(LAST_WEBHOOKS, shared.webhooks().drained()).await;
+            if told.is_err() {
+                tracing::warn!("the last webhooks were not delivered in time");
+            }
+            calling.abort();
         }
         name = signals.next() => {
             tracing::warn!(signal = name, "stopping at once");
@@ -144,6 +151,9 @@ const MAILS_AT_ONCE: usize = 256;
 
 /// How often the store's file is looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the last webhooks may take.
+const LAST_WEBHOOKS: Duration = Duration::from_millis(500);
 
 /// How long the workers may take to end: the second they give their WebSockets, and some.
 const END_TIME: Duration = Duration::from_millis(1500);

@@ -12,6 +12,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::overrides::Overrides;
+use super::webhooks::Webhooks;
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
@@ -35,6 +36,7 @@ struct Inner {
     http_conns: Arc<Semaphore>,
     store: Store,
     overrides: Overrides,
+    webhooks: Webhooks,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Shared {
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
             store,
             overrides: Overrides::default(),
+            webhooks: Webhooks::default(),
         }))
     }
 
@@ -78,6 +81,11 @@ impl Shared {
     /// What REST changed of settings.
     pub fn overrides(&self) -> &Overrides {
         &self.0.overrides
+    }
+
+    /// Events on their way out.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
     }
 
     /// Looks something up.
@@ -95,6 +103,9 @@ impl Shared {
         state.workers.retry();
         while let Some((to, mail)) = state.directory.poll_mail() {
             state.workers.post(to, mail);
+        }
+        while let Some(event) = state.directory.poll_event() {
+            self.0.webhooks.push(event);
         }
         if state.wake_at() != before {
             self.0.changed.notify_one();
@@ -119,7 +130,8 @@ impl Shared {
     /// Puts other settings in the place of an application's, here and in every worker.
     pub fn change_settings(&self, app: &AppName, settings: Arc<AppSettings>) {
         let state = &mut *self.lock();
-        if state.directory.set_settings(app, settings.clone()) {
+        let now = state.clock.now();
+        if state.directory.set_settings(now, app, settings.clone()) {
             let app = app.clone();
             state
                 .workers
@@ -166,6 +178,7 @@ impl Shared {
             workers: state.workers.figures(),
             apps: state.directory.counts(),
             http_conns: MAX_HTTP_CONNS.saturating_sub(free),
+            webhooks: self.0.webhooks.figures(),
         }
     }
 

@@ -127,6 +127,8 @@ pub enum ControlMail {
 pub enum PublishEnding {
     /// By `stop`, or before it was live: the broadcast ends at once.
     Stopped,
+    /// It was granted and not connected in time: as `Stopped`, and webhooks are told.
+    TimedOut,
     /// Socket or media lost without `stop`: viewers are kept through the takeover window.
     Lost,
 }

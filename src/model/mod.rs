@@ -6,6 +6,7 @@ pub mod broadcast;
 pub mod call;
 pub mod data;
 pub mod definition;
+pub mod event;
 pub mod mail;
 pub mod settings;
 pub mod track;

@@ -4,6 +4,7 @@
 
 mod clients;
 mod front;
+mod rest;
 mod server;
 mod start;
 mod stop;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::{Bytes, Message, WebSocket};
 
@@ -17,7 +18,8 @@ pub struct Server {
     pub addr: SocketAddr,
     /// The second line it printed.
     pub playground: String,
-    _directory: TempDir,
+    flags: Vec<String>,
+    directory: TempDir,
 }
 
 /// An HTTP answer.
@@ -32,34 +34,53 @@ pub struct Answer {
 impl Server {
     /// Starts it on free ports with `flags` and waits until it serves.
     pub fn start(flags: &[&str]) -> Self {
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Self::start_in(tempfile::tempdir().unwrap(), flags)
+    }
+
+    /// The same with a settings file.
+    pub fn start_with(settings: &str, flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = command(directory.path())
-            .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut line = || lines.next().expect("the server ended").unwrap();
-        let first = line();
-        let addr = first
-            .strip_prefix("listening on http://")
-            .unwrap_or_else(|| panic!("{first}"));
+        std::fs::write(directory.path().join("leafcutter.toml"), settings).unwrap();
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Self::start_in(directory, flags)
+    }
+
+    /// Kills it and starts it again with the same flags, files and database; the port is another.
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        (self.child, self.addr, self.playground) = spawn(self.directory.path(), &self.flags);
+    }
+
+    fn start_in(directory: TempDir, flags: Vec<String>) -> Self {
+        let (child, addr, playground) = spawn(directory.path(), &flags);
         Self {
-            addr: addr.parse().unwrap(),
-            playground: line(),
             child,
-            _directory: directory,
+            addr,
+            playground,
+            flags,
+            directory,
         }
     }
 
     /// Sends a request without body and reads the answer to its end.
     pub fn request(&self, method: &str, path: &str, headers: &str) -> Answer {
+        self.send(method, path, headers, "")
+    }
+
+    /// Sends a request with `body` and reads the answer to its end.
+    pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
         let host = self.addr;
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Length: {length}\r\n"),
+        };
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             {length}{headers}\r\n{body}"
         )
         .unwrap();
         let mut text = String::new();
@@ -104,11 +125,34 @@ impl Server {
     }
 }
 
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(directory: &Path, flags: &[String]) -> (Child, SocketAddr, String) {
+    let mut child = command(directory)
+        .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut line = || lines.next().expect("the server ended").unwrap();
+    let first = line();
+    let addr = first
+        .strip_prefix("listening on http://")
+        .unwrap_or_else(|| panic!("{first}"));
+    (child, addr.parse().unwrap(), line())
 }
 
 /// Waits for the answer to a WebSocket ping, which shows that a worker serves the socket.
