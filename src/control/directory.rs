@@ -22,23 +22,24 @@ use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
-use crate::model::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
+use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
 pub struct Directory {
-    apps: BTreeMap<AppName, App>,
+    pub(super) apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
-    outbox: VecDeque<(WorkerId, WorkerMail)>,
+    pub(super) outbox: VecDeque<(WorkerId, WorkerMail)>,
     events: VecDeque<Event>,
     event_unix_ms: u64,
     statuses: BTreeSet<(Instant, AppName, StreamId)>,
 }
 
+/// One application.
 #[derive(Debug)]
-struct App {
-    settings: Arc<AppSettings>,
-    broadcasts: BTreeMap<StreamId, Broadcast>,
+pub(super) struct App {
+    pub(super) settings: Arc<AppSettings>,
+    pub(super) broadcasts: BTreeMap<StreamId, Broadcast>,
     calls: Calls,
 }
 
@@ -47,7 +48,7 @@ struct App {
 pub struct AppCounts {
     /// The application.
     pub app: AppName,
-    /// Broadcasts that can be played.
+    /// Broadcasts on air.
     pub broadcasts: usize,
     /// Connected players.
     pub viewers: usize,
@@ -139,6 +140,7 @@ impl Directory {
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
+            ControlMail::Room { conn, app, mail } => self.handle_room_mail(now, conn, &app, mail),
         }
     }
 
@@ -188,7 +190,10 @@ impl Directory {
         let Some(broadcast) = self.broadcast(app, stream) else {
             return false;
         };
-        let (conn, stream) = (broadcast.publisher(), broadcast.stream.clone());
+        let stream = broadcast.stream.clone();
+        let Some(conn) = broadcast.publisher() else {
+            return false;
+        };
         let mail = WorkerMail::StopPublish {
             conn,
             stream: stream.clone(),
@@ -238,7 +243,7 @@ impl Directory {
     pub fn counts(&self) -> Vec<AppCounts> {
         let count = |(name, app): (&AppName, &App)| AppCounts {
             app: name.clone(),
-            broadcasts: app.broadcasts.values().filter(|b| b.is_playable()).count(),
+            broadcasts: app.broadcasts.values().filter(|b| b.is_on_air()).count(),
             viewers: app.broadcasts.values().map(Broadcast::viewers).sum(),
         };
         self.apps.iter().map(count).collect()
@@ -263,35 +268,65 @@ impl Directory {
         if ask.video && !any_video_codec(&app.settings) {
             return Err(Definition::NoCodecEnabled);
         }
-        let phase = app.broadcasts.get(&stream).map(|b| b.phase);
-        if let Some(
-            Phase::Preparing { publisher }
-            | Phase::Live { publisher }
-            | Phase::Returning { publisher },
-        ) = phase
-            && publisher != conn
-        {
+        let known = app.broadcasts.get(&stream);
+        if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
             return Err(Definition::StreamIdInUse);
         }
-        let others = app.broadcasts.keys().filter(|id| **id != stream).count();
+        let is_other = |b: &&Broadcast| b.stream != stream && b.publisher().is_some();
+        let others = app.broadcasts.values().filter(is_other).count();
         if reaches(others, app.settings.ingesting_stream_limit) {
             return Err(Definition::HighResourceUsage);
         }
-
-        if let Some(Phase::Lost { until, .. }) = phase {
-            self.deadlines
-                .remove(&(until, app_name.clone(), stream.clone()));
-            if let Some(broadcast) = self.broadcast_mut(app_name, &stream) {
-                broadcast.returns(conn, ask, now);
-            }
-            return Ok(());
+        if let Some(main) = &ask.main_track {
+            app.check_room(main)?;
         }
-        self.end(app_name, &stream);
-        if let Some(app) = self.apps.get_mut(app_name) {
-            let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
-            app.broadcasts.insert(stream, broadcast);
-        }
+        self.begin_publish(now, conn, app_name, &stream, ask);
         Ok(())
+    }
+
+    /// A publish was allowed: its broadcast is made, or the one that waits for it goes on.
+    fn begin_publish(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        ask: PublishAsk,
+    ) {
+        let main_track = ask.main_track.clone().filter(|main| main != stream);
+        match self.broadcast(app, stream).map(|b| b.phase) {
+            Some(Phase::Lost { until, .. }) => {
+                self.deadlines.remove(&(until, app.clone(), stream.clone()));
+            }
+            // Its own: what it negotiated before is replaced.
+            Some(Phase::Preparing { .. } | Phase::Live { .. } | Phase::Returning { .. }) => {
+                self.end(app, stream);
+            }
+            Some(Phase::Virtual) | None => {}
+        }
+        let left = match self.broadcast_mut(app, stream) {
+            Some(broadcast) => {
+                broadcast.taken(conn, ask, now);
+                let left = broadcast
+                    .main_track
+                    .take_if(|old| Some(&*old) != main_track.as_ref());
+                self.refresh(app, stream);
+                left
+            }
+            None => {
+                if let Some(app) = self.apps.get_mut(app) {
+                    let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
+                    app.broadcasts.insert(stream.clone(), broadcast);
+                }
+                None
+            }
+        };
+        if let Some(left) = left {
+            self.leave_group(app, &left, stream);
+        }
+        if let Some(main) = main_track {
+            self.enter_group(now, app, &main, stream);
+        }
     }
 
     /// Checks in the order that `docs/signalling.md` gives for `play`.
@@ -305,32 +340,35 @@ impl Directory {
             .stream
             .as_ref()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get_mut(app)
-            .ok_or(Definition::NotInitializedYet)?;
-        if !app.settings.webrtc_enabled {
+        let state = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        if !state.settings.webrtc_enabled {
             return Err(Definition::WebrtcNotEnabled);
         }
-        let broadcast = app
+        let broadcast = state
             .broadcasts
-            .get_mut(stream)
+            .get(stream)
             .filter(|broadcast| broadcast.is_playable())
             .ok_or(Definition::NoStreamExist)?;
         if reaches(
             broadcast.places_besides(conn),
-            app.settings.webrtc_viewer_limit,
+            state.settings.webrtc_viewer_limit,
         ) {
             return Err(Definition::ViewerLimitReached);
         }
-        broadcast.admit(conn);
-        Ok(PlayGrant {
-            sources: vec![Source {
-                stream: stream.clone(),
-                tracks: broadcast.tracks.clone(),
-            }],
-            data_channel: false,
-        })
+        let filter = state.filter(broadcast, ask);
+        let sources = state.sources(broadcast, conn, &filter);
+        let grant = PlayGrant {
+            sources: sources.clone(),
+            data_channel: state.settings.data_channel_enabled,
+            room: match broadcast.is_group() {
+                true => Some(stream.clone()),
+                false => broadcast.main_track.clone(),
+            },
+        };
+        if let Some(broadcast) = self.broadcast_mut(app, stream) {
+            broadcast.admit(conn, filter, sources);
+        }
+        Ok(grant)
     }
 
     fn publish_live(
@@ -352,7 +390,8 @@ impl Directory {
             }
             Phase::Live { publisher } if publisher == conn => false,
             Phase::Returning { publisher } if publisher == conn => true,
-            Phase::Preparing { .. }
+            Phase::Virtual
+            | Phase::Preparing { .. }
             | Phase::Live { .. }
             | Phase::Lost { .. }
             | Phase::Returning { .. } => return,
@@ -362,26 +401,22 @@ impl Directory {
         let old = std::mem::replace(&mut broadcast.tracks, tracks);
         broadcast.phase = Phase::Live { publisher: conn };
         broadcast.updated_unix_us = now.unix_us;
-        if !returned {
-            if is_new {
-                self.tell_started(now, app, stream);
-            }
-            return;
-        }
         workers.extend(broadcast.workers());
         let (moves, same) = successors(&old, &broadcast.tracks);
-        for worker in workers {
-            let (app, stream) = (app.clone(), stream.clone());
-            let moves = moves.clone();
-            let mail = WorkerMail::TracksReplaced { app, stream, moves };
-            self.outbox.push_back((worker, mail));
+        let (is_group, main) = (broadcast.is_group(), broadcast.main_track.clone());
+        if returned {
+            workers.extend(main.iter().flat_map(|main| self.workers(app, main)));
+            self.replace_tracks(app, stream, workers, &moves);
+            self.restored(conn, app, stream, same || is_group);
         }
-        if same {
-            let stream = stream.clone();
-            let mail = WorkerMail::SessionRestored { conn, stream };
-            self.outbox.push_back((conn.worker, mail));
-        } else {
-            self.end_plays(app, stream);
+        if is_group {
+            self.refresh(app, stream);
+        }
+        if let Some(main) = main {
+            self.refresh(app, &main);
+        }
+        if is_new {
+            self.tell_started(now, app, stream);
         }
     }
 
@@ -396,7 +431,7 @@ impl Directory {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
-        if broadcast.publisher() == conn {
+        if broadcast.publisher() == Some(conn) {
             broadcast.flow.switch(kind, enabled);
             self.tell_flow(conn, app, stream, true);
         }
@@ -405,7 +440,9 @@ impl Directory {
     /// Tells the worker of a publisher what flows; a new one only what is unusual.
     fn tell_flow(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, always: bool) {
         let broadcast = self.broadcast(app, stream);
-        let flow = broadcast.filter(|b| b.publisher() == conn).map(|b| b.flow);
+        let flow = broadcast
+            .filter(|b| b.publisher() == Some(conn))
+            .map(|b| b.flow);
         if let Some(flow) = flow.filter(|flow| always || *flow != Flow::ALL) {
             let (app, stream) = (app.clone(), stream.clone());
             let mail = WorkerMail::PublishFlow { app, stream, flow };
@@ -413,8 +450,41 @@ impl Directory {
         }
     }
 
+    /// A publisher came back. Its players go on with its tracks, or end when those are others
+    /// than they were offered.
+    fn restored(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, goes_on: bool) {
+        if !goes_on {
+            return self.end_plays(app, stream);
+        }
+        let stream = stream.clone();
+        let mail = WorkerMail::SessionRestored { conn, stream };
+        self.outbox.push_back((conn.worker, mail));
+    }
+
+    /// Tells `workers` what takes the place of each old track.
+    fn replace_tracks(
+        &mut self,
+        app: &AppName,
+        stream: &StreamId,
+        workers: BTreeSet<WorkerId>,
+        moves: &[(TrackId, Option<TrackInfo>)],
+    ) {
+        for worker in workers {
+            let (app, stream) = (app.clone(), stream.clone());
+            let moves = moves.to_vec();
+            let mail = WorkerMail::TracksReplaced { app, stream, moves };
+            self.outbox.push_back((worker, mail));
+        }
+    }
+
+    fn workers(&self, app: &AppName, stream: &StreamId) -> BTreeSet<WorkerId> {
+        self.broadcast(app, stream)
+            .map(Broadcast::workers)
+            .unwrap_or_default()
+    }
+
     /// The players of a broadcast end, and the broadcast goes on.
-    fn end_plays(&mut self, app: &AppName, stream: &StreamId) {
+    pub(super) fn end_plays(&mut self, app: &AppName, stream: &StreamId) {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
@@ -440,7 +510,7 @@ impl Directory {
         let Some(broadcast) = state.broadcasts.get_mut(stream) else {
             return;
         };
-        if broadcast.publisher() != conn {
+        if broadcast.publisher() != Some(conn) {
             return;
         }
         match (broadcast.phase, ending) {
@@ -454,7 +524,7 @@ impl Directory {
                 broadcast.measure.audio_bps = 0;
                 self.deadlines.insert((until, app.clone(), stream.clone()));
             }
-            (Phase::Lost { .. }, PublishEnding::Lost) => {}
+            (Phase::Virtual, _) | (Phase::Lost { .. }, PublishEnding::Lost) => {}
             (Phase::Preparing { .. } | Phase::Returning { .. }, PublishEnding::Lost)
             | (_, PublishEnding::Stopped) => {
                 self.end(app, stream);
@@ -481,10 +551,40 @@ impl Directory {
         }
     }
 
-    /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
-    /// that it frees its tracks. Nothing happens when there is none.
+    /// The publish of a broadcast is over: the broadcast is removed, or goes on as a group.
+    /// Nothing happens when there is none.
     fn end(&mut self, app: &AppName, stream: &StreamId) {
         self.tell_ended(app, stream);
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        let main = broadcast.main_track.take();
+        let phase = broadcast.phase;
+        if broadcast.is_group() {
+            let workers = broadcast.workers();
+            let moves: Vec<_> = broadcast.tracks.iter().map(|t| (t.id, None)).collect();
+            broadcast.given_up();
+            let is_playable = broadcast.is_playable();
+            self.replace_tracks(app, stream, workers, &moves);
+            match is_playable {
+                true => self.refresh(app, stream),
+                false => self.end_plays(app, stream),
+            }
+        } else {
+            self.remove(app, stream);
+        }
+        if let Phase::Lost { until, .. } = phase {
+            self.deadlines.remove(&(until, app.clone(), stream.clone()));
+        }
+        if let Some(main) = main {
+            self.leave_group(app, &main, stream);
+        }
+    }
+
+    /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
+    /// that it frees its tracks.
+    pub(super) fn remove(&mut self, app: &AppName, stream: &StreamId) {
+        self.tell_plays_ended(app, stream);
         let Some(broadcast) = self
             .apps
             .get_mut(app)
@@ -492,9 +592,6 @@ impl Directory {
         else {
             return;
         };
-        if let Phase::Lost { until, .. } = broadcast.phase {
-            self.deadlines.remove(&(until, app.clone(), stream.clone()));
-        }
         for worker in broadcast.workers() {
             let mail = WorkerMail::BroadcastEnded {
                 app: app.clone(),
@@ -504,7 +601,11 @@ impl Directory {
         }
     }
 
-    fn broadcast_mut(&mut self, app: &AppName, stream: &StreamId) -> Option<&mut Broadcast> {
+    pub(super) fn broadcast_mut(
+        &mut self,
+        app: &AppName,
+        stream: &StreamId,
+    ) -> Option<&mut Broadcast> {
         self.apps.get_mut(app)?.broadcasts.get_mut(stream)
     }
 }

@@ -6,6 +6,8 @@
 mod broadcast;
 mod calls;
 mod directory;
+mod filter;
+mod rooms;
 mod view;
 
 pub use broadcast::{Broadcast, Phase};

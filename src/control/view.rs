@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::broadcast::Broadcast;
+use super::broadcast::{Broadcast, Phase};
 use crate::model::broadcast::{BroadcastRecord, BroadcastStatus};
 
 /// The Broadcast object of REST v2. Fields that mean nothing in an SFU hold Ant Media's fillers;
@@ -126,6 +126,13 @@ impl BroadcastView {
             meta_data: broadcast.meta_data.clone(),
             update_time: broadcast.updated_unix_us / 1000,
             role: broadcast.role.clone(),
+            main_track_stream_id: broadcast.main_track.as_ref().map(|id| id.to_string()),
+            sub_track_stream_ids: broadcast
+                .subtracks
+                .iter()
+                .map(|id| id.to_string())
+                .collect(),
+            is_virtual: broadcast.phase == Phase::Virtual,
             ..Self::empty()
         }
     }
@@ -156,6 +163,13 @@ impl BroadcastView {
         view.packets_lost = live.packets_lost;
         view.rtt_ms = live.rtt_ms;
         view.update_time = live.update_time.max(view.update_time);
+        view.main_track_stream_id = live.main_track_stream_id.or(view.main_track_stream_id);
+        view.is_virtual |= live.is_virtual;
+        for id in live.sub_track_stream_ids {
+            if !view.sub_track_stream_ids.contains(&id) {
+                view.sub_track_stream_ids.push(id);
+            }
+        }
         view
     }
 

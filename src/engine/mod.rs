@@ -2,12 +2,13 @@
 //!
 //! The shell (`worker/run.rs`) and the simulator drive it: `handle_*` bring news in, `forward`
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
-//! message; `negotiation.rs`, `switch.rs`, `feedback.rs` and `relay.rs` are called from those two.
+//! message; the others are called from those two.
 
 mod feedback;
 mod media;
 mod negotiation;
 mod relay;
+mod renegotiation;
 mod signalling;
 mod switch;
 

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rand::Rng;
+use rand::distr::Alphanumeric;
 use tracing::info;
 
 use super::negotiation::Description;
+use super::renegotiation::Renegotiated;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
@@ -14,8 +17,9 @@ use crate::base::ids::{ConnId, PeerId};
 use crate::model::call::CallStep;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
+use crate::model::room::RoomMail;
 use crate::model::settings::AppSettings;
-use crate::model::track::StreamId;
+use crate::model::track::{Source, StreamId};
 use crate::peer::Side;
 use crate::sdp::SdpError;
 use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
@@ -121,6 +125,20 @@ impl Engine {
             WorkerMail::Call { conn, news } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_call_news(news, actions);
+                });
+            }
+            WorkerMail::PlaySources {
+                conn,
+                stream,
+                sources,
+            } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_play_sources(&stream, sources, actions);
+                });
+            }
+            WorkerMail::Room { conn, answer } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_room_answer(answer, actions);
                 });
             }
             WorkerMail::BroadcastEnded { app, stream } => {
@@ -252,6 +270,10 @@ impl Engine {
                 };
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
+            Action::Renegotiate { stream, sources } => {
+                let event = self.next_offer(id, &stream, &sources);
+                self.feed(now, id, Role::Play, &stream, event, more);
+            }
             Action::AcceptAnswer { stream, sdp } => {
                 let event = self.take_answer(now, id, &stream, &sdp);
                 self.feed(now, id, Role::Play, &stream, event, more);
@@ -273,7 +295,7 @@ impl Engine {
 
     fn ask_control(&mut self, conn: ConnId, ask: Ask) {
         let Some(app) = self.app_of(conn) else { return };
-        self.mail_control(match ask {
+        let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
                 request,
@@ -291,7 +313,35 @@ impl Engine {
                 app,
                 step: CallStep::Join { request, ask },
             },
-        });
+            Ask::Room(mut mail) => {
+                if let RoomMail::AskJoin { ask, .. } = &mut mail {
+                    ask.stream.get_or_insert_with(|| self.random_stream_id());
+                }
+                ControlMail::Room { conn, app, mail }
+            }
+        };
+        self.mail_control(mail);
+    }
+
+    /// An id for somebody who named none: unguessable, and valid everywhere.
+    fn random_stream_id(&mut self) -> StreamId {
+        let letters = (&mut self.rng)
+            .sample_iter(Alphanumeric)
+            .take(RANDOM_ID_LEN);
+        letters.map(char::from).collect::<String>().into()
+    }
+
+    fn next_offer(&mut self, id: ConnId, stream: &StreamId, sources: &[Source]) -> PeerEvent {
+        let peer = self.held(id, Role::Play, stream);
+        match peer.and_then(|peer| self.renegotiate_play(peer, sources)) {
+            Some(Renegotiated::Offer(description)) => PeerEvent::Offered {
+                sdp: description.sdp,
+                id_mapping: description.id_mapping,
+                candidates: Vec::new(),
+            },
+            Some(Renegotiated::Unchanged) => PeerEvent::OfferUnchanged,
+            None => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
+        }
     }
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
@@ -335,6 +385,11 @@ impl Engine {
                 conn,
                 app,
                 step: CallStep::Relay { stream, kind, text },
+            },
+            Tell::RoomLeft { room } => ControlMail::Room {
+                conn,
+                app,
+                mail: RoomMail::Left { room },
             },
         });
     }
@@ -495,3 +550,6 @@ fn definition_of(error: SdpError) -> Definition {
 
 /// Offer refused, peer closed, told: nothing takes more steps than this.
 const MAX_ROUNDS: usize = 8;
+
+/// Letters of an id made here: 119 bits.
+const RANDOM_ID_LEN: usize = 20;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::call::{CallNews, CallStep};
 use super::definition::Definition;
+use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
-use super::track::{Flow, PlayGrant, StreamId, TrackInfo};
+use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 
@@ -119,6 +120,15 @@ pub enum ControlMail {
         stream: StreamId,
         /// The figures.
         measure: PublishMeasure,
+    },
+    /// Something about rooms.
+    Room {
+        /// Whose.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// What it is.
+        mail: RoomMail,
     },
 }
 
@@ -240,6 +250,22 @@ pub enum WorkerMail {
         conn: ConnId,
         /// What it is told.
         news: CallNews,
+    },
+    /// What a granted play is to be sent has changed: the whole list, in the order of the offer.
+    PlaySources {
+        /// Who plays.
+        conn: ConnId,
+        /// Which main track.
+        stream: StreamId,
+        /// Everything it is to be sent.
+        sources: Vec<Source>,
+    },
+    /// Answer to a question about rooms.
+    Room {
+        /// Who asked.
+        conn: ConnId,
+        /// The answer.
+        answer: RoomAnswer,
     },
     /// A broadcast is over: its players end, its tracks go.
     BroadcastEnded {

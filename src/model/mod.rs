@@ -8,5 +8,6 @@ pub mod data;
 pub mod definition;
 pub mod event;
 pub mod mail;
+pub mod room;
 pub mod settings;
 pub mod track;

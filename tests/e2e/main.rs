@@ -4,6 +4,7 @@
 
 mod clients;
 mod front;
+mod hooks;
 mod rest;
 mod server;
 mod start;

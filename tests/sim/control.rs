@@ -53,6 +53,11 @@ impl Control {
         self.settings.clone()
     }
 
+    /// Broadcasts that exist.
+    pub fn broadcasts(&self) -> usize {
+        self.directory.broadcasts(APP).count()
+    }
+
     /// An engine's mail.
     pub fn handle_mail(&mut self, now: Now, mail: ControlMail) {
         if matches!(mail, ControlMail::PublishMeasured { .. }) {

@@ -14,7 +14,7 @@ impl Directory {
         let mut news = News::new();
         match step {
             CallStep::Join { request, ask } => {
-                let result = self.decide_join(conn, app, &ask, &mut news);
+                let result = self.decide_call(conn, app, &ask, &mut news);
                 let news = CallNews::Decision { request, result };
                 self.outbox
                     .push_back((conn.worker, WorkerMail::Call { conn, news }));
@@ -39,7 +39,7 @@ impl Directory {
         }
     }
 
-    fn decide_join(
+    fn decide_call(
         &mut self,
         conn: ConnId,
         app: &AppName,

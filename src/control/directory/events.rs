@@ -24,6 +24,11 @@ impl Directory {
     pub(super) fn tell_started(&mut self, now: Now, app: &AppName, stream: &StreamId) {
         self.tell(app, stream, EventAction::LiveStreamStarted);
         self.plan_status(now, app, stream);
+        self.tell_entered(app, stream);
+    }
+
+    /// `stream` is on air in its room, if it has one.
+    fn tell_entered(&mut self, app: &AppName, stream: &StreamId) {
         let Some(main) = self.main_of(app, stream) else {
             return;
         };
@@ -33,26 +38,60 @@ impl Directory {
         }
     }
 
+    /// Makes a running broadcast a subtrack of `main`, or of none, for an operator: the players of
+    /// both rooms are told. False when it does not run.
+    pub fn move_to_room(
+        &mut self,
+        now: Now,
+        app: &AppName,
+        stream: &str,
+        main: Option<&str>,
+    ) -> bool {
+        self.note_time(now);
+        let Some(broadcast) = self.broadcast(app, stream) else {
+            return false;
+        };
+        let (stream, old) = (broadcast.stream.clone(), broadcast.main_track.clone());
+        if old.as_deref() == main {
+            return true;
+        }
+        if let Some(old) = old {
+            self.tell_left(app, &stream, &old);
+            if let Some(broadcast) = self.broadcast_mut(app, &stream) {
+                broadcast.main_track = None;
+            }
+            self.leave_group(app, &old, &stream);
+        }
+        if let Some(main) = main {
+            self.enter_group(now, app, &main.into(), &stream);
+            if self.broadcast(app, &stream).is_some_and(is_on_air) {
+                self.tell_entered(app, &stream);
+            }
+        }
+        true
+    }
+
     /// `stream` is about to end; nothing is told when it was not on air.
     pub(super) fn tell_ended(&mut self, app: &AppName, stream: &StreamId) {
-        let Some(broadcast) = self.broadcast(app, stream) else {
-            return;
-        };
-        for _ in 0..broadcast.viewers() {
-            self.tell(app, stream, EventAction::PlayStopped);
-        }
         if !self.broadcast(app, stream).is_some_and(is_on_air) {
             return;
         }
         self.tell(app, stream, EventAction::LiveStreamEnded);
-        let Some(main) = self.main_of(app, stream) else {
+        if let Some(main) = self.main_of(app, stream) {
+            self.tell_left(app, stream, &main);
+        }
+    }
+
+    /// `stream` is about to leave its room `main`; nothing is told when it is not on air.
+    fn tell_left(&mut self, app: &AppName, stream: &StreamId, main: &StreamId) {
+        if !self.broadcast(app, stream).is_some_and(is_on_air) {
             return;
-        };
+        }
         self.tell(app, stream, EventAction::SubtrackLeft);
-        if self.on_air_in(app, &main) == 1 {
+        if self.on_air_in(app, main) == 1 {
             self.push(Event {
                 app: app.clone(),
-                stream: main,
+                stream: main.clone(),
                 action: EventAction::NoSubtracksLeft,
                 unix_ms: self.event_unix_ms,
                 name: None,
@@ -60,6 +99,14 @@ impl Directory {
                 main_track: None,
                 subscriber_id: None,
             });
+        }
+    }
+
+    /// `stream` is about to be removed with its plays.
+    pub(super) fn tell_plays_ended(&mut self, app: &AppName, stream: &StreamId) {
+        let viewers = self.broadcast(app, stream).map_or(0, Broadcast::viewers);
+        for _ in 0..viewers {
+            self.tell(app, stream, EventAction::PlayStopped);
         }
     }
 
