@@ -99,6 +99,19 @@ pub const MAX_WEBHOOKS_WAITING: usize = 4096;
 /// Webhooks that are being delivered at once; further ones wait.
 pub const MAX_WEBHOOKS_UNDER_WAY: usize = 32;
 
+/// Questions to publish or play that are being checked at once; further ones are
+/// `highResourceUsage`.
+pub const MAX_CHECKS: usize = 1024;
+
+/// The same for one WebSocket.
+pub const MAX_CHECKS_PER_CONN: usize = 64;
+
+/// Used tokens remembered per WebSocket for its reconnects; the oldest is forgotten.
+pub const MAX_TOKENS_PER_CONN: usize = 64;
+
+/// Notes that wait for the store; when full, the oldest is lost.
+pub const MAX_NOTES: usize = 16_384;
+
 /// Jobs waiting for the store; when full, whoever asks waits for a place.
 pub const MAX_STORE_JOBS: usize = 1024;
 

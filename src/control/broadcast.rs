@@ -133,6 +133,7 @@ impl Broadcast {
         self.meta_data = ask.meta_data;
         self.role = ask.role;
         self.subscriber_id = ask.subscriber_id;
+        self.main_track = ask.main_track;
         self.updated_unix_us = now.unix_us;
     }
 
@@ -198,6 +199,12 @@ impl Broadcast {
     /// Connected players.
     pub fn viewers(&self) -> usize {
         self.players.values().filter(|play| play.is_live).count()
+    }
+
+    /// Who they are.
+    pub(super) fn connected_players(&self) -> Vec<ConnId> {
+        let live = self.players.iter().filter(|(_, play)| play.is_live);
+        live.map(|(conn, _)| *conn).collect()
     }
 
     /// Players that hold a place, connected or not, `conn` left out.

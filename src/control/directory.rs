@@ -11,11 +11,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
 use super::calls::Calls;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::model::access::AccessKind;
+use crate::model::broadcast::BroadcastStatus;
 use crate::model::definition::Definition;
 use crate::model::event::{Event, EventAction};
 use crate::model::mail::{
@@ -23,6 +26,7 @@ use crate::model::mail::{
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
+use questions::{Question, Questions};
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -33,6 +37,9 @@ pub struct Directory {
     events: VecDeque<Event>,
     event_unix_ms: u64,
     statuses: BTreeSet<(Instant, AppName, StreamId)>,
+    questions: Questions,
+    /// Newcomers are refused.
+    is_overloaded: bool,
 }
 
 /// One application.
@@ -78,13 +85,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_publish(now, conn, &app, ask);
-                let answer = WorkerMail::PublishDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Publish(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::AskPlay {
                 conn,
@@ -92,13 +94,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_play(conn, &app, &ask);
-                let answer = WorkerMail::PlayDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Play(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::PublishLive {
                 conn,
@@ -108,25 +105,32 @@ impl Directory {
             } => {
                 self.publish_live(now, conn, &app, &stream, tracks);
                 self.tell_flow(conn, &app, &stream, false);
+                self.seat_connected(now, (conn, stream, AccessKind::Publish));
             }
             ControlMail::PublishReleased {
                 conn,
                 app,
                 stream,
                 ending,
-            } => self.publish_released(now, conn, &app, &stream, ending),
+            } => {
+                self.publish_released(now, conn, &app, &stream, ending);
+                self.withdraw(now, (conn, stream, AccessKind::Publish));
+            }
             ControlMail::PlayLive { conn, app, stream } => {
                 let broadcast = self.broadcast_mut(&app, &stream);
                 if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
-                    self.tell_play(&app, &stream, true);
+                    self.tell_play(&app, &stream, conn, true);
                 }
+                self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
                 let broadcast = self.broadcast_mut(&app, &stream);
                 if broadcast.is_some_and(|broadcast| broadcast.released(conn)) {
-                    self.tell_play(&app, &stream, false);
+                    self.tell_play(&app, &stream, conn, false);
                 }
+                self.withdraw(now, (conn, stream, AccessKind::Play));
             }
+            ControlMail::ConnClosed { conn } => self.questions.forget(conn),
             ControlMail::PublishSwitched {
                 conn,
                 app,
@@ -152,7 +156,7 @@ impl Directory {
             if due > now.instant {
                 return;
             }
-            self.end(&app, &stream);
+            self.end(now, &app, &stream);
         }
     }
 
@@ -200,7 +204,7 @@ impl Directory {
         };
         self.outbox.push_back((conn.worker, mail));
         self.note_time(now);
-        self.end(app, &stream);
+        self.end(now, app, &stream);
         true
     }
 
@@ -249,7 +253,32 @@ impl Directory {
         self.apps.iter().map(count).collect()
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `publish`.
+    /// Nobody else publishes under the id, and the application may have one more publisher.
+    fn check_free(&self, conn: ConnId, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let known = app.broadcasts.get(stream);
+        if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
+            return Err(Definition::StreamIdInUse);
+        }
+        let is_other = |b: &&Broadcast| *b.stream != *stream && b.publisher().is_some();
+        let others = app.broadcasts.values().filter(is_other).count();
+        if reaches(others, app.settings.ingesting_stream_limit) {
+            return Err(Definition::HighResourceUsage);
+        }
+        Ok(())
+    }
+
+    /// Something can be played under the id.
+    fn check_playable(&self, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let broadcast = app.broadcasts.get(stream);
+        broadcast
+            .filter(|broadcast| broadcast.is_playable())
+            .map(drop)
+            .ok_or(Definition::NoStreamExist)
+    }
+
+    /// The id is taken; everything else was checked in `questions.rs`.
     fn decide_publish(
         &mut self,
         now: Now,
@@ -261,25 +290,7 @@ impl Directory {
             .stream
             .clone()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get(app_name)
-            .ok_or(Definition::NotInitializedYet)?;
-        if ask.video && !any_video_codec(&app.settings) {
-            return Err(Definition::NoCodecEnabled);
-        }
-        let known = app.broadcasts.get(&stream);
-        if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
-            return Err(Definition::StreamIdInUse);
-        }
-        let is_other = |b: &&Broadcast| b.stream != stream && b.publisher().is_some();
-        let others = app.broadcasts.values().filter(is_other).count();
-        if reaches(others, app.settings.ingesting_stream_limit) {
-            return Err(Definition::HighResourceUsage);
-        }
-        if let Some(main) = &ask.main_track {
-            app.check_room(main)?;
-        }
+        self.check_free(conn, app_name, &stream)?;
         self.begin_publish(now, conn, app_name, &stream, ask);
         Ok(())
     }
@@ -300,7 +311,7 @@ impl Directory {
             }
             // Its own: what it negotiated before is replaced.
             Some(Phase::Preparing { .. } | Phase::Live { .. } | Phase::Returning { .. }) => {
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
             Some(Phase::Virtual) | None => {}
         }
@@ -329,7 +340,7 @@ impl Directory {
         }
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `play`.
+    /// The place is given; everything else was checked in `questions.rs`.
     fn decide_play(
         &mut self,
         conn: ConnId,
@@ -340,21 +351,12 @@ impl Directory {
             .stream
             .as_ref()
             .ok_or(Definition::NoStreamNameSpecified)?;
+        self.check_playable(app, stream)?;
         let state = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
-        if !state.settings.webrtc_enabled {
-            return Err(Definition::WebrtcNotEnabled);
-        }
         let broadcast = state
             .broadcasts
             .get(stream)
-            .filter(|broadcast| broadcast.is_playable())
             .ok_or(Definition::NoStreamExist)?;
-        if reaches(
-            broadcast.places_besides(conn),
-            state.settings.webrtc_viewer_limit,
-        ) {
-            return Err(Definition::ViewerLimitReached);
-        }
         let filter = state.filter(broadcast, ask);
         let sources = state.sources(broadcast, conn, &filter);
         let grant = PlayGrant {
@@ -382,7 +384,6 @@ impl Directory {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
-        let is_new = matches!(broadcast.phase, Phase::Preparing { .. });
         let returned = match broadcast.phase {
             Phase::Preparing { publisher } if publisher == conn => {
                 broadcast.started_unix_us = now.unix_us;
@@ -399,11 +400,16 @@ impl Directory {
         // Before and after: the old origin has to let go, the new one may have players too.
         let mut workers = broadcast.workers();
         let old = std::mem::replace(&mut broadcast.tracks, tracks);
+        let is_new = !broadcast.is_on_air();
         broadcast.phase = Phase::Live { publisher: conn };
         broadcast.updated_unix_us = now.unix_us;
         workers.extend(broadcast.workers());
         let (moves, same) = successors(&old, &broadcast.tracks);
         let (is_group, main) = (broadcast.is_group(), broadcast.main_track.clone());
+        if is_new {
+            let status = BroadcastStatus::Broadcasting;
+            self.questions.note_status(now, app, stream, status);
+        }
         if returned {
             workers.extend(main.iter().flat_map(|main| self.workers(app, main)));
             self.replace_tracks(app, stream, workers, &moves);
@@ -527,11 +533,11 @@ impl Directory {
             (Phase::Virtual, _) | (Phase::Lost { .. }, PublishEnding::Lost) => {}
             (Phase::Preparing { .. } | Phase::Returning { .. }, PublishEnding::Lost)
             | (_, PublishEnding::Stopped) => {
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
             (_, PublishEnding::TimedOut) => {
                 self.tell(app, stream, EventAction::PublishTimeoutError);
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
         }
     }
@@ -553,13 +559,14 @@ impl Directory {
 
     /// The publish of a broadcast is over: the broadcast is removed, or goes on as a group.
     /// Nothing happens when there is none.
-    fn end(&mut self, app: &AppName, stream: &StreamId) {
+    fn end(&mut self, now: Now, app: &AppName, stream: &StreamId) {
         self.tell_ended(app, stream);
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
         let main = broadcast.main_track.take();
         let phase = broadcast.phase;
+        let was_on_air = broadcast.is_on_air();
         if broadcast.is_group() {
             let workers = broadcast.workers();
             let moves: Vec<_> = broadcast.tracks.iter().map(|t| (t.id, None)).collect();
@@ -572,6 +579,10 @@ impl Directory {
             }
         } else {
             self.remove(app, stream);
+        }
+        if was_on_air {
+            let status = BroadcastStatus::Finished;
+            self.questions.note_status(now, app, stream, status);
         }
         if let Phase::Lost { until, .. } = phase {
             self.deadlines.remove(&(until, app.clone(), stream.clone()));
@@ -610,11 +621,6 @@ impl Directory {
     }
 }
 
-/// Whether `count` fills a limit; negative limits are none.
-fn reaches(count: usize, limit: i64) -> bool {
-    usize::try_from(limit).is_ok_and(|limit| count >= limit)
-}
-
 /// For each old track the new one that players can be sent without another offer: same kind, codec
 /// and payload types. True when every track of either has its counterpart.
 fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<TrackInfo>)>, bool) {
@@ -631,13 +637,7 @@ fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<Tra
     (moves, same)
 }
 
-fn any_video_codec(settings: &AppSettings) -> bool {
-    settings.h264_enabled
-        || settings.vp8_enabled
-        || settings.vp9_enabled
-        || settings.h265_enabled
-        || settings.av1_enabled
-}
+mod questions;
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropCounters, DropReason};
 use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 use crate::base::table::Table;
-use crate::model::mail::{AppName, Outgoing, WorkerMail};
+use crate::model::mail::{AppName, Client, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Peer;
@@ -58,6 +58,8 @@ pub struct ConnOpened {
     pub app: AppName,
     /// That application's settings.
     pub settings: Arc<AppSettings>,
+    /// Who opened it.
+    pub client: Client,
 }
 
 /// What an engine wants of a WebSocket.

@@ -16,7 +16,7 @@ use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
 use crate::model::call::CallStep;
 use crate::model::definition::Definition;
-use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
+use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::RoomMail;
 use crate::model::settings::AppSettings;
 use crate::model::track::{Source, StreamId};
@@ -32,6 +32,7 @@ pub(super) struct Conn {
     app: AppName,
     settings: Arc<AppSettings>,
     session: Session,
+    client: Client,
     peers: Vec<Held>,
 }
 
@@ -70,6 +71,7 @@ impl Engine {
             conn,
             app,
             settings,
+            client,
         } = opened;
         self.conns.insert(
             conn,
@@ -77,6 +79,7 @@ impl Engine {
                 app,
                 settings,
                 session,
+                client,
                 peers: Vec::new(),
             },
         );
@@ -88,6 +91,7 @@ impl Engine {
             for held in conn.peers {
                 self.close_peer(held.peer);
             }
+            self.mail_control(ControlMail::ConnClosed { conn: id });
         }
     }
 
@@ -157,6 +161,11 @@ impl Engine {
             WorkerMail::StopPublish { conn, stream } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_stop_publish(now, &stream, actions);
+                });
+            }
+            WorkerMail::StopPlay { conn, stream } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_broadcast_ended(now, &stream, actions);
                 });
             }
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
@@ -294,19 +303,22 @@ impl Engine {
     }
 
     fn ask_control(&mut self, conn: ConnId, ask: Ask) {
-        let Some(app) = self.app_of(conn) else { return };
+        let Some(asking) = self.conns.get(&conn) else {
+            return;
+        };
+        let (app, client) = (asking.app.clone(), asking.client.clone());
         let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
                 request,
                 app,
-                ask,
+                ask: PublishAsk { client, ..ask },
             },
             Ask::Play { request, ask } => ControlMail::AskPlay {
                 conn,
                 request,
                 app,
-                ask,
+                ask: PlayAsk { client, ..ask },
             },
             Ask::Join { request, ask } => ControlMail::Call {
                 conn,

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::checks::{self, Hooks};
 use super::overrides::Overrides;
 use super::webhooks::Webhooks;
 use super::workers::Workers;
@@ -35,6 +36,7 @@ struct Inner {
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
     store: Store,
+    hooks: Hooks,
     overrides: Overrides,
     webhooks: Webhooks,
 }
@@ -68,9 +70,15 @@ impl Shared {
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
             store,
+            hooks: Hooks::default(),
             overrides: Overrides::default(),
             webhooks: Webhooks::default(),
         }))
+    }
+
+    /// The client of authentication webhooks.
+    pub fn hooks(&self) -> &Hooks {
+        &self.0.hooks
     }
 
     /// The database.
@@ -94,7 +102,7 @@ impl Shared {
         look(&state.directory, state.clock.now())
     }
 
-    /// Changes the directory, posts the mail that follows from it, and lets the control loop
+    /// Changes the directory, posts the mail and takes the steps that follow from it, and lets the control loop
     /// look at its deadlines again.
     pub fn update<R>(&self, change: impl FnOnce(&mut Directory, Now) -> R) -> R {
         let state = &mut *self.lock();
@@ -106,6 +114,9 @@ impl Shared {
         }
         while let Some(event) = state.directory.poll_event() {
             self.0.webhooks.push(event);
+        }
+        while let Some((id, step)) = state.directory.poll_step() {
+            tokio::spawn(checks::take(self.clone(), id, step));
         }
         if state.wake_at() != before {
             self.0.changed.notify_one();

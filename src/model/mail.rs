@@ -3,6 +3,7 @@
 //! Workers ask and tell control ([`ControlMail`]); control and other workers write to a worker's
 //! engine ([`WorkerMail`]). Both are values in bounded queues; nobody waits for an answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::call::{CallNews, CallStep};
@@ -81,6 +82,11 @@ pub enum ControlMail {
         /// Which id.
         stream: StreamId,
     },
+    /// A WebSocket is gone; everything on it was released before.
+    ConnClosed {
+        /// Which.
+        conn: ConnId,
+    },
     /// A granted (or still asked for) play is over.
     PlayReleased {
         /// Who played.
@@ -143,6 +149,17 @@ pub enum PublishEnding {
     Lost,
 }
 
+/// What is known of the client behind a WebSocket, from its upgrade request. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its address, or what a proxy on this host said; `None` only in tests.
+    pub remote: Option<IpAddr>,
+    /// The `Origin` header.
+    pub origin: Option<Arc<str>>,
+    /// The query of the address that it connected to, without `?`; may hold credentials.
+    pub query: Option<Arc<str>>,
+}
+
 /// The fields of a `publish` command that decide about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishAsk {
@@ -166,6 +183,8 @@ pub struct PublishAsk {
     pub video: bool,
     /// False: no audio section is wanted.
     pub audio: bool,
+    /// Who sent it; filled in by the engine.
+    pub client: Client,
 }
 
 /// The fields of a `play` command that decide about it.
@@ -193,6 +212,8 @@ pub struct PlayAsk {
     pub user_publish_id: Option<String>,
     /// True: only tracks named in `track_list` flow.
     pub disable_tracks_by_default: bool,
+    /// Who sent it; filled in by the engine.
+    pub client: Client,
 }
 
 /// Live figures of one publish.
@@ -304,6 +325,13 @@ pub enum WorkerMail {
         /// Whose.
         conn: ConnId,
         /// Under which id.
+        stream: StreamId,
+    },
+    /// End this connection's play of an id (blocking).
+    StopPlay {
+        /// Whose.
+        conn: ConnId,
+        /// Which id.
         stream: StreamId,
     },
     /// An application's settings changed.

@@ -64,6 +64,10 @@ impl Control {
             self.measured += 1;
         }
         self.directory.handle_mail(now, mail);
+        while let Some((id, step)) = self.directory.poll_step() {
+            let result = step.in_an_empty_world();
+            self.directory.handle_step(now, id, result);
+        }
     }
 
     /// Ends what was lost for too long.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Directory;
 use crate::base::clock::Now;
+use crate::base::ids::ConnId;
 use crate::control::broadcast::Broadcast;
 use crate::model::event::{Event, EventAction};
 use crate::model::mail::AppName;
@@ -104,27 +105,46 @@ impl Directory {
 
     /// `stream` is about to be removed with its plays.
     pub(super) fn tell_plays_ended(&mut self, app: &AppName, stream: &StreamId) {
-        let viewers = self.broadcast(app, stream).map_or(0, Broadcast::viewers);
-        for _ in 0..viewers {
-            self.tell(app, stream, EventAction::PlayStopped);
+        let broadcast = self.broadcast(app, stream);
+        let viewers = broadcast.map(Broadcast::connected_players);
+        for conn in viewers.unwrap_or_default() {
+            self.tell_play(app, stream, conn, false);
         }
     }
 
     /// The play of `conn` is connected, or over, as `is_started` says.
-    pub(super) fn tell_play(&mut self, app: &AppName, stream: &StreamId, is_started: bool) {
+    pub(super) fn tell_play(
+        &mut self,
+        app: &AppName,
+        stream: &StreamId,
+        conn: ConnId,
+        is_started: bool,
+    ) {
         let action = match is_started {
             true => EventAction::PlayStarted,
             false => EventAction::PlayStopped,
         };
-        self.tell(app, stream, action);
+        let subscriber_id = self.questions.subscriber_of(conn, stream);
+        self.tell_of(app, stream, action, subscriber_id);
     }
 
-    /// An event of a broadcast that is there.
+    /// What happens to the publish of a broadcast that is there.
     pub(super) fn tell(&mut self, app: &AppName, stream: &StreamId, action: EventAction) {
+        let broadcast = self.broadcast(app, stream);
+        let subscriber_id = broadcast.and_then(|b| b.subscriber_id.clone());
+        self.tell_of(app, stream, action, subscriber_id);
+    }
+
+    fn tell_of(
+        &mut self,
+        app: &AppName,
+        stream: &StreamId,
+        action: EventAction,
+        subscriber_id: Option<String>,
+    ) {
         let Some(broadcast) = self.broadcast(app, stream) else {
             return;
         };
-        let is_play = matches!(action, EventAction::PlayStarted | EventAction::PlayStopped);
         let event = Event {
             app: app.clone(),
             stream: stream.clone(),
@@ -133,7 +153,7 @@ impl Directory {
             name: broadcast.name.clone(),
             meta_data: broadcast.meta_data.clone(),
             main_track: broadcast.main_track.clone(),
-            subscriber_id: broadcast.subscriber_id.clone().filter(|_| !is_play),
+            subscriber_id,
         };
         self.push(event);
     }
