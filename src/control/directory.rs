@@ -139,6 +139,8 @@ impl Directory {
                 enabled,
             } => self.publish_switched(conn, &app, &stream, (kind, enabled)),
             ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
+            // The shell asked, and the shell takes the answer.
+            ControlMail::Plays { .. } => {}
             ControlMail::PublishMeasured {
                 app,
                 stream,

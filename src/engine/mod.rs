@@ -7,6 +7,7 @@
 mod feedback;
 mod media;
 mod negotiation;
+mod plays;
 mod relay;
 mod renegotiation;
 mod signalling;

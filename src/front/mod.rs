@@ -5,6 +5,7 @@
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
 mod app;
+mod census;
 mod checks;
 mod host;
 mod http;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use super::shared::Shared;
 use super::workers::Workers;
 use super::{host, http, routes, webhooks};
+use crate::base::clock::Now;
 use crate::control::{Directory, HostLoad};
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
@@ -98,10 +99,10 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
         tokio::select! {
             mail = mails.recv() => match mail {
                 Some(mail) => shared.update(|directory, now| {
-                    directory.handle_mail(now, mail);
+                    hear(&shared, directory, now, mail);
                     for _ in 1..MAILS_AT_ONCE {
                         let Ok(mail) = mails.try_recv() else { break };
-                        directory.handle_mail(now, mail);
+                        hear(&shared, directory, now, mail);
                     }
                 }),
                 None => return,
@@ -109,6 +110,15 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
             () = deadline => shared.update(|directory, now| directory.handle_timeout(now)),
             () = shared.changed() => {}
         }
+    }
+}
+
+/// Most mails are the directory's; answers to the shell's own questions are the shell's.
+fn hear(shared: &Shared, directory: &mut Directory, now: Now, mail: ControlMail) {
+    if let ControlMail::Plays { request, plays } = mail {
+        shared.with_census(|census| census.answer(request, plays));
+    } else {
+        directory.handle_mail(now, mail);
     }
 }
 

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::census::Census;
 use super::checks::{self, Hooks};
 use super::overrides::Overrides;
 use super::webhooks::Webhooks;
@@ -39,6 +40,7 @@ struct Inner {
     hooks: Hooks,
     overrides: Overrides,
     webhooks: Webhooks,
+    census: Mutex<Census>,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Shared {
             hooks: Hooks::default(),
             overrides: Overrides::default(),
             webhooks: Webhooks::default(),
+            census: Mutex::default(),
         }))
     }
 
@@ -94,6 +97,19 @@ impl Shared {
     /// Events on their way out.
     pub fn webhooks(&self) -> &Webhooks {
         &self.0.webhooks
+    }
+
+    /// Questions about players that wait for answers.
+    pub fn with_census<R>(&self, act: impl FnOnce(&mut Census) -> R) -> R {
+        let census = &self.0.census;
+        act(&mut census.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks every worker; how many there are.
+    pub fn ask_workers(&self, question: &WorkerMail) -> usize {
+        let workers = &mut self.lock().workers;
+        workers.post_all(question);
+        workers.count()
     }
 
     /// Looks something up.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::call::{CallNews, CallStep};
 use super::definition::Definition;
+use super::plays::PlayFigures;
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
@@ -117,6 +118,13 @@ pub enum ControlMail {
         app: AppName,
         /// What it asks or tells.
         step: CallStep,
+    },
+    /// Answer to [`WorkerMail::AskPlays`].
+    Plays {
+        /// Echo of the question.
+        request: u64,
+        /// The figures, by connection.
+        plays: Vec<PlayFigures>,
     },
     /// What a publisher's media is, measured by its worker about once a second.
     PublishMeasured {
@@ -333,6 +341,17 @@ pub enum WorkerMail {
         conn: ConnId,
         /// Which id.
         stream: StreamId,
+    },
+    /// What is sent to players? Answered by [`ControlMail::Plays`].
+    AskPlays {
+        /// Echoed in the answer.
+        request: u64,
+        /// Of which application.
+        app: AppName,
+        /// Of which broadcast; `None`: of all.
+        stream: Option<StreamId>,
+        /// Figures of at most so many plays are wanted.
+        max: usize,
     },
     /// An application's settings changed.
     Settings {

@@ -8,6 +8,7 @@ pub mod data;
 pub mod definition;
 pub mod event;
 pub mod mail;
+pub mod plays;
 pub mod room;
 pub mod settings;
 pub mod track;

@@ -178,6 +178,7 @@ fn the_life_of_a_broadcast_is_told_in_order() {
     assert_eq!(await_told(&mut fleet, 2)["action"], "playStarted");
     let statistics = server.get(&format!("{path}/s/broadcast-statistics")).json();
     assert_eq!(statistics["totalWebRTCWatchersCount"], 1);
+    are_measured(&server, &mut fleet);
 
     let stopped = server.send("POST", &format!("{path}/s/stop"), "", "");
     assert_eq!(stopped.json()["success"], true, "{stopped:?}");
@@ -198,6 +199,37 @@ fn the_life_of_a_broadcast_is_told_in_order() {
     });
     assert!(finished, "{:?}", fleet.clients[publisher].heard);
     assert_ne!(fleet.clients[publisher].phase, Phase::Connected);
+}
+
+/// The one player of `s` and its publisher show up in the statistics; media flows meanwhile.
+fn are_measured(server: &Server, fleet: &mut Fleet) {
+    let base = "/live/rest/v2/broadcasts";
+    let paths = [
+        "s/webrtc-client-stats/0/50",
+        "webrtc-send-low-level-stats",
+        "webrtc-receive-low-level-stats",
+        "s/stream-info",
+    ];
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let get = |path| server.get(&format!("{base}/{path}"));
+        let asking = scope.spawn(move || paths.map(|path| get(path).json()));
+        fleet.run_until(PATIENCE, |_| asking.is_finished());
+        asking.join().unwrap().into()
+    });
+    let [player] = answers[0].as_array().unwrap().as_slice() else {
+        panic!("{}", answers[0]);
+    };
+    assert_eq!(player["clientIp"], "127.0.0.1", "{player}");
+    assert!(player["videoPacketCount"].as_u64() > Some(0), "{player}");
+    assert!(player["sendBitrate"].as_u64() > Some(0), "{player}");
+    let sent = &answers[1]["videoSendStats"]["bytesSentPerSecond"];
+    assert!(sent.as_u64() > Some(0), "{}", answers[1]);
+    assert!(answers[2]["bytesReceived"].is_u64(), "{}", answers[2]);
+    assert_eq!(answers[3].as_array().unwrap().len(), 1, "{}", answers[3]);
+    let beyond = server
+        .get(&format!("{base}/s/webrtc-client-stats/1/50"))
+        .json();
+    assert_eq!(beyond, json!([]));
 }
 
 #[test]
