@@ -10,10 +10,14 @@
 //! publisher NAME WORKER ID  a client with camera and microphone publishes ID and is connected
 //! viewer NAME WORKER ID     a client plays ID and is connected
 //! NAME > {json} {json}      the client sends these, one behind the other
-//! NAME < {json}             the server's next message to it is exactly this; "*" is anything
+//! NAME < {json}             the server's next message to it is exactly this, see below
 //! @ 10s   @ 500ms           time passes
 //! close NAME                the socket is gone
 //! ```
+//!
+//! In an expected message "*" is anything, "#" a number that is not 0, "..." inside a text any
+//! text, an object where a text is sent the JSON in that text, and a member "..." says that there
+//! are others besides.
 //!
 //! Nothing may be sent to a `socket` that no `<` line expects; publishers and viewers carry on
 //! their own conversation, of which a `<` line finds its message behind the one found before.
@@ -61,7 +65,11 @@ fn every_conversation_holds() {
 
 fn run(file: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(file).unwrap();
-    let shown = file.file_name().unwrap().to_string_lossy();
+    hold(&file.file_name().unwrap().to_string_lossy(), &text)
+}
+
+/// Runs one conversation; `shown` names it in complaints.
+pub fn hold(shown: &str, text: &str) -> Result<(), String> {
     let mut room = Room {
         world: World::new(1, 2),
         people: BTreeMap::new(),
@@ -202,21 +210,44 @@ impl Room {
     }
 }
 
-/// Whether `got` is `want`, where the text "*" in `want` is any value.
+/// Whether `got` is `want`, which may hold the wildcards that are explained above.
 fn matches(want: &Value, got: &Value) -> bool {
     match (want, got) {
         (Value::String(any), _) if any == "*" => true,
+        (Value::String(any), Value::Number(got)) if any == "#" => got.as_f64() != Some(0.0),
+        (Value::String(want), Value::String(got)) if want.contains("...") => has_parts(want, got),
+        (Value::Object(_), Value::String(got)) => {
+            serde_json::from_str(got).is_ok_and(|got: Value| got.is_object() && matches(want, &got))
+        }
         (Value::Object(want), Value::Object(got)) => {
-            want.len() == got.len()
-                && want
-                    .iter()
-                    .all(|(key, w)| got.get(key).is_some_and(|g| matches(w, g)))
+            let others = want.contains_key("...");
+            let mut members = want.iter().filter(|(key, _)| *key != "...");
+            (others || want.len() == got.len())
+                && members.all(|(key, w)| got.get(key).is_some_and(|g| matches(w, g)))
         }
         (Value::Array(want), Value::Array(got)) => {
             want.len() == got.len() && want.iter().zip(got).all(|(w, g)| matches(w, g))
         }
         (want, got) => want == got,
     }
+}
+
+/// Whether the parts of `want` between its dots come one behind the other in `got`.
+fn has_parts(want: &str, got: &str) -> bool {
+    let mut parts = want.split("...");
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = got.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let (last, middle) = parts.split_last().expect("there are dots");
+    for part in middle {
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -17,6 +17,7 @@
 //! ! deny publish DEFINITION control refuses the oldest undecided publish (or: deny play ...,
 //!                           deny join ..., deny room R ...)
 //! ! connected publish ID    ICE and DTLS of that peer are up (or: connected play ID)
+//! ! receiving publish ID    the first packet of that peer came
 //! ! failed publish ID       that peer failed (or: failed play ID)
 //! ! grant call              control allows the oldest undecided join of a call
 //! ! redirect call ID        control sends the newcomer of a multi-peer call to this id
@@ -37,7 +38,8 @@
 //! `ask join R ID`, `ask room R ID`, `left R`, `candidate publish|play ID TEXT`,
 //! `closed publish|play ID`, `ask call ID`, `left call ID`,
 //! `relay description|candidate|message ID`, `switch play ID TRACK audio|video|both on|off`,
-//! `switch publish ID audio|video|both on|off`. An `=` line finds its effect behind the one found
+//! `switch publish ID audio|video|both on|off`, `metadata ID TEXT`, `debug ID`,
+//! `question QUESTION` (as Rust shows it). An `=` line finds its effect behind the one found
 //! before; effects that are not asked for are passed over.
 //!
 //! Nothing may be sent that no `<` line expects. The fake engine refuses every client description
@@ -51,8 +53,9 @@ use std::time::{Duration, Instant};
 use leafcutter::base::clock::Now;
 use leafcutter::base::codec::{Codec, MediaKind};
 use leafcutter::base::ids::{Mid, Pt, TrackId, WorkerId};
-use leafcutter::model::call::{CallEvent, CallNews, JoinGrant, RelayKind};
+use leafcutter::model::call::{CallEvent, CallNews, CallStep, JoinGrant, RelayKind};
 use leafcutter::model::definition::Definition;
+use leafcutter::model::errand::Errand;
 use leafcutter::model::mail::PublishEnding;
 use leafcutter::model::room::{Joined, RoomAnswer, RoomMail, RoomStream};
 use leafcutter::model::settings::AppSettings;
@@ -78,8 +81,12 @@ fn every_transcript_holds() {
 
 fn run(file: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(file).unwrap();
+    hold(&file.file_name().unwrap().to_string_lossy(), &text)
+}
+
+/// Runs one transcript; `shown` names it in complaints.
+pub fn hold(shown: &str, text: &str) -> Result<(), String> {
     let mut world = World::new();
-    let shown = file.file_name().unwrap().to_string_lossy();
     for (number, line) in text.lines().enumerate() {
         let failed = |why: String| format!("{shown}:{}: {why}\n    {line}", number + 1);
         world.line(line.trim()).map_err(failed)?;
@@ -244,15 +251,15 @@ impl World {
                 let definition = definition(text)?;
                 self.decide_play(|_| Err(definition))?;
             }
-            [event @ ("connected" | "failed"), role, id] => {
+            [event @ ("connected" | "failed" | "receiving"), role, id] => {
                 let (role, id) = (role_of(role)?, StreamId::from(*id));
                 if !self.peers.contains(&(role, id.clone())) {
                     return Err("there is no such peer".to_owned());
                 }
-                let event = if *event == "failed" {
-                    PeerEvent::Failed
-                } else {
-                    PeerEvent::Connected
+                let event = match *event {
+                    "failed" => PeerEvent::Failed,
+                    "receiving" => PeerEvent::Receiving,
+                    _ => PeerEvent::Connected,
                 };
                 self.act(|s, now, actions| s.handle_peer(now, &id, role, event, actions));
             }
@@ -346,7 +353,12 @@ impl World {
         match action {
             Action::Reply(text) => self.sent.push_back(text),
             Action::Ask(ask) => self.ask(ask),
-            Action::Tell(tell) => self.effects.push_back(told(&tell)),
+            Action::Tell(tell) => {
+                if let Tell::Errand(Errand::Call(CallStep::Join { request, .. })) = &tell {
+                    self.call_asks.push_back(*request);
+                }
+                self.effects.push_back(told(&tell));
+            }
             Action::AcceptOffer { stream, sdp } => self.accept_offer(&stream, &sdp),
             Action::MakeOffer { stream, grant } => self.make_offer(&stream, &grant),
             Action::Renegotiate { stream, sources } => self.renegotiate(&stream, &sources),
@@ -372,6 +384,7 @@ impl World {
                 self.effects
                     .push_back(format!("candidate {role} {stream} {text}"));
             }
+            Action::Debug { stream } => self.effects.push_back(format!("debug {stream}")),
             Action::Switch(switch) => {
                 let Switch { stream, track, .. } = &switch;
                 let how = how(switch.media.kind(), switch.enabled);
@@ -400,10 +413,6 @@ impl World {
                 let stream = ask.stream.unwrap();
                 self.effects.push_back(format!("ask play {stream}"));
                 self.play_asks.push_back((request, stream));
-            }
-            Ask::Join { request, ask } => {
-                self.effects.push_back(format!("ask call {}", ask.stream));
-                self.call_asks.push_back(request);
             }
             Ask::Room(mail) => self.ask_about_room(mail),
         }
@@ -518,20 +527,34 @@ fn told(tell: &Tell) -> String {
         }
         Tell::PlayLive { stream } => format!("live play {stream}"),
         Tell::PlayReleased { stream } => format!("released play {stream}"),
-        Tell::PublishSwitched {
-            stream,
-            kind,
-            enabled,
-        } => format!("switch publish {stream} {}", how(*kind, *enabled)),
         Tell::RoomLeft { room } => format!("left {room}"),
-        Tell::CallLeft { stream } => format!("left call {stream}"),
-        Tell::CallRelay { stream, kind, .. } => {
+        Tell::Errand(errand) => errand_text(errand),
+    }
+}
+
+fn errand_text(errand: &Errand) -> String {
+    match errand {
+        Errand::Call(CallStep::Join { ask, .. }) => format!("ask call {}", ask.stream),
+        Errand::Call(CallStep::Leave { stream }) => format!("left call {stream}"),
+        Errand::Call(CallStep::Relay { stream, kind, .. }) => {
             let kind = match kind {
                 RelayKind::Description => "description",
                 RelayKind::Candidate => "candidate",
                 RelayKind::Message => "message",
             };
             format!("relay {kind} {stream}")
+        }
+        Errand::Question(question) => format!("question {question:?}"),
+        Errand::Switch {
+            stream,
+            kind,
+            enabled,
+        } => format!("switch publish {stream} {}", how(*kind, *enabled)),
+        Errand::MetaData { stream, meta_data } => {
+            format!(
+                "metadata {stream} {}",
+                meta_data.as_deref().unwrap_or("none")
+            )
         }
     }
 }

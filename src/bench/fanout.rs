@@ -376,7 +376,7 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
 }
 
 fn is_settled(client: &Client) -> bool {
-    client.phase == Phase::Connected || is_failed(client)
+    is_failed(client) || client.heard.iter().any(|said| said == "publish_started")
 }
 
 fn is_failed(client: &Client) -> bool {

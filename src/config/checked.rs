@@ -101,7 +101,8 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
             format!("{asked} is more than {MAX_WORKERS}"),
         ));
     }
-    let cpu_limit = raw.cpu_limit.unwrap_or(DEFAULT_CPU_LIMIT);
+    let asked = flags.cpu_limit.or(raw.cpu_limit);
+    let cpu_limit = asked.unwrap_or(DEFAULT_CPU_LIMIT);
     if !(10..=100).contains(&cpu_limit) {
         let message = format!("{cpu_limit} is not in 10..=100 percent");
         return Err(file.error("server.cpu_limit", message));

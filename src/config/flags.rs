@@ -34,6 +34,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "LEAFCUTTER_WORKERS")]
     pub workers: Option<usize>,
 
+    /// Percent of all cores, 10 to 100, above which newcomers are refused; 100: never
+    #[arg(long, value_name = "PERCENT", env = "LEAFCUTTER_CPU_LIMIT")]
+    pub cpu_limit: Option<u8>,
+
     /// Directory for the database
     #[arg(long, value_name = "DIR", env = "LEAFCUTTER_DATA_DIR")]
     pub data_dir: Option<PathBuf>,

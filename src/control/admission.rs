@@ -14,6 +14,7 @@ use crate::model::broadcast::BroadcastRecord;
 use crate::model::call::JoinAsk;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk};
+use crate::model::room;
 use crate::model::settings::AppSettings;
 use crate::store::{AdmissionFacts, AdmissionQuery, StoreError};
 
@@ -87,48 +88,63 @@ pub(super) enum Asked {
     Play(PlayAsk),
     /// Of a call; checked as the play that goes with it.
     Join(JoinAsk, PlayAsk),
+    /// To join a room, which opens nothing by itself; with the play of that room.
+    Room(room::JoinAsk, PlayAsk),
 }
 
 impl Asked {
+    /// To join a room.
+    pub fn room(ask: room::JoinAsk) -> Self {
+        let play = PlayAsk {
+            stream: Some(ask.room.clone()),
+            ..PlayAsk::default()
+        };
+        Self::Room(ask, play)
+    }
+
     pub fn kind(&self) -> AccessKind {
         match self {
             Self::Publish(_) => AccessKind::Publish,
-            Self::Play(_) | Self::Join(..) => AccessKind::Play,
+            Self::Play(_) | Self::Join(..) | Self::Room(..) => AccessKind::Play,
         }
     }
 
     pub fn stream(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.stream.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) => ask.stream.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => ask.stream.as_deref(),
         }
     }
 
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.token.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) => ask.token.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => ask.token.as_deref(),
         }
     }
 
     pub fn subscriber_id(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_id.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) => ask.subscriber_id.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+                ask.subscriber_id.as_deref()
+            }
         }
     }
 
     fn subscriber_code(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_code.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) => ask.subscriber_code.as_deref(),
+            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+                ask.subscriber_code.as_deref()
+            }
         }
     }
 
     fn remote(&self) -> Option<IpAddr> {
         match self {
             Self::Publish(ask) => ask.client.remote,
-            Self::Play(ask) | Self::Join(_, ask) => ask.client.remote,
+            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => ask.client.remote,
         }
     }
 
@@ -136,7 +152,7 @@ impl Asked {
     pub fn hook(&self, app: &AppName, settings: &AppSettings) -> Option<HookRequest> {
         let (url, body) = match self {
             Self::Publish(ask) => (&settings.webhook_authenticate_url, publish_body(app, ask)),
-            Self::Play(ask) | Self::Join(_, ask) => {
+            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
                 (&settings.webhook_play_auth_url, play_body(app, ask))
             }
         };
@@ -206,6 +222,22 @@ pub(super) fn check_registered(
         return Err(Definition::NotAllowedUnregisteredStreams);
     }
     Ok(())
+}
+
+/// Whether a room may be joined at `unix_ms`, milliseconds since 1970.
+pub(super) fn check_room(
+    settings: &AppSettings,
+    facts: &AdmissionFacts,
+    unix_ms: i64,
+) -> Result<(), Definition> {
+    match &facts.broadcast {
+        Some(room) => check_dates(room, AccessKind::Play, unix_ms)
+            .map_err(|_| Definition::RoomNotActiveOrExpired),
+        None if settings.accept_only_rooms_in_data_store => {
+            Err(Definition::NotAllowedUnregisteredStreams)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether now is within the time of `record`; the time to publish may end earlier.

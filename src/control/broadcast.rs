@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::filter::Filter;
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, WorkerId};
-use crate::model::mail::{PublishAsk, PublishMeasure};
+use crate::model::mail::{PlayAsk, PublishAsk, PublishMeasure};
 use crate::model::track::{Flow, Source, StreamId, TrackInfo};
 
 /// Somebody publishes, or did until a moment ago, under an id; or the id groups others.
@@ -79,7 +79,11 @@ pub enum Phase {
 
 /// One connection's play.
 #[derive(Clone, Debug)]
-pub(super) struct Play {
+pub struct Play {
+    /// `subscriberId`, as the client said it.
+    pub subscriber_id: Option<String>,
+    /// `subscriberName`, as the client said it.
+    pub subscriber_name: Option<String>,
     /// It is connected.
     pub(super) is_live: bool,
     /// Which sources it wants.
@@ -198,7 +202,12 @@ impl Broadcast {
 
     /// Connected players.
     pub fn viewers(&self) -> usize {
-        self.players.values().filter(|play| play.is_live).count()
+        self.connected_players().count()
+    }
+
+    /// Who they are, in the order of their connections' numbers.
+    pub fn connected_players(&self) -> impl Iterator<Item = &Play> {
+        self.players.values().filter(|play| play.is_live)
     }
 
     /// Who they are.
@@ -216,8 +225,16 @@ impl Broadcast {
     }
 
     /// Gives `player` a place. A play of the same connection that is there already is replaced.
-    pub(super) fn admit(&mut self, player: ConnId, filter: Filter, told: Vec<Source>) {
+    pub(super) fn admit(
+        &mut self,
+        player: ConnId,
+        ask: &PlayAsk,
+        filter: Filter,
+        told: Vec<Source>,
+    ) {
         let play = Play {
+            subscriber_id: ask.subscriber_id.clone(),
+            subscriber_name: ask.subscriber_name.clone(),
             is_live: false,
             filter,
             told,

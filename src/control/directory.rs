@@ -6,6 +6,7 @@
 
 mod calls;
 mod events;
+mod information;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -20,13 +21,15 @@ use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::access::AccessKind;
 use crate::model::broadcast::BroadcastStatus;
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::event::{Event, EventAction};
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
-use questions::{Question, Questions};
+pub(super) use questions::Question;
+use questions::Questions;
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -131,22 +134,34 @@ impl Directory {
                 self.withdraw(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::ConnClosed { conn } => self.questions.forget(conn),
-            ControlMail::PublishSwitched {
-                conn,
-                app,
-                stream,
-                kind,
-                enabled,
-            } => self.publish_switched(conn, &app, &stream, (kind, enabled)),
-            ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
             // The shell asked, and the shell takes the answer.
             ControlMail::Plays { .. } => {}
+            ControlMail::Errand { conn, app, errand } => self.run_errand(now, conn, &app, errand),
             ControlMail::PublishMeasured {
                 app,
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
-            ControlMail::Room { conn, app, mail } => self.handle_room_mail(now, conn, &app, mail),
+            ControlMail::Room { conn, app, mail } => self.handle_room_mail(conn, &app, mail),
+        }
+    }
+
+    fn run_errand(&mut self, now: Now, conn: ConnId, app: &AppName, errand: Errand) {
+        match errand {
+            Errand::Call(step) => self.call(now, conn, app, step),
+            Errand::Question(question) => {
+                let text = self.inform(now, app, &question);
+                let mail = WorkerMail::Text { conn, text };
+                self.outbox.push_back((conn.worker, mail));
+            }
+            Errand::Switch {
+                stream,
+                kind,
+                enabled,
+            } => self.publish_switched(conn, app, &stream, (kind, enabled)),
+            Errand::MetaData { stream, meta_data } => {
+                self.publish_described(now, conn, (app, &stream), meta_data);
+            }
         }
     }
 
@@ -370,7 +385,7 @@ impl Directory {
             },
         };
         if let Some(broadcast) = self.broadcast_mut(app, stream) {
-            broadcast.admit(conn, filter, sources);
+            broadcast.admit(conn, ask, filter, sources);
         }
         Ok(grant)
     }

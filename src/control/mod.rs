@@ -14,7 +14,7 @@ mod seats;
 mod view;
 
 pub use admission::{CheckId, HookRequest, Step, StepResult};
-pub use broadcast::{Broadcast, Phase};
+pub use broadcast::{Broadcast, Phase, Play};
 pub use directory::{AppCounts, Directory};
 pub use load::{HostLoad, HostSample};
 pub use view::BroadcastView;

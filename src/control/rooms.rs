@@ -4,8 +4,9 @@
 //! list of its sources, if that differs from what it was told before. A group without a publisher
 //! of its own exists while it has subtracks or members.
 
+use super::admission::Asked;
 use super::broadcast::{Broadcast, Phase};
-use super::directory::{App, Directory};
+use super::directory::{App, Directory, Question};
 use super::filter::Filter;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
@@ -13,7 +14,6 @@ use crate::base::limits::MAX_SOURCES_PER_PLAY;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::room::{JoinAsk, Joined, RoomAnswer, RoomMail, RoomStream};
-use crate::model::settings::AppSettings;
 use crate::model::track::{Source, StreamId};
 
 impl App {
@@ -75,17 +75,11 @@ impl App {
 
 impl Directory {
     /// A connection asks or tells something about rooms.
-    pub(super) fn handle_room_mail(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        app: &AppName,
-        mail: RoomMail,
-    ) {
+    pub(super) fn handle_room_mail(&mut self, conn: ConnId, app: &AppName, mail: RoomMail) {
         let answer = match mail {
             RoomMail::AskJoin { request, ask } => {
-                let result = self.decide_join(now, conn, app, ask);
-                RoomAnswer::Join { request, result }
+                let asked = Asked::room(ask);
+                return self.ask(Question::new(conn, request, app.clone(), asked));
             }
             RoomMail::AskInformation { room, stream } => {
                 let result = self.room_information(conn, app, &room, stream.as_ref());
@@ -95,7 +89,10 @@ impl Directory {
                     result,
                 }
             }
-            RoomMail::Left { room } => return self.room_left(conn, app, &room),
+            RoomMail::Left { room } => {
+                self.withdraw_join(conn, &room);
+                return self.room_left(conn, app, &room);
+            }
         };
         let mail = WorkerMail::Room { conn, answer };
         self.outbox.push_back((conn.worker, mail));
@@ -173,8 +170,8 @@ impl Directory {
         }
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `joinRoom`.
-    fn decide_join(
+    /// The room is entered; everything else was checked in `directory/questions.rs`.
+    pub(super) fn enter_room(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -190,7 +187,6 @@ impl Directory {
         if holder.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
             return Err(Definition::StreamIdInUse);
         }
-        state.check_room(&ask.room)?;
         let group = state.group(&ask.room, now);
         group.members.insert((conn, stream.clone()));
         let others = match state.broadcasts.get(&ask.room) {
@@ -233,18 +229,6 @@ impl App {
         self.broadcasts
             .entry(main.clone())
             .or_insert_with(|| Broadcast::grouping(main.clone(), now))
-    }
-
-    /// Whether `room` may be entered.
-    pub(super) fn check_room(&self, room: &StreamId) -> Result<(), Definition> {
-        let AppSettings {
-            accept_only_rooms_in_data_store: only_known,
-            ..
-        } = *self.settings;
-        if only_known && !self.broadcasts.contains_key(room) {
-            return Err(Definition::NotAllowedUnregisteredStreams);
-        }
-        Ok(())
     }
 }
 

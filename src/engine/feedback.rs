@@ -2,16 +2,18 @@
 
 use std::cmp::Reverse;
 
-use super::Engine;
+use super::{ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::DropReason;
 use crate::base::ids::PeerId;
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::model::mail::{ControlMail, Outgoing, PublishMeasure, WorkerMail};
+use crate::peer::measure::Delivered;
 use crate::peer::publisher::Publisher;
 use crate::peer::send::{Outlet, Sent};
 use crate::peer::{Peer, Side};
 use crate::router::tracks::{TrackKey, Tracks};
+use crate::signal::reply::info;
 
 impl Engine {
     /// One SRTCP compound.
@@ -157,6 +159,10 @@ impl Engine {
                     return Ok(());
                 }
                 let len = subscriber.write_reports(now, &self.tracks, &mut buf);
+                if let Some(delivered) = subscriber.measure(now) {
+                    let (conn, text) = (peer.conn, measurement(&peer.stream, &delivered));
+                    self.conn_outputs.push_back((conn, ConnOutput::Text(text)));
+                }
                 if len > 0 {
                     peer.send_rtcp(&mut self.urgent, &mut buf, len)?;
                 }
@@ -212,6 +218,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn measurement(stream: &str, delivered: &Delivered) -> String {
+    let Delivered {
+        video_bps,
+        audio_bps,
+        target_bps,
+    } = *delivered;
+    info::bitrate_measurement(stream, target_bps, video_bps, audio_bps)
 }
 
 fn measure(now: Now, publisher: &Publisher, tracks: &mut Tracks) -> PublishMeasure {

@@ -12,6 +12,7 @@ use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::peer::send::{Outlet, Sent};
 use crate::peer::{Peer, Side};
 use crate::router::tracks::TrackKey;
+use crate::signal::action::PeerEvent;
 use crate::transport::DtlsOutcome;
 use crate::transport::demux::{self, Protocol};
 
@@ -64,8 +65,13 @@ impl Engine {
         let Side::Publisher(publisher) = side else {
             return Err(DropReason::NotAPublisher);
         };
+        let was_silent = !publisher.has_received();
         let received = publisher.receive(now, &keys.unprotect, datagram, &mut self.tracks);
         let due = publisher.poll_timeout(now);
+        let begins = was_silent && publisher.has_received();
+        if begins {
+            self.tell_session(now, id, PeerEvent::Receiving);
+        }
         let received = received?;
         self.counters.rtp_received += 1;
         self.tracks.mark_fresh(received);

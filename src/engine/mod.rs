@@ -4,6 +4,7 @@
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
 //! message; the others are called from those two.
 
+mod debug;
 mod feedback;
 mod media;
 mod negotiation;
@@ -60,7 +61,7 @@ pub struct ConnOpened {
     /// That application's settings.
     pub settings: Arc<AppSettings>,
     /// Who opened it.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// What an engine wants of a WebSocket.

@@ -220,6 +220,7 @@ impl Engine {
             rewriter: Rewriter::new(self.first_seq()),
             state: SendingState::Offered,
             enabled: true,
+            dropped: 0,
             transport_cc: false,
             last_stored: None,
             cname: section.cname.clone(),

@@ -14,7 +14,6 @@ use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
-use crate::model::call::CallStep;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::RoomMail;
@@ -24,6 +23,7 @@ use crate::peer::Side;
 use crate::sdp::SdpError;
 use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
 use crate::signal::command::Candidate;
+use crate::signal::reply;
 use crate::signal::session::Session;
 
 /// One WebSocket: its conversation and its peers.
@@ -32,7 +32,7 @@ pub(super) struct Conn {
     app: AppName,
     settings: Arc<AppSettings>,
     session: Session,
-    client: Client,
+    client: Arc<Client>,
     peers: Vec<Held>,
 }
 
@@ -123,6 +123,7 @@ impl Engine {
                     session.handle_play_decision(now, request, result, actions);
                 });
             }
+            WorkerMail::Text { conn, text } => self.send_text(conn, text),
             WorkerMail::PublishFlow { app, stream, flow } => {
                 self.switch_published(now, &(app, stream), flow);
             }
@@ -208,6 +209,12 @@ impl Engine {
         self.counters.peers_connected += 1;
         self.start_subscriptions(now, id);
         self.tell_session(now, id, PeerEvent::Connected);
+        if let Some(peer) = self.peers.get(id)
+            && let Side::Publisher(publisher) = &peer.side
+            && publisher.sections.is_empty()
+        {
+            self.tell_session(now, id, PeerEvent::Receiving);
+        }
     }
 
     /// A peer is over by itself: fault, silence, or the other side's goodbye.
@@ -219,7 +226,7 @@ impl Engine {
         self.close_peer(id);
     }
 
-    fn tell_session(&mut self, now: Now, id: PeerId, event: PeerEvent) {
+    pub(super) fn tell_session(&mut self, now: Now, id: PeerId, event: PeerEvent) {
         let Some(peer) = self.peers.get(id) else {
             return;
         };
@@ -260,7 +267,11 @@ impl Engine {
 
     fn carry_out(&mut self, now: Now, id: ConnId, action: Action, more: &mut Vec<Action>) {
         match action {
-            Action::Reply(text) => self.conn_outputs.push_back((id, ConnOutput::Text(text))),
+            Action::Reply(text) => self.send_text(id, text),
+            Action::Debug { stream } => {
+                let text = self.debug_info(id);
+                self.send_text(id, reply::info::debug_info(&stream, &text));
+            }
             Action::Ask(ask) => self.ask_control(id, ask),
             Action::Tell(tell) => self.tell_control(id, tell),
             Action::AcceptOffer { stream, sdp } => {
@@ -326,11 +337,6 @@ impl Engine {
                 app,
                 ask: PlayAsk { client, ..ask },
             },
-            Ask::Join { request, ask } => ControlMail::Call {
-                conn,
-                app,
-                step: CallStep::Join { request, ask },
-            },
             Ask::Room(mut mail) => {
                 if let RoomMail::AskJoin { ask, .. } = &mut mail {
                     ask.stream.get_or_insert_with(|| self.random_stream_id());
@@ -383,32 +389,12 @@ impl Engine {
             },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
-            Tell::PublishSwitched {
-                stream,
-                kind,
-                enabled,
-            } => ControlMail::PublishSwitched {
-                conn,
-                app,
-                stream,
-                kind,
-                enabled,
-            },
-            Tell::CallLeft { stream } => ControlMail::Call {
-                conn,
-                app,
-                step: CallStep::Leave { stream },
-            },
-            Tell::CallRelay { stream, kind, text } => ControlMail::Call {
-                conn,
-                app,
-                step: CallStep::Relay { stream, kind, text },
-            },
             Tell::RoomLeft { room } => ControlMail::Room {
                 conn,
                 app,
                 mail: RoomMail::Left { room },
             },
+            Tell::Errand(errand) => ControlMail::Errand { conn, app, errand },
         });
     }
 
@@ -482,6 +468,18 @@ impl Engine {
             conn.settings = settings.clone();
             conn.session.set_settings(settings.clone());
         }
+    }
+
+    fn send_text(&mut self, conn: ConnId, text: String) {
+        if self.conns.contains_key(&conn) {
+            self.conn_outputs.push_back((conn, ConnOutput::Text(text)));
+        }
+    }
+
+    /// The peers of a connection, each with its role.
+    pub(super) fn peers_of(&self, id: ConnId) -> impl Iterator<Item = (Role, PeerId)> {
+        let peers = self.conns.get(&id).into_iter().flat_map(|conn| &conn.peers);
+        peers.map(|held| (held.role, held.peer))
     }
 
     fn app_of(&self, conn: ConnId) -> Option<AppName> {

@@ -42,7 +42,7 @@ pub async fn websocket(
         worker,
         app,
         remote,
-        client: client_of(remote, &request),
+        client: Arc::new(client_of(remote, &request)),
     };
     tokio::spawn(hand_over(shared, place, hyper::upgrade::on(&mut request)));
     let headers = [
@@ -58,7 +58,7 @@ struct Place {
     worker: WorkerId,
     app: KnownApp,
     remote: SocketAddr,
-    client: Client,
+    client: Arc<Client>,
 }
 
 /// Waits until the 101 is out, takes the socket out of hyper, and mails it. A socket that cannot

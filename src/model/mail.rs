@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::call::{CallNews, CallStep};
+use super::call::CallNews;
 use super::definition::Definition;
+use super::errand::Errand;
 use super::plays::PlayFigures;
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
-use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 
 /// An application's name, the first segment of every path.
@@ -97,27 +97,14 @@ pub enum ControlMail {
         /// Which id.
         stream: StreamId,
     },
-    /// A publisher switches its media on or off for everybody.
-    PublishSwitched {
-        /// Who publishes.
+    /// A client wants something that needs no publish or play of its own.
+    Errand {
+        /// Who sends it.
         conn: ConnId,
-        /// Of which application.
+        /// In which application.
         app: AppName,
-        /// Under which id.
-        stream: StreamId,
-        /// Audio or video; `None`: both.
-        kind: Option<MediaKind>,
-        /// On or off.
-        enabled: bool,
-    },
-    /// A step of a call between two clients.
-    Call {
-        /// Whose.
-        conn: ConnId,
-        /// Of which application.
-        app: AppName,
-        /// What it asks or tells.
-        step: CallStep,
+        /// What it is.
+        errand: Errand,
     },
     /// Answer to [`WorkerMail::AskPlays`].
     Plays {
@@ -157,7 +144,7 @@ pub enum PublishEnding {
     Lost,
 }
 
-/// What is known of the client behind a WebSocket, from its upgrade request. Cheap to clone.
+/// What is known of the client behind a WebSocket, from its upgrade request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     /// Its address, or what a proxy on this host said; `None` only in tests.
@@ -192,7 +179,7 @@ pub struct PublishAsk {
     /// False: no audio section is wanted.
     pub audio: bool,
     /// Who sent it; filled in by the engine.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// The fields of a `play` command that decide about it.
@@ -221,7 +208,7 @@ pub struct PlayAsk {
     /// True: only tracks named in `track_list` flow.
     pub disable_tracks_by_default: bool,
     /// Who sent it; filled in by the engine.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// Live figures of one publish.
@@ -272,6 +259,13 @@ pub enum WorkerMail {
         stream: StreamId,
         /// What flows.
         flow: Flow,
+    },
+    /// A message for a client, ready to be sent.
+    Text {
+        /// To whom.
+        conn: ConnId,
+        /// JSON text.
+        text: String,
     },
     /// News of a call between two clients.
     Call {

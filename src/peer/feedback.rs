@@ -203,9 +203,10 @@ impl Subscriber {
                         self.record_report(now, &block);
                     }
                 }
-                // Bandwidth estimation reads these; nothing else in a subscriber's compound
+                Packet::Remb { bitrate_bps, .. } => self.remb_bps = Some(bitrate_bps),
+                // Bandwidth estimation reads this; nothing else in a subscriber's compound
                 // matters to a sender.
-                Packet::Remb { .. } | Packet::TransportFeedback(_) => {}
+                Packet::TransportFeedback(_) => {}
                 Packet::SenderReport { .. }
                 | Packet::Sdes(_)
                 | Packet::Bye(_)

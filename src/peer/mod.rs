@@ -13,6 +13,7 @@
 )]
 
 pub mod feedback;
+pub mod measure;
 pub mod publisher;
 pub mod receive;
 pub mod send;

@@ -115,6 +115,11 @@ impl Publisher {
         self.ssrcs.iter().position(|s| s.stream.ssrc == ssrc)
     }
 
+    /// True once an authentic packet came.
+    pub fn has_received(&self) -> bool {
+        !self.ssrcs.is_empty()
+    }
+
     /// Where a new SSRC belongs: by the SDP's `a=ssrc` lines, else by its MID and RID extensions,
     /// else by a payload type that only one m-line has (RFC 8843 §9.2).
     pub(super) fn place(&self, packet: &[u8], header: &RtpHeader) -> Result<Candidate, DropReason> {

@@ -62,6 +62,7 @@ impl Subscriber {
                 let result =
                     sending.write(track, entry, packet, &mut self.next_transport_seq, outlet);
                 if let Err(reason) = result {
+                    sending.dropped += 1;
                     outlet.dropped.count(reason);
                 }
             }
@@ -79,6 +80,7 @@ impl Subscriber {
             };
             let result = sending.write_again(now, tracks, seq, transport_seq, outlet);
             if let Err(reason) = result {
+                sending.dropped += 1;
                 outlet.dropped.count(reason);
             }
         }

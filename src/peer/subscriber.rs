@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::measure::Period;
 use crate::base::clock::Now;
 use crate::base::ids::{Mid, Pt, Ssrc};
 use crate::base::seq::SeqNo;
@@ -30,6 +31,9 @@ pub struct Subscriber {
     pub(super) asked: Vec<(usize, SeqNo)>,
     pub(super) next_report: Instant,
     pub(super) rtt_us: u32,
+    pub(super) period: Period,
+    /// What its latest REMB allows, bits per second.
+    pub(super) remb_bps: Option<u64>,
 }
 
 /// One track towards one subscriber.
@@ -51,6 +55,8 @@ pub struct Sending {
     pub state: SendingState,
     /// False while the player has switched it off: nothing of it is sent.
     pub enabled: bool,
+    /// Packets that were not written, for whatever reason; retransmissions included.
+    pub dropped: u64,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
     /// When the last packet sent had been received; `None` before the first.
@@ -87,6 +93,8 @@ impl Subscriber {
             asked: Vec::with_capacity(MAX_ASKED),
             next_report: now.instant + FIRST_REPORT,
             rtt_us: 0,
+            period: Period::new(now),
+            remb_bps: None,
         }
     }
 

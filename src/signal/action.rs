@@ -6,10 +6,9 @@
 use std::time::Duration;
 
 use super::command::{Candidate, Switch};
-use crate::base::codec::MediaKind;
 use crate::base::ids::Mid;
-use crate::model::call::{JoinAsk, RelayKind};
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
 use crate::model::room::RoomMail;
 use crate::model::track::{PlayGrant, Source, StreamId};
@@ -78,6 +77,11 @@ pub enum Action {
     },
     /// Switch tracks of a player peer.
     Switch(Switch),
+    /// Send `debugInfo` about the connection's peers.
+    Debug {
+        /// The id that was asked about.
+        stream: StreamId,
+    },
     /// Forget the peer. Peers end in no other way, so one that failed is kept until this.
     ClosePeer {
         /// Of which publish or play.
@@ -104,13 +108,6 @@ pub enum Ask {
         /// What the client said.
         ask: PlayAsk,
     },
-    /// `Session::handle_call_news` takes the answer.
-    Join {
-        /// Unique within the session.
-        request: u64,
-        /// What the client said.
-        ask: JoinAsk,
-    },
     /// About rooms: `Session::handle_room_answer` takes the answer. The driver makes an id where
     /// a join names none.
     Room(RoomMail),
@@ -118,7 +115,8 @@ pub enum Ask {
 
 /// News for control; the driver adds connection and application.
 ///
-/// Every question to publish, play or join is followed by exactly one of: a denial, or a release.
+/// Every question to publish, play or join, a call too, is followed by exactly one of: a denial,
+/// or a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
     /// The publisher is connected; the driver adds its tracks.
@@ -143,34 +141,13 @@ pub enum Tell {
         /// Which id.
         stream: StreamId,
     },
-    /// A publisher switches its media.
-    PublishSwitched {
-        /// Which id.
-        stream: StreamId,
-        /// Audio or video; `None`: both.
-        kind: Option<MediaKind>,
-        /// On or off.
-        enabled: bool,
-    },
-    /// A granted, or still asked for, membership of a call is over.
-    CallLeft {
-        /// Which call.
-        stream: StreamId,
-    },
-    /// The client has something for the other one in a call.
-    CallRelay {
-        /// Which call.
-        stream: StreamId,
-        /// What it is.
-        kind: RelayKind,
-        /// The message as the other client gets it.
-        text: String,
-    },
     /// Every membership in a room, granted or still asked for, is over.
     RoomLeft {
         /// Which room.
         room: StreamId,
     },
+    /// Everything else: control carries it out, and knows by itself whether it may.
+    Errand(Errand),
 }
 
 /// News of a peer.
@@ -208,6 +185,8 @@ pub enum PeerEvent {
     AnswerRefused(Definition),
     /// ICE and DTLS are up.
     Connected,
+    /// The first packet came, or none will: a publisher of data only.
+    Receiving,
     /// Consent, handshake or the peer itself failed. The peer stays until [`Action::ClosePeer`].
     Failed,
 }

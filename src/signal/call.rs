@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use super::action::{Action, Ask, Tell};
+use super::action::{Action, Tell};
 use super::command::{Candidate, SdpKind};
 use super::reply::{self, room};
 use crate::base::codec::MediaKind;
 use crate::base::ids::Mid;
-use crate::model::call::{CallEvent, JoinAsk, JoinGrant, RelayKind};
+use crate::model::call::{CallEvent, CallStep, JoinAsk, JoinGrant, RelayKind};
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::track::StreamId;
 use crate::sdp;
 
@@ -49,7 +50,7 @@ impl Calls {
             Some(Call::Asking { .. }) => {}
             None => {
                 self.0.insert(ask.stream.clone(), Call::Asking { request });
-                actions.push(Action::Ask(Ask::Join { request, ask }));
+                actions.push(tell(CallStep::Join { request, ask }));
             }
         }
     }
@@ -89,7 +90,7 @@ impl Calls {
         let was_in = self.0.remove(stream).is_some();
         if was_in {
             let stream = stream.clone();
-            actions.push(Action::Tell(Tell::CallLeft { stream }));
+            actions.push(tell(CallStep::Leave { stream }));
         }
         was_in
     }
@@ -97,7 +98,7 @@ impl Calls {
     /// The socket is gone: every call is left.
     pub(super) fn close(&mut self, actions: &mut Vec<Action>) {
         for stream in std::mem::take(&mut self.0).into_keys() {
-            actions.push(Action::Tell(Tell::CallLeft { stream }));
+            actions.push(tell(CallStep::Leave { stream }));
         }
     }
 
@@ -148,7 +149,7 @@ impl Calls {
         text: impl FnOnce() -> String,
     ) {
         match self.0.get(stream) {
-            Some(Call::Joined) => actions.push(Action::Tell(Tell::CallRelay {
+            Some(Call::Joined) => actions.push(tell(CallStep::Relay {
                 stream: stream.clone(),
                 kind,
                 text: text(),
@@ -195,9 +196,13 @@ impl Calls {
             actions.push(Action::Reply(room::start_new_p2p_connection(&stream)));
             self.0.insert(stream, Call::Joined);
         } else {
-            actions.push(Action::Tell(Tell::CallLeft { stream }));
+            actions.push(tell(CallStep::Leave { stream }));
         }
     }
+}
+
+fn tell(step: CallStep) -> Action {
+    Action::Tell(Tell::Errand(Errand::Call(step)))
 }
 
 /// Track id by mid for a description that one client makes for another; `None` when it cannot be
@@ -243,7 +248,7 @@ mod tests {
         let event = CallEvent::StartAnother("r-1".into());
         calls.handle_event(&"r-1".into(), event, false, &mut actions);
         let stream = "r-1".into();
-        assert_eq!(actions, [Action::Tell(Tell::CallLeft { stream })]);
+        assert_eq!(actions, [tell(CallStep::Leave { stream })]);
         assert_eq!(calls.len(), 0);
     }
 }

@@ -4,6 +4,7 @@
 //! when the client left them out, sent null or sent `""`.
 
 use crate::base::codec::MediaKind;
+pub use crate::model::information::{Information, Page};
 use crate::model::mail::{PlayAsk, PublishAsk};
 use crate::model::track::StreamId;
 
@@ -221,80 +222,6 @@ pub enum RoomMode {
     Mcu,
     /// Audio mixed by the server.
     Amcu,
-}
-
-/// Questions about broadcasts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Information {
-    /// `getStreamInfo`.
-    StreamInfo {
-        /// About which broadcast.
-        stream: StreamId,
-    },
-    /// `getTrackList`.
-    TrackList {
-        /// About which room.
-        stream: StreamId,
-        /// Checked as for play.
-        token: Option<String>,
-    },
-    /// `getBroadcastObject`.
-    BroadcastObject {
-        /// About which broadcast.
-        stream: StreamId,
-    },
-    /// `getSubtracks`.
-    Subtracks {
-        /// The main track.
-        stream: StreamId,
-        /// Only subtracks of this role.
-        role: Option<String>,
-        /// Only subtracks of this status.
-        status: Option<String>,
-        /// Only subtracks whose names hold this text.
-        search: Option<String>,
-        /// Field to sort by.
-        sort_by: Option<String>,
-        /// `asc` or `desc`.
-        order_by: Option<String>,
-        /// Which part of the list.
-        page: Page,
-    },
-    /// `getSubtracksCount`.
-    SubtracksCount {
-        /// The main track.
-        stream: StreamId,
-        /// Only subtracks of this role.
-        role: Option<String>,
-        /// Only subtracks of this status.
-        status: Option<String>,
-    },
-    /// `getSubscriberCount`.
-    SubscriberCount {
-        /// Of which broadcast.
-        stream: StreamId,
-    },
-    /// `getSubscribers`.
-    Subscribers {
-        /// Of which broadcast.
-        stream: StreamId,
-        /// Which part of the list.
-        page: Page,
-    },
-    /// `getDebugInfo`.
-    DebugInfo {
-        /// Of which play or publish.
-        stream: StreamId,
-    },
-}
-
-/// Part of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Entries passed over.
-    pub offset: u32,
-    /// Most entries wanted; `None` when the client did not say.
-    pub size: Option<u32>,
 }
 
 /// Commands for the limited video slots of a room play.

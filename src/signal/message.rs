@@ -3,6 +3,8 @@
 //! Lenient as the SDKs need it (`fields.rs`), strict in one place: every stream id passes the
 //! gate here, so nothing behind this file sees an unchecked one.
 
+use std::sync::Arc;
+
 use super::command::{
     Candidate, Command, Information, Page, PeerToPeer, Push, RoomCommand, RoomMode, SdpKind, Slots,
     Switch, SwitchMedia,
@@ -10,7 +12,7 @@ use super::command::{
 use super::fields::Fields;
 use crate::base::limits::MAX_STREAM_ID_LEN;
 use crate::model::definition::Definition;
-use crate::model::mail::{Client, PlayAsk, PublishAsk};
+use crate::model::mail::{PlayAsk, PublishAsk};
 use crate::model::track::StreamId;
 
 /// What became of a message.
@@ -222,7 +224,7 @@ fn publish(fields: &mut Fields) -> Result<Command, Refusal> {
         role: fields.text("role"),
         video,
         audio,
-        client: Client::default(),
+        client: Arc::default(),
     };
     Ok(Command::Publish { stream, ask })
 }
@@ -241,7 +243,7 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
         role: fields.text("role"),
         user_publish_id: fields.text("userPublishId"),
         disable_tracks_by_default: fields.flag("disableTracksByDefault").unwrap_or(false),
-        client: Client::default(),
+        client: Arc::default(),
     };
     Ok(Command::Play { stream, ask })
 }

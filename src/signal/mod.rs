@@ -16,6 +16,7 @@
 )]
 
 pub mod action;
+mod ask;
 mod call;
 pub mod command;
 mod fields;

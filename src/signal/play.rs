@@ -315,9 +315,10 @@ impl Play {
                     self.finish(actions)
                 }
             },
-            PeerEvent::AnswerStale | PeerEvent::Answered { .. } | PeerEvent::OfferRefused(_) => {
-                Fate::Stays
-            }
+            PeerEvent::Receiving
+            | PeerEvent::AnswerStale
+            | PeerEvent::Answered { .. }
+            | PeerEvent::OfferRefused(_) => Fate::Stays,
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Publish {
     room: Option<StreamId>,
     /// When `publish` came.
     since: Instant,
+    /// When it ends because no packet has come; `None` where that is not asked for.
+    awaits_packet: Option<Instant>,
     state: State,
 }
 
@@ -60,6 +62,7 @@ impl Publish {
             subscriber_id: id.filter(|id| id.len() <= MAX_STREAM_ID_LEN).cloned(),
             room: ask.main_track.clone(),
             since: now,
+            awaits_packet: None,
             state: State::Asking {
                 request,
                 held: HeldCandidates::default(),
@@ -96,7 +99,8 @@ impl Publish {
             State::AwaitingOffer { deadline, .. } | State::Connecting { deadline } => {
                 Some(deadline)
             }
-            State::Asking { .. } | State::Live => None,
+            State::Live => self.awaits_packet,
+            State::Asking { .. } => None,
         }
     }
 
@@ -157,8 +161,14 @@ impl Publish {
         }
     }
 
-    /// News of the peer. What does not fit the state is ignored.
-    pub(super) fn handle_peer(&mut self, event: PeerEvent, actions: &mut Vec<Action>) -> Fate {
+    /// News of the peer. What does not fit the state is ignored. `packet_due`: when its first
+    /// packet must have come, should this connect it; `None`: whenever.
+    pub(super) fn handle_peer(
+        &mut self,
+        event: PeerEvent,
+        packet_due: Option<Instant>,
+        actions: &mut Vec<Action>,
+    ) -> Fate {
         match event {
             PeerEvent::Answered { sdp, candidates } => {
                 self.handle_answered(&sdp, &candidates, actions);
@@ -173,6 +183,7 @@ impl Publish {
             PeerEvent::Connected => {
                 if matches!(self.state, State::Connecting { .. }) {
                     self.state = State::Live;
+                    self.awaits_packet = packet_due;
                     actions.push(Action::Tell(Tell::PublishLive {
                         stream: self.stream.clone(),
                     }));
@@ -181,6 +192,10 @@ impl Publish {
                     let text = reply::publish_started(&self.stream, subscriber_id, room);
                     actions.push(Action::Reply(text));
                 }
+                Fate::Stays
+            }
+            PeerEvent::Receiving => {
+                self.awaits_packet = None;
                 Fate::Stays
             }
             PeerEvent::Failed => match self.state {
@@ -226,10 +241,15 @@ impl Publish {
         }
     }
 
-    /// Ends a publish that was not connected in time.
+    /// Ends a publish that was not connected in time, or that is and sends nothing.
     pub(super) fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) -> Fate {
         match self.deadline() {
-            Some(deadline) if deadline <= now => self.time_out(actions),
+            Some(deadline) if deadline <= now => match self.state {
+                State::Live => self.fall_silent(actions),
+                State::Asking { .. } | State::AwaitingOffer { .. } | State::Connecting { .. } => {
+                    self.time_out(actions)
+                }
+            },
             Some(_) | None => Fate::Stays,
         }
     }
@@ -265,6 +285,11 @@ impl Publish {
             stream: self.stream.clone(),
             ending,
         }));
+    }
+
+    fn fall_silent(&mut self, actions: &mut Vec<Action>) -> Fate {
+        self.complain(Definition::NoPacketReceivedForTimeoutDuration, actions);
+        self.finish(PublishEnding::Stopped, actions)
     }
 
     fn time_out(&mut self, actions: &mut Vec<Action>) -> Fate {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Fate, PeerEvent, Role, Tell};
+use super::ask;
 use super::call::Calls;
 use super::command::{Candidate, Command, PeerToPeer, SdpKind, Switch};
 use super::held::EndedIds;
@@ -24,6 +25,7 @@ use crate::base::clock::Now;
 use crate::base::limits::MAX_ENTRIES_PER_CONN;
 use crate::model::call::{CallNews, JoinAsk};
 use crate::model::definition::Definition;
+use crate::model::errand::Errand;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, Source, StreamId};
@@ -92,14 +94,20 @@ impl Session {
                 self.take_candidate(now, &stream, candidate, actions);
             }
             Command::Stop { stream } => self.stop(now, &stream, actions),
+            Command::UpdateMetaData { stream, meta_data } => {
+                if self.publishes.contains_key(&stream) {
+                    let errand = Errand::MetaData { stream, meta_data };
+                    actions.push(Action::Tell(Tell::Errand(errand)));
+                }
+            }
+            Command::Information(question) => ask::question(question, actions),
+            Command::Push(command) => ask::push(&command, actions),
             Command::Switch(switch) => self.switch(switch, actions),
             Command::PeerToPeer(command) => self.handle_call(now, command, actions),
             Command::Room(command) => self.handle_room(now, command, actions),
-            unserved @ (Command::ForceQuality { .. }
-            | Command::UpdateMetaData { .. }
-            | Command::Information(_)
-            | Command::Slots(_)
-            | Command::Push(_)) => handle_unserved(&unserved),
+            unserved @ (Command::ForceQuality { .. } | Command::Slots(_)) => {
+                handle_unserved(&unserved)
+            }
         }
     }
 
@@ -259,11 +267,11 @@ impl Session {
         if self.plays.contains_key(&switch.stream) {
             actions.push(Action::Switch(switch));
         } else if self.publishes.contains_key(&switch.stream) && *switch.stream == *switch.track {
-            actions.push(Action::Tell(Tell::PublishSwitched {
+            actions.push(Action::Tell(Tell::Errand(Errand::Switch {
                 stream: switch.stream,
                 kind: switch.media.kind(),
                 enabled: switch.enabled,
-            }));
+            })));
         }
     }
 
@@ -327,8 +335,7 @@ impl Session {
         result: Result<(), Definition>,
         actions: &mut Vec<Action>,
     ) {
-        let millis = Duration::from_millis(self.settings.webrtc_client_start_timeout_ms);
-        let timeout = millis.min(MAX_START_TIMEOUT);
+        let timeout = self.start_timeout();
         let mut publishes = self.publishes.iter_mut();
         let asked = publishes.find(|(_, publish)| publish.has_asked(request));
         if let Some((stream, publish)) = asked {
@@ -378,8 +385,10 @@ impl Session {
     ) {
         match role {
             Role::Publish => {
+                let drops_silent = self.settings.drop_webrtc_ingest_if_no_packet_received;
+                let packet_due = drops_silent.then(|| now.instant + self.start_timeout());
                 if let Some(publish) = self.publishes.get_mut(stream) {
-                    let fate = publish.handle_peer(event, actions);
+                    let fate = publish.handle_peer(event, packet_due, actions);
                     self.settle_publish(now.instant, stream, fate);
                 }
             }
@@ -466,6 +475,11 @@ impl Session {
         });
     }
 
+    fn start_timeout(&self) -> Duration {
+        let millis = Duration::from_millis(self.settings.webrtc_client_start_timeout_ms);
+        millis.min(MAX_START_TIMEOUT)
+    }
+
     fn settle_publish(&mut self, now: Instant, stream: &StreamId, fate: Fate) {
         if !keep(fate, &mut self.ended, stream, now) {
             self.publishes.remove(stream);
@@ -495,10 +509,7 @@ fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bo
 fn handle_unserved(command: &Command) {
     match command {
         Command::ForceQuality { .. } => {}
-        Command::UpdateMetaData { .. } => {}
-        Command::Information(_) => {}
         Command::Slots(_) => {}
-        Command::Push(_) => {}
         Command::Room(_)
         | Command::Ping
         | Command::GetIceServerConfig
@@ -508,6 +519,9 @@ fn handle_unserved(command: &Command) {
         | Command::TakeCandidate { .. }
         | Command::Stop { .. }
         | Command::Switch(_)
+        | Command::UpdateMetaData { .. }
+        | Command::Information(_)
+        | Command::Push(_)
         | Command::PeerToPeer(_) => {}
     }
 }

@@ -22,10 +22,16 @@ pub(super) enum Message {
 pub(super) struct Job {
     pub access: Access,
     /// Runs without a connection when there is none.
-    pub run: Box<dyn FnOnce(Option<&Connection>) -> Ran + Send>,
+    pub run: Work,
 }
 
-/// What a job does.
+/// What a job does with the database.
+pub(super) type Work = Box<dyn FnOnce(Option<&Connection>) -> Ran + Send>;
+
+/// Answers a job.
+pub(super) type Settle = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Whether a job writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
@@ -37,7 +43,7 @@ pub(super) struct Ran {
     /// What went wrong.
     pub fault: Option<Fault>,
     /// Answers it, with the fate of its transaction.
-    pub settle: Box<dyn FnOnce(Result<(), StoreError>) + Send>,
+    pub settle: Settle,
 }
 
 /// Runs until the last handle has gone.

@@ -38,7 +38,7 @@ pub struct NewConn {
     /// The client's address, for log lines.
     pub remote: SocketAddr,
     /// What control is told of the client.
-    pub client: Client,
+    pub client: Arc<Client>,
 }
 
 /// A worker as others see it. Cheap to clone.

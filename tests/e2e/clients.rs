@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leafcutter::base::codec::MediaKind;
-use leafcutter::bench::client::{Phase, Role};
+use leafcutter::bench::client::Role;
 use leafcutter::bench::fleet::Fleet;
 use leafcutter::bench::link::Identity;
 use leafcutter::bench::traffic::Shape;
@@ -39,7 +39,7 @@ fn two_viewers_get_every_packet_whole() {
     let publisher = fleet.open("s", role).unwrap();
     fleet.ask(publisher, &json!({}));
     let live = fleet.run_until(PATIENCE, |clients| {
-        clients[publisher].phase == Phase::Connected
+        clients[publisher].heard == ["publish_started"]
     });
     assert!(live, "{:?}", fleet.clients[publisher]);
     for _ in 0..2 {

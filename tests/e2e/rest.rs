@@ -118,7 +118,7 @@ fn broadcasts_are_listed_counted_and_deleted_in_bulk() {
         let wish = json!({"streamId": id, "name": name});
         ok(&server, "POST", "/broadcasts/create", &wish);
     }
-    server.restart();
+    server.restart(&["--workers", "1"]);
     let ids = |path: &str| -> Vec<String> {
         let list = get(&server, &format!("/broadcasts/list/{path}"));
         let ids = list.as_array().unwrap().iter();
@@ -487,7 +487,7 @@ fn a_changed_setting_is_felt_by_open_sockets_and_kept_over_a_restart() {
         "what is shown can be put back"
     );
 
-    server.restart();
+    server.restart(&["--workers", "2"]);
     let shown = get(&server, "/settings");
     assert_eq!(shown["stunServerURI"], "stun:192.0.2.1:3478");
     assert_eq!(

@@ -1,5 +1,6 @@
 //! A server of one test: started in its own empty directory, ended with the test.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -18,8 +19,7 @@ pub struct Server {
     pub addr: SocketAddr,
     /// The second line it printed.
     pub playground: String,
-    flags: Vec<String>,
-    directory: TempDir,
+    directory: Option<TempDir>,
 }
 
 /// An HTTP answer.
@@ -34,53 +34,108 @@ pub struct Answer {
 impl Server {
     /// Starts it on free ports with `flags` and waits until it serves.
     pub fn start(flags: &[&str]) -> Self {
-        let flags = flags.iter().map(ToString::to_string).collect();
         Self::start_in(tempfile::tempdir().unwrap(), flags)
     }
 
     /// The same with a settings file.
     pub fn start_with(settings: &str, flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("leafcutter.toml"), settings).unwrap();
-        let flags = flags.iter().map(ToString::to_string).collect();
+        fs::write(directory.path().join("leafcutter.toml"), settings).unwrap();
         Self::start_in(directory, flags)
     }
 
-    /// Kills it and starts it again with the same flags, files and database; the port is another.
-    pub fn restart(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        (self.child, self.addr, self.playground) = spawn(self.directory.path(), &self.flags);
+    /// Kills it and starts it again in its directory; the port is another.
+    pub fn restart(&mut self, flags: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let directory = self.directory.take().unwrap();
+        *self = Self::start_in(directory, flags);
     }
 
-    fn start_in(directory: TempDir, flags: Vec<String>) -> Self {
-        let (child, addr, playground) = spawn(directory.path(), &flags);
+    /// The same, in a directory that may hold settings and data.
+    pub fn start_in(directory: TempDir, flags: &[&str]) -> Self {
+        let command = command(directory.path());
+        Self::run(command, directory, flags)
+    }
+
+    /// The same; everything that it logs goes to [`log`](Self::log).
+    pub fn start_logged(directory: TempDir) -> Self {
+        let mut command = command(directory.path());
+        let log = File::create(directory.path().join(LOG)).unwrap();
+        command.env("LEAFCUTTER_LOG", "debug").stderr(log);
+        Self::run(command, directory, &[])
+    }
+
+    fn run(mut command: Command, directory: TempDir, flags: &[&str]) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = || lines.next().expect("the server ended").unwrap();
+        let first = line();
+        let addr = first
+            .strip_prefix("listening on http://")
+            .unwrap_or_else(|| panic!("{first}"));
         Self {
             child,
-            addr,
-            playground,
-            flags,
-            directory,
+            directory: Some(directory),
         }
+    }
+
+    /// Kills it with `kill -9` and leaves its directory.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.directory.take().unwrap()
+    }
+
+    /// Where it runs.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_ref().unwrap().path()
+    }
+
+    /// What it has logged, when it was started for that.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory().join(LOG)).unwrap()
+    }
+
+    /// A REST call with a JSON body, or an empty one; the answer's JSON.
+    pub fn rest(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let headers = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        let answer = self.exchange(method, path, &headers, &body);
+        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+        serde_json::from_str(&answer.body).unwrap()
     }
 
     /// Sends a request without body and reads the answer to its end.
     pub fn request(&self, method: &str, path: &str, headers: &str) -> Answer {
-        self.send(method, path, headers, "")
+        self.exchange(method, path, headers, "")
     }
 
     /// Sends a request with `body` and reads the answer to its end.
     pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        let headers = format!("Content-Length: {length}\r\n{headers}");
+        self.exchange(method, path, &headers, body)
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
         let host = self.addr;
-        let length = match body.len() {
-            0 => String::new(),
-            length => format!("Content-Length: {length}\r\n"),
-        };
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
-             {length}{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n{body}"
         )
         .unwrap();
         let mut text = String::new();
@@ -139,22 +194,6 @@ impl Drop for Server {
     }
 }
 
-fn spawn(directory: &Path, flags: &[String]) -> (Child, SocketAddr, String) {
-    let mut child = command(directory)
-        .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
-        .args(flags)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut line = || lines.next().expect("the server ended").unwrap();
-    let first = line();
-    let addr = first
-        .strip_prefix("listening on http://")
-        .unwrap_or_else(|| panic!("{first}"));
-    (child, addr.parse().unwrap(), line())
-}
-
 /// Waits for the answer to a WebSocket ping, which shows that a worker serves the socket.
 pub fn ping(socket: &mut WebSocket<TcpStream>) {
     let token = Bytes::from_static(b"served?");
@@ -169,8 +208,15 @@ pub fn run(directory: &Path, flags: &[&str]) -> Output {
 
 fn command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leafcutter"));
-    command.current_dir(directory).env("LEAFCUTTER_LOG", "warn");
+    // Other tests keep the host busy; nobody is to be refused for that.
+    command
+        .current_dir(directory)
+        .env("LEAFCUTTER_LOG", "warn")
+        .env("LEAFCUTTER_CPU_LIMIT", "100");
     command
 }
+
+/// Where [`Server::start_logged`] logs to.
+const LOG: &str = "log.txt";
 
 const PATIENCE: Duration = Duration::from_secs(10);

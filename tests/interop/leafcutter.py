@@ -33,6 +33,7 @@ async def running_server(label, *args):
         process = await asyncio.create_subprocess_exec(
             BINARY, "--listen", "127.0.0.1:0", "--media-port", "0", "--data-dir", data_dir, *args,
             stdout=asyncio.subprocess.PIPE, stderr=log,
+            env={"LEAFCUTTER_CPU_LIMIT": "100", **os.environ},
         )
         reader = None
         try:

@@ -217,13 +217,14 @@ impl Client {
         self.out.texts.push(message.to_string());
     }
 
-    /// The definitions and commands heard, in order, candidates left out.
+    /// The definitions and commands heard, in order, candidates and measurements left out.
     pub fn story(&self) -> Vec<&str> {
         let words = self.heard.iter().map(|message| {
             let word = &message["definition"];
             word.as_str().or(message["command"].as_str()).unwrap_or("?")
         });
-        words.filter(|word| *word != "takeCandidate").collect()
+        let told = |word: &&str| !matches!(*word, "takeCandidate" | "bitrateMeasurement");
+        words.filter(told).collect()
     }
 
     /// True once this definition or command was heard.

@@ -15,7 +15,7 @@ use leafcutter::base::egress::{Egress, Route};
 use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{ConnId, TrackId, WorkerId};
 use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
-use leafcutter::model::mail::{self, ControlMail, Outgoing, WorkerMail};
+use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
 use leafcutter::transport::certificate::Certificate;
 
 use super::client::Client;
@@ -198,7 +198,7 @@ impl World {
             conn,
             app: self.control.app(),
             settings: self.control.settings(),
-            client: mail::Client::default(),
+            client: Arc::default(),
         };
         let server = &mut self.servers[usize::from(worker)];
         server.engine.handle_conn_opened(self.now, opened);

@@ -19,7 +19,7 @@ use crate::base::ids::ConnId;
 use crate::base::limits::{MAX_CHECKS, MAX_CHECKS_PER_CONN, MAX_NOTES, MAX_TOKENS_PER_CONN};
 use crate::control::admission::{
     Asked, CheckId, Credentials, Step, StepResult, any_video_codec, check_blocks, check_codecs,
-    check_dates, check_registered, reaches,
+    check_dates, check_registered, check_room, reaches,
 };
 use crate::control::seats::{Seat, SeatKey, Seats};
 use crate::model::access::{
@@ -29,6 +29,7 @@ use crate::model::broadcast::BroadcastStatus;
 use crate::model::call::CallNews;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, WorkerMail};
+use crate::model::room::{Joined, RoomAnswer};
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
 use crate::store::{AdmissionFacts, AdmissionQuery, Note, StoreError};
 
@@ -46,7 +47,7 @@ pub(super) struct Questions {
 
 /// One question on its way.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(in crate::control) struct Question {
     conn: ConnId,
     request: u64,
     app: AppName,
@@ -79,7 +80,7 @@ impl Question {
     fn is(&self, (conn, stream, kind): &SeatKey) -> bool {
         let is_kind = match self.asked {
             Asked::Publish(_) | Asked::Play(_) => self.asked.kind() == *kind,
-            Asked::Join(..) => false,
+            Asked::Join(..) | Asked::Room(..) => false,
         };
         is_kind && self.conn == *conn && self.asked.stream() == Some(stream)
     }
@@ -190,7 +191,7 @@ impl Directory {
     }
 
     /// A question came.
-    pub(super) fn ask(&mut self, mut question: Question) {
+    pub(in crate::control) fn ask(&mut self, mut question: Question) {
         if question.asked.stream().is_none() {
             return self.answer(question, Err(Definition::NoStreamNameSpecified));
         }
@@ -220,10 +221,10 @@ impl Directory {
         }
     }
 
-    /// The question to join a call is withdrawn.
-    pub(super) fn withdraw_join(&mut self, conn: ConnId, stream: &str) {
+    /// The question to join a call or room is withdrawn.
+    pub(in crate::control) fn withdraw_join(&mut self, conn: ConnId, stream: &str) {
         for question in self.questions.waiting.values_mut() {
-            let is_join = matches!(question.asked, Asked::Join(..));
+            let is_join = matches!(question.asked, Asked::Join(..) | Asked::Room(..));
             let is_it = question.conn == conn && question.asked.stream() == Some(stream);
             question.is_withdrawn |= is_join && is_it;
         }
@@ -241,7 +242,7 @@ impl Directory {
     fn main_track_of(&self, question: &Question) -> Option<String> {
         let main_track = match &question.asked {
             Asked::Publish(ask) => ask.main_track.clone(),
-            Asked::Play(ask) | Asked::Join(_, ask) => {
+            Asked::Play(ask) | Asked::Join(_, ask) | Asked::Room(_, ask) => {
                 let broadcast = self.broadcast(&question.app, ask.stream.as_deref()?)?;
                 broadcast.main_track.clone()
             }
@@ -274,6 +275,7 @@ impl Directory {
         let hook = self
             .apps
             .get(&question.app)
+            .filter(|_| !matches!(question.asked, Asked::Room(..)))
             .and_then(|app| question.asked.hook(&question.app, &app.settings));
         match hook {
             Some(hook) => {
@@ -309,6 +311,8 @@ impl Directory {
             }
             Asked::Play(_) => self.check_playable(&question.app, stream)?,
             Asked::Join(..) => {}
+            // The streams in it are checked each by itself.
+            Asked::Room(..) => return check_room(settings, facts, unix_ms).map(|()| false),
         }
         if let Some(record) = &facts.broadcast {
             check_dates(record, kind, unix_ms)?;
@@ -387,7 +391,7 @@ impl Directory {
                     return Err(Definition::NoCodecEnabled);
                 }
             }
-            Asked::Join(..) => {}
+            Asked::Join(..) | Asked::Room(..) => {}
         }
         Ok(())
     }
@@ -405,6 +409,9 @@ impl Directory {
                 .and_then(|()| self.decide_play(conn, &app, ask))
                 .map(Granted::Play),
             Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
+            Asked::Room(ask, _) => self
+                .enter_room(now, conn, &app, ask.clone())
+                .map(Granted::Room),
         };
         if granted.is_ok() {
             self.take_seat(&question);
@@ -465,6 +472,20 @@ impl Directory {
                 request,
                 result: Err(definition),
             },
+            (Ok(Granted::Room(joined)), _) => WorkerMail::Room {
+                conn,
+                answer: RoomAnswer::Join {
+                    request,
+                    result: Ok(joined),
+                },
+            },
+            (Err(definition), Asked::Room(..)) => WorkerMail::Room {
+                conn,
+                answer: RoomAnswer::Join {
+                    request,
+                    result: Err(definition),
+                },
+            },
             (Err(definition), Asked::Join(..)) => WorkerMail::Call {
                 conn,
                 news: CallNews::Decision {
@@ -481,6 +502,7 @@ impl Directory {
 enum Granted {
     Publish(()),
     Play(PlayGrant),
+    Room(Joined),
 }
 
 impl Questions {

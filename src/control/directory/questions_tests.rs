@@ -12,6 +12,7 @@ use crate::control::HookRequest;
 use crate::model::access::{Block, Subscriber};
 use crate::model::broadcast::BroadcastRecord;
 use crate::model::mail::{Client, ControlMail, PlayAsk, PublishAsk, PublishEnding};
+use crate::model::room::{JoinAsk, RoomMail};
 use crate::model::settings::AppSettings;
 
 const APP: &str = "live";
@@ -486,10 +487,10 @@ fn every_enabled_check_must_pass() {
         token: Some(token.to_owned()),
         subscriber_id: Some("anna".to_owned()),
         subscriber_code: Some(code.to_owned()),
-        client: Client {
+        client: Arc::new(Client {
             remote: Some("192.0.2.7".parse().unwrap()),
             ..Client::default()
-        },
+        }),
         ..publish_of("s")
     };
     let base = AppSettings {
@@ -830,11 +831,11 @@ fn the_webhooks_are_told_who_wants_what() {
         ..AppSettings::default()
     });
     w.put_live(CAROL, "t");
-    let client = Client {
+    let client = Arc::new(Client {
         remote: Some("192.0.2.7".parse().unwrap()),
         origin: Some("https://page".into()),
         query: Some("target=origin".into()),
-    };
+    });
     let publish = PublishAsk {
         token: Some("tok".to_owned()),
         client: client.clone(),
@@ -908,4 +909,60 @@ fn what_becomes_of_a_broadcast_and_its_subscribers_is_noted() {
     assert_eq!(w.publish(ALICE, publish_of("s")), Ok(()));
     w.release_publish(ALICE, "s");
     assert!(w.statuses().is_empty(), "it was never on air");
+}
+
+#[test]
+fn a_room_is_joined_when_it_is_known_and_in_its_time() {
+    let mut w = World::new(AppSettings {
+        accept_only_rooms_in_data_store: true,
+        play_token_control_enabled: true,
+        webhook_play_auth_url: "http://hook/".to_owned(),
+        ..AppSettings::default()
+    });
+    let over = BroadcastRecord {
+        planned_start_date: 1,
+        planned_end_date: 2,
+        ..record("room")
+    };
+    let unregistered = Some(Definition::NotAllowedUnregisteredStreams);
+    let cases = [
+        (
+            Err(StoreError::Unavailable),
+            Some(Definition::DataStoreNotAvailable),
+        ),
+        (Ok(None), unregistered),
+        (Ok(Some(over)), Some(Definition::RoomNotActiveOrExpired)),
+        (Ok(Some(record("room"))), None),
+    ];
+    for (known, expected) in cases {
+        w.facts = known.map(|broadcast| AdmissionFacts {
+            broadcast,
+            ..AdmissionFacts::default()
+        });
+        w.tell(ControlMail::Room {
+            conn: ALICE,
+            app: APP.into(),
+            mail: RoomMail::AskJoin {
+                request: 7,
+                ask: JoinAsk {
+                    room: "room".into(),
+                    stream: Some("a".into()),
+                    token: None,
+                },
+            },
+        });
+        while w.step() {}
+        let refused = match w.directory.poll_mail() {
+            Some((_, WorkerMail::Room { answer, .. })) => match answer {
+                RoomAnswer::Join { request, result } => {
+                    assert_eq!(request, 7);
+                    result.err()
+                }
+                RoomAnswer::Information { .. } => panic!("{answer:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused, expected);
+    }
+    assert!(w.hooks.is_empty());
 }

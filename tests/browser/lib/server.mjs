@@ -28,8 +28,10 @@ export class Server {
    * @param {string} [wish.host] address to listen on
    * @param {string[]} [wish.args] further flags
    * @param {string} [wish.label] name of the log file
+   * @param {number} [wish.port] of HTTP; 0: a free one
+   * @param {number} [wish.mediaPort] of the first worker; 0: a free one
    */
-  static async start({ host = "127.0.0.1", args = [], label = "server" } = {}) {
+  static async start({ host = "127.0.0.1", args = [], label = "server", port = 0, mediaPort = 0 } = {}) {
     if (!existsSync(BINARY)) throw new Error(`no server binary at ${BINARY}: build it, or set LEAFCUTTER_BIN`);
     const server = new Server();
     mkdirSync(path.join(CACHE, "logs"), { recursive: true });
@@ -38,8 +40,9 @@ export class Server {
     const log = createWriteStream(server.logFile);
     server.child = spawn(
       BINARY,
-      ["--listen", `${host}:0`, "--media-port", "0", "--data-dir", server.dataDir, ...args],
-      { stdio: ["ignore", "pipe", "pipe"] },
+      ["--listen", `${host}:${port}`, "--media-port", `${mediaPort}`, "--data-dir", server.dataDir, ...args],
+      // The browsers keep the host busy; nobody is to be refused for that.
+      { stdio: ["ignore", "pipe", "pipe"], env: { LEAFCUTTER_CPU_LIMIT: "100", ...process.env } },
     );
     running.add(server.child);
     server.printed = "";
@@ -89,6 +92,13 @@ export class Server {
   /** Throws when the server is no longer there. */
   assertRunning() {
     if (this.outcome) throw new Error(`the server ended: ${JSON.stringify(this.outcome)}, see ${this.logFile}`);
+  }
+
+  /** Ends the server as a crash would. */
+  async kill() {
+    this.child.kill("SIGKILL");
+    await this.ended;
+    rmSync(this.dataDir, { recursive: true, force: true });
   }
 
   /** Ends the server as an operator would and holds it to a clean exit. */

@@ -25,7 +25,7 @@ function preferCodec(mimeType) {
 /**
  * Creates the adaptor; it opens its socket by itself.
  *
- * `role` is "publish" or "play"; `element` lets the SDK feed the page's video element, otherwise
+ * `role` is "publish", "play" or "call"; `element` lets the SDK feed the page's video element, otherwise
  * the page feeds it from `newTrackAvailable`.
  */
 function open({ url, role, element = true, video = true, audio = true, dataOnly = false, codec = null }) {
@@ -36,7 +36,7 @@ function open({ url, role, element = true, video = true, audio = true, dataOnly 
     isPlayMode: role === "play",
     onlyDataChannel: dataOnly,
     mediaConstraints: { video: picture, audio },
-    ...(role === "play" && element ? { remoteVideoId: "remote" } : {}),
+    ...(role !== "publish" && element ? { remoteVideoId: "remote" } : {}),
     callback: (name, detail) => {
       events.push({ at: performance.now(), name, ...summary(name, detail) });
       if (name === "newTrackAvailable") show(detail.track);

@@ -1,0 +1,252 @@
+//! Answers to questions about broadcasts, as the texts that clients are sent.
+
+use std::cmp::Ordering;
+
+use serde::Serialize;
+
+use super::Directory;
+use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
+use crate::base::ids::ConnId;
+use crate::control::broadcast::{Broadcast, Play};
+use crate::control::view::BroadcastView;
+use crate::model::definition::Definition;
+use crate::model::information::{Information, Page};
+use crate::model::mail::{AppName, PlayAsk};
+use crate::model::track::StreamId;
+use crate::signal::reply;
+use crate::signal::reply::info::{self, Rendition};
+
+impl Directory {
+    /// The message that answers `question`, an error included.
+    pub(super) fn inform(&self, now: Now, app: &AppName, question: &Information) -> String {
+        let (stream, answer) = match question {
+            Information::StreamInfo { stream } => (stream, self.stream_info(app, stream)),
+            Information::TrackList { stream, token } => {
+                (stream, self.track_list(app, stream, token.as_deref()))
+            }
+            Information::BroadcastObject { stream } => {
+                (stream, self.broadcast_object(now, app, stream))
+            }
+            Information::Subtracks {
+                stream,
+                role,
+                status,
+                search,
+                sort_by,
+                order_by,
+                page,
+            } => {
+                let found = self.subtracks(app, stream, role.as_deref(), status.as_deref());
+                let list = |mut found: Vec<&Broadcast>| {
+                    found.retain(|b| search.as_ref().is_none_or(|text| has_text(b, text)));
+                    sort(&mut found, sort_by.as_deref(), order_by.as_deref());
+                    let shown = page_of(&found, *page).iter();
+                    let texts: Vec<_> = shown.map(|b| json(now, b)).collect();
+                    info::subtrack_list(stream, &texts)
+                };
+                (stream, found.map(list))
+            }
+            Information::SubtracksCount {
+                stream,
+                role,
+                status,
+            } => {
+                let found = self.subtracks(app, stream, role.as_deref(), status.as_deref());
+                let count = |found: Vec<_>| info::subtrack_count(stream, found.len() as u64);
+                (stream, found.map(count))
+            }
+            Information::SubscriberCount { stream } => {
+                let count = |b: &Broadcast| info::subscriber_count(stream, b.viewers() as u64);
+                (stream, self.known(app, stream).map(count))
+            }
+            Information::Subscribers { stream, page } => {
+                let list = |b: &Broadcast| {
+                    let players: Vec<_> = b.connected_players().collect();
+                    let shown = page_of(&players, *page).iter();
+                    let texts: Vec<_> = shown.map(|p| subscriber(stream, p)).collect();
+                    info::subscriber_list(stream, &texts)
+                };
+                (stream, self.known(app, stream).map(list))
+            }
+            // The engine answers these.
+            Information::DebugInfo { stream } => (stream, Err(Definition::NoStreamExist)),
+        };
+        answer.unwrap_or_else(|definition| reply::error(definition, Some(stream)))
+    }
+
+    /// A publisher describes its broadcast anew; only its own.
+    pub(super) fn publish_described(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        (app, stream): (&AppName, &StreamId),
+        meta_data: Option<String>,
+    ) {
+        if let Some(broadcast) = self.broadcast_mut(app, stream)
+            && broadcast.publisher() == Some(conn)
+        {
+            broadcast.meta_data = meta_data;
+            broadcast.updated_unix_us = now.unix_us;
+        }
+    }
+
+    /// A forwarding server has one rendition of a broadcast, what is published; a room has those of
+    /// its subtracks.
+    fn stream_info(&self, app: &AppName, stream: &StreamId) -> Result<String, Definition> {
+        let broadcast = self.known(app, stream)?;
+        let subtracks = self.subtracks_of(app, broadcast);
+        let all = std::iter::once(broadcast).chain(subtracks);
+        let renditions: Vec<_> = all.filter(|b| b.is_on_air()).map(rendition).collect();
+        if renditions.is_empty() {
+            return Err(Definition::NoStreamExist);
+        }
+        Ok(info::stream_information(stream, &renditions))
+    }
+
+    fn track_list(
+        &self,
+        app: &AppName,
+        stream: &StreamId,
+        token: Option<&str>,
+    ) -> Result<String, Definition> {
+        let ask = PlayAsk {
+            stream: Some(stream.clone()),
+            token: token.map(str::to_owned),
+            ..PlayAsk::default()
+        };
+        self.may_look(app, &ask)?;
+        let broadcast = self.known(app, stream)?;
+        if !broadcast.is_playable() {
+            return Err(Definition::NoStreamExist);
+        }
+        let subtracks = self.subtracks_of(app, broadcast).into_iter();
+        let tracks = subtracks.filter(|b| b.is_on_air());
+        let ids: Vec<_> = tracks.map(|track| track.stream.to_string()).collect();
+        Ok(info::track_list(stream, &ids))
+    }
+
+    fn broadcast_object(
+        &self,
+        now: Now,
+        app: &AppName,
+        stream: &StreamId,
+    ) -> Result<String, Definition> {
+        let text = json(now, self.known(app, stream)?);
+        Ok(info::broadcast_object(stream, &text))
+    }
+
+    /// The subtracks of `main` with this role and this status.
+    fn subtracks(
+        &self,
+        app: &AppName,
+        main: &StreamId,
+        role: Option<&str>,
+        status: Option<&str>,
+    ) -> Result<Vec<&Broadcast>, Definition> {
+        let all = self.subtracks_of(app, self.known(app, main)?);
+        let found = all.into_iter().filter(|b| {
+            role.is_none_or(|role| b.role.as_deref() == Some(role))
+                && status.is_none_or(|status| b.status() == status)
+        });
+        Ok(found.collect())
+    }
+
+    /// The broadcasts that have `main` as their main track, in order of arrival.
+    fn subtracks_of<'a>(&'a self, app: &AppName, main: &Broadcast) -> Vec<&'a Broadcast> {
+        let ids = main.subtracks.iter();
+        ids.filter_map(|id| self.broadcast(app, id)).collect()
+    }
+
+    /// The one place where it is decided whether what a client says lets it look at the tracks of
+    /// a broadcast, or join a call; the credentials are those of a play.
+    pub(super) fn may_look(&self, app: &AppName, _ask: &PlayAsk) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        if app.settings.application_suspended {
+            return Err(Definition::LicenseSuspended);
+        }
+        Ok(())
+    }
+
+    fn known(&self, app: &AppName, stream: &StreamId) -> Result<&Broadcast, Definition> {
+        self.broadcast(app, stream).ok_or(Definition::NoStreamExist)
+    }
+}
+
+fn rendition(broadcast: &Broadcast) -> Rendition {
+    let measure = &broadcast.measure;
+    let mut tracks = broadcast.tracks.iter();
+    let video = tracks.find(|track| track.kind == MediaKind::Video);
+    let codec = video.map_or("NoCodec", |track| track.codec.name());
+    Rendition {
+        stream_width: measure.width.into(),
+        stream_height: measure.height.into(),
+        video_bps: measure.video_bps,
+        audio_bps: measure.audio_bps,
+        video_codec: codec.to_owned(),
+    }
+}
+
+/// The Broadcast object as JSON text.
+fn json(now: Now, broadcast: &Broadcast) -> String {
+    serde_json::to_string(&BroadcastView::of(broadcast, now.unix_us)).unwrap_or_default()
+}
+
+/// True when id or name hold `text`, in whatever case.
+fn has_text(broadcast: &Broadcast, text: &str) -> bool {
+    let text = text.to_lowercase();
+    let holds = |field: &str| field.to_lowercase().contains(&text);
+    holds(&broadcast.stream) || broadcast.name.as_deref().is_some_and(holds)
+}
+
+/// By `name`, `date` or `status`, upwards unless `order` is `desc`; by arrival without one
+/// of these.
+fn sort(broadcasts: &mut [&Broadcast], by: Option<&str>, order: Option<&str>) {
+    let compare = |a: &Broadcast, b: &Broadcast| match by {
+        Some("name") => a.name.cmp(&b.name),
+        Some("date") => a.created_unix_us.cmp(&b.created_unix_us),
+        Some("status") => a.status().cmp(b.status()),
+        Some(_) | None => Ordering::Equal,
+    };
+    let is_down = order.is_some_and(|order| order.eq_ignore_ascii_case("desc"));
+    broadcasts.sort_by(|a, b| {
+        let order = compare(a, b);
+        if is_down { order.reverse() } else { order }
+    });
+}
+
+fn page_of<T>(all: &[T], page: Page) -> &[T] {
+    let size = page.size.unwrap_or(MAX_PAGE).min(MAX_PAGE) as usize;
+    let from = (page.offset as usize).min(all.len());
+    let to = from.saturating_add(size).min(all.len());
+    all.get(from..to).unwrap_or_default()
+}
+
+/// A subscriber object of Ant Media, of somebody who is connected.
+fn subscriber(stream: &str, player: &Play) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Subscriber<'a> {
+        subscriber_id: Option<&'a str>,
+        subscriber_name: Option<&'a str>,
+        stream_id: &'a str,
+        #[serde(rename = "type")]
+        kind: &'a str,
+        connected: bool,
+        current_concurrent_connections: u32,
+        concurrent_connections_limit: u32,
+    }
+    let subscriber = Subscriber {
+        subscriber_id: player.subscriber_id.as_deref(),
+        subscriber_name: player.subscriber_name.as_deref(),
+        stream_id: stream,
+        kind: "play",
+        connected: true,
+        current_concurrent_connections: 1,
+        concurrent_connections_limit: 1,
+    };
+    serde_json::to_string(&subscriber).unwrap_or_default()
+}
+
+/// Most entries of one answer, as in REST.
+const MAX_PAGE: u32 = 50;

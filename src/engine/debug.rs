@@ -1,0 +1,84 @@
+//! `getDebugInfo`: the peers of a connection as a text for a person.
+//!
+//! The Circle conference looks for `{label:<slot>,assigned stream id:<id>,reserved:<bool>,` in
+//! it (INTEROP(circle)), so each sent track is written that way; the rest is free.
+
+use std::fmt::Write;
+
+use super::Engine;
+use crate::base::ids::{ConnId, PeerId};
+use crate::peer::{Peer, Side};
+
+impl Engine {
+    /// Every peer of `conn`: its state and address pair, and its tracks with what they carried.
+    pub(super) fn debug_info(&self, conn: ConnId) -> String {
+        let mut text = format!("worker {}, connection {}", conn.worker.0, conn.serial);
+        let peers: Vec<PeerId> = self.peers_of(conn).map(|(_, peer)| peer).collect();
+        if peers.is_empty() {
+            text.push_str(", no peer connection");
+        }
+        for peer in peers.into_iter().filter_map(|id| self.peers.get(id)) {
+            self.describe_peer(peer, &mut text);
+        }
+        text
+    }
+
+    fn describe_peer(&self, peer: &Peer, out: &mut String) {
+        let role = match &peer.side {
+            Side::Publisher(_) => "publishes",
+            Side::Subscriber(_) => "plays",
+        };
+        let state = if peer.transport.is_connected() {
+            "connected"
+        } else {
+            "connecting"
+        };
+        // Writing to a text cannot fail.
+        let _ = write!(out, "\n{role} {}: {state}", peer.stream);
+        if let Some(route) = peer.transport.route() {
+            let local = self.config.candidates.first();
+            let local = local.map_or_else(|| "?".to_owned(), ToString::to_string);
+            let _ = write!(out, ", candidate pair {local} <-> {}", route.remote);
+        }
+        match &peer.side {
+            Side::Publisher(publisher) => {
+                let (lost, rtt_us) = (publisher.packets_lost(), publisher.rtt_us());
+                let _ = write!(out, ", packets lost {lost}, round trip {rtt_us} us");
+                for published in &publisher.sections {
+                    let Some(track) = self.tracks.get(published.track) else {
+                        continue;
+                    };
+                    let _ = write!(
+                        out,
+                        "\n{{mid:{},codec:{},packets:{},bytes:{},enabled:{},subscribers:{}}}",
+                        published.section.mid.as_str(),
+                        track.info.codec.name(),
+                        track.history.end(),
+                        track.rate.total_len(),
+                        track.enabled,
+                        track.subscribers.len(),
+                    );
+                }
+            }
+            Side::Subscriber(subscriber) => {
+                let _ = write!(out, ", round trip {} us", subscriber.rtt_us());
+                for sending in &subscriber.sendings {
+                    let _ = write!(
+                        out,
+                        "\n{{label:{},assigned stream id:{},reserved:false,mid:{},codec:{},\
+                         state:{:?},enabled:{},packets:{},bytes:{},dropped:{}}}",
+                        sending.cname,
+                        sending.label,
+                        sending.mid.as_str(),
+                        sending.info.codec.name(),
+                        sending.state,
+                        sending.enabled,
+                        sending.stream.packets,
+                        sending.stream.octets,
+                        sending.dropped,
+                    );
+                }
+            }
+        }
+    }
+}
