@@ -210,8 +210,8 @@ impl Broadcast {
         self.players.values().filter(|play| play.is_live)
     }
 
-    /// Who they are.
-    pub(super) fn connected_players(&self) -> Vec<ConnId> {
+    /// Their connections.
+    pub(super) fn connected_conns(&self) -> Vec<ConnId> {
         let live = self.players.iter().filter(|(_, play)| play.is_live);
         live.map(|(conn, _)| *conn).collect()
     }

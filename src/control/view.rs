@@ -152,7 +152,6 @@ impl BroadcastView {
         view.name = live.name.or(view.name);
         view.meta_data = live.meta_data.or(view.meta_data);
         view.role = live.role.or(view.role);
-        view.main_track_stream_id = live.main_track_stream_id.or(view.main_track_stream_id);
         view.publish_type = live.publish_type;
         view.webrtc_viewer_count = live.webrtc_viewer_count;
         view.start_time = live.start_time;

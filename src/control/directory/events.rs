@@ -106,7 +106,7 @@ impl Directory {
     /// `stream` is about to be removed with its plays.
     pub(super) fn tell_plays_ended(&mut self, app: &AppName, stream: &StreamId) {
         let broadcast = self.broadcast(app, stream);
-        let viewers = broadcast.map(Broadcast::connected_players);
+        let viewers = broadcast.map(Broadcast::connected_conns);
         for conn in viewers.unwrap_or_default() {
             self.tell_play(app, stream, conn, false);
         }
