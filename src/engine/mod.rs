@@ -8,6 +8,7 @@ mod debug;
 mod feedback;
 mod media;
 mod negotiation;
+mod plays;
 mod relay;
 mod renegotiation;
 mod signalling;

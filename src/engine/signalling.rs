@@ -169,6 +169,12 @@ impl Engine {
                     session.handle_broadcast_ended(now, &stream, actions);
                 });
             }
+            WorkerMail::AskPlays {
+                request,
+                app,
+                stream,
+                max,
+            } => self.answer_plays(now, request, &app, stream.as_ref(), max),
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
             WorkerMail::ServerWillStop => {
                 for conn in self.conn_ids(|_| true) {

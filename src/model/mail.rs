@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::call::CallNews;
 use super::definition::Definition;
 use super::errand::Errand;
+use super::plays::PlayFigures;
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
@@ -105,6 +106,13 @@ pub enum ControlMail {
         /// What it is.
         errand: Errand,
     },
+    /// Answer to [`WorkerMail::AskPlays`].
+    Plays {
+        /// Echo of the question.
+        request: u64,
+        /// The figures, by connection.
+        plays: Vec<PlayFigures>,
+    },
     /// What a publisher's media is, measured by its worker about once a second.
     PublishMeasured {
         /// Of which application.
@@ -130,6 +138,8 @@ pub enum ControlMail {
 pub enum PublishEnding {
     /// By `stop`, or before it was live: the broadcast ends at once.
     Stopped,
+    /// It was granted and not connected in time: as `Stopped`, and webhooks are told.
+    TimedOut,
     /// Socket or media lost without `stop`: viewers are kept through the takeover window.
     Lost,
 }
@@ -325,6 +335,17 @@ pub enum WorkerMail {
         conn: ConnId,
         /// Which id.
         stream: StreamId,
+    },
+    /// What is sent to players? Answered by [`ControlMail::Plays`].
+    AskPlays {
+        /// Echoed in the answer.
+        request: u64,
+        /// Of which application.
+        app: AppName,
+        /// Of which broadcast; `None`: of all.
+        stream: Option<StreamId>,
+        /// Figures of at most so many plays are wanted.
+        max: usize,
     },
     /// An application's settings changed.
     Settings {

@@ -180,6 +180,11 @@ impl Directory {
         }
     }
 
+    /// How many connections a subscriber has to what it is registered for.
+    pub fn connections_of(&self, app: &AppName, stream: &str, subscriber_id: &str) -> usize {
+        self.questions.seats.connections(app, stream, subscriber_id)
+    }
+
     /// What is to be written to the store, at most `max` of it, the oldest first.
     pub fn take_notes(&mut self, max: usize) -> Vec<Note> {
         let count = self.questions.notes.len().min(max);
@@ -507,6 +512,12 @@ enum Granted {
 }
 
 impl Questions {
+    /// The subscriber that a play of `conn` came with.
+    pub fn subscriber_of(&self, conn: ConnId, stream: &StreamId) -> Option<String> {
+        let seat = self.seats.get(&(conn, stream.clone(), AccessKind::Play))?;
+        Some(seat.subscriber_id.clone())
+    }
+
     /// The WebSocket is gone.
     pub fn forget(&mut self, conn: ConnId) {
         self.used.remove(&conn);

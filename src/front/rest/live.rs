@@ -146,7 +146,7 @@ async fn total_statistics(State(shared): State<Shared>, app: KnownApp) -> Json<T
     let (viewers, active) = shared.read(|directory, _| {
         let all = || directory.broadcasts(&app.name);
         let viewers = all().map(Broadcast::viewers).sum();
-        (viewers, all().filter(|b| b.is_playable()).count())
+        (viewers, all().filter(|b| b.is_on_air()).count())
     });
     Json(TotalStatistics {
         watchers: BroadcastStatistics::of(Some(viewers)),
