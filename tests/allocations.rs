@@ -34,6 +34,7 @@ use leafcutter::base::ids::Ssrc;
 use leafcutter::base::seq::{RtpTime, SeqNo};
 use leafcutter::engine::{Engine, Progress};
 use leafcutter::model::mail::{Outgoing, WorkerMail};
+use leafcutter::model::settings::AppSettings;
 use leafcutter::rtcp::report::{ReportBlock, SenderInfo};
 use leafcutter::rtcp::write;
 
@@ -136,6 +137,7 @@ impl Bench {
                         self.relayed += usize::from(matches!(mail, WorkerMail::RelayPackets(_)));
                         self.engines[usize::from(to.0)].handle_mail(self.now, mail);
                     }
+                    Outgoing::Others(_) => {}
                     Outgoing::Control(_) => self.told += 1,
                 }
             }
@@ -310,6 +312,11 @@ fn compound(peer: &mut Bare, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 /// A publisher on engine 0, ten viewers there and two on engine 1, all connected and watching.
 fn stage() -> (Bench, Script) {
     let mut world = World::new(1, 2);
+    // The peers that answer here speak no SCTP, and a server that is not answered asks again.
+    world.control.set_settings(AppSettings {
+        data_channel_enabled: false,
+        ..AppSettings::default()
+    });
     let publisher = Negotiated::publisher(&mut world, 0, "call").connect(&mut world);
     let workers = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
     let peers: Vec<_> = workers

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::broadcast::{Broadcast, Phase};
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::model::data::DataRelay;
 use crate::model::definition::Definition;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
@@ -24,6 +25,8 @@ pub struct Directory {
     apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
     outbox: VecDeque<(WorkerId, WorkerMail)>,
+    pub(super) data_messages: VecDeque<Arc<DataRelay>>,
+    pub(super) data_messages_len: usize,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,7 @@ impl Directory {
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
+            ControlMail::DataMessage(relay) => self.data_message(relay),
         }
     }
 
@@ -251,7 +255,7 @@ impl Directory {
                 stream: stream.clone(),
                 tracks: broadcast.tracks.clone(),
             }],
-            data_channel: false,
+            data_channel: app.settings.data_channel_enabled,
         })
     }
 
@@ -387,6 +391,11 @@ impl Directory {
             };
             self.outbox.push_back((worker, mail));
         }
+    }
+
+    /// Queues a mail for a worker's engine.
+    pub(super) fn mail(&mut self, worker: WorkerId, mail: WorkerMail) {
+        self.outbox.push_back((worker, mail));
     }
 
     fn broadcast_mut(&mut self, app: &AppName, stream: &StreamId) -> Option<&mut Broadcast> {

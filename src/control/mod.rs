@@ -4,9 +4,11 @@
 //! drives it and serves what `view.rs` shows.
 
 mod broadcast;
+mod data;
 mod directory;
 mod view;
 
 pub use broadcast::{Broadcast, Phase};
+pub use data::DataRefused;
 pub use directory::{AppCounts, Directory};
 pub use view::BroadcastView;

@@ -43,9 +43,21 @@ impl Control {
         self.app.clone()
     }
 
-    /// Its settings: the defaults.
+    /// Its settings: the defaults, unless they were replaced.
     pub fn settings(&self) -> Arc<AppSettings> {
         self.settings.clone()
+    }
+
+    /// Replaces the settings, before anybody has connected.
+    pub fn set_settings(&mut self, settings: AppSettings) {
+        self.settings = Arc::new(settings);
+        let apps = BTreeMap::from([(self.app.clone(), self.settings.clone())]);
+        self.directory = Directory::new(apps);
+    }
+
+    /// The product's directory.
+    pub fn directory(&mut self) -> &mut Directory {
+        &mut self.directory
     }
 
     /// An engine's mail.
