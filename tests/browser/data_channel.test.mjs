@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { openFirefox } from "./lib/browsers.mjs";
 import { until } from "./lib/poll.mjs";
 import { CACHE } from "./lib/server.mjs";
 import { Stage, freshId } from "./lib/stage.mjs";
@@ -130,6 +131,39 @@ describe("data channels in Chromium", () => {
     await hears(page, "the page of both", ["yours"]);
     await Promise.all([page.close(), publisher.close(), viewer.close()]);
   });
+});
+
+describe("data channels between Firefox and Chromium", () => {
+  let stage;
+  let firefox;
+  before(async () => {
+    stage = await Stage.open({ label: "data_channel_firefox" });
+    firefox = await openFirefox();
+    stage.closers.push(() => firefox.close());
+  }, GUARD);
+  after(() => stage?.close(), GUARD);
+
+  for (const [role, from, to] of [["publishes", "firefox", "chromium"], ["plays", "chromium", "firefox"]]) {
+    test(`Firefox ${role}`, GUARD, async () => {
+      const id = freshId(role);
+      const browser = (name) => (name === "firefox" ? firefox : undefined);
+      const publisher = await stage.publisher(id, {}, browser(from));
+      const viewer = await stage.viewer(id, {}, browser(to));
+      const third = await stage.viewer(id);
+      for (const page of [publisher, viewer, third]) await opened(page, id);
+      await say(publisher, id, "there");
+      await hears(viewer, "the player", ["there"]);
+      await say(viewer, id, "back");
+      await hears(publisher, "the publisher", ["back"]);
+      await hears(third, "the other player", ["there", "back"]);
+      const sum = await sendFile(publisher, id, 3);
+      for (const page of [viewer, third]) {
+        await until("the file arrives", async () => (await files(page)).length === 1);
+        assert.deepEqual(await files(page), [{ len: FILE_LEN, sum }]);
+      }
+      await Promise.all([publisher, viewer, third].map((page) => page.close()));
+    });
+  }
 });
 
 for (const [distribution, publisherHears] of [["publisher", true], ["none", false]]) {
