@@ -10,6 +10,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 
+pub mod auth;
 pub mod bwe;
 pub mod datachannel;
 pub mod signal;
@@ -19,10 +20,13 @@ pub mod transport;
 
 pub mod peer;
 pub mod router;
+pub mod store;
 
 pub mod control;
 pub mod engine;
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod config;
 pub mod front;
 pub mod fuzzing;

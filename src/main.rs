@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, StartError};
 use leafcutter::front::{self, Front, Signals};
+use leafcutter::store::Store;
 use leafcutter::transport::certificate::Certificate;
 use leafcutter::worker::{self, Bound};
 use rand::TryRngCore;
@@ -17,11 +18,54 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
+/// The whole command line: without a command it serves.
+#[derive(Debug, Parser)]
+#[command(
+    name = "leafcutter",
+    version,
+    about,
+    args_conflicts_with_subcommands = true
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load tests: what this machine can do, and what a server does
+    #[cfg(feature = "bench")]
+    #[command(subcommand)]
+    Bench(leafcutter::bench::args::BenchCommand),
+}
+
 fn main() -> ExitCode {
-    match start(&Flags::parse()) {
+    let cli = Cli::parse();
+    match cli.command {
+        #[cfg(feature = "bench")]
+        Some(Command::Bench(command)) => return bench(&command),
+        None => {}
+    }
+    match start(&cli.flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leafcutter: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[cfg(feature = "bench")]
+fn bench(command: &leafcutter::bench::args::BenchCommand) -> ExitCode {
+    match leafcutter::bench::run(command) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("leafcutter bench: {error}");
             ExitCode::from(2)
         }
     }
@@ -31,6 +75,10 @@ fn start(flags: &Flags) -> Result<(), StartError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let config = config::load(flags, cores)?;
     start_log()?;
+    if !config.ignored.is_empty() {
+        let keys = config.ignored.join(", ");
+        tracing::warn!("settings of Ant Media's without a meaning here are ignored: {keys}");
+    }
     end_on_panic();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -59,6 +107,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
     }
     drop(to_control);
 
+    let store = Store::start(&config.server.data_dir)
+        .map_err(|e| StartError::new(format!("the store's thread cannot start: {e}")))?;
     let signals = Signals::install()
         .map_err(|e| StartError::new(format!("signals cannot be caught: {e}")))?;
 
@@ -69,6 +119,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
         apps: config.apps,
         inboxes,
         mails,
+        store,
+        seed: os_random()?,
         signals,
     })
     .await;

@@ -39,6 +39,7 @@ use leafcutter::rtcp::report::{ReportBlock, SenderInfo};
 use leafcutter::rtcp::write;
 
 use bare::{AUDIO_SSRC, Bare, Negotiated, Rtp, VIDEO_SSRC};
+use control::Control;
 use world::World;
 
 /// Counts allocations of the thread that asked for it.
@@ -313,7 +314,7 @@ fn compound(peer: &mut Bare, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 fn stage() -> (Bench, Script) {
     let mut world = World::new(1, 2);
     // The peers that answer here speak no SCTP, and a server that is not answered asks again.
-    world.control.set_settings(AppSettings {
+    world.control = Control::new(AppSettings {
         data_channel_enabled: false,
         ..AppSettings::default()
     });

@@ -13,6 +13,11 @@
 //! ! deny publish DEFINITION control refuses the oldest undecided publish (or: deny play ...)
 //! ! connected publish ID    ICE and DTLS of that peer are up (or: connected play ID)
 //! ! failed publish ID       that peer failed (or: failed play ID)
+//! ! grant join              control allows the oldest undecided join
+//! ! redirect join ID        control sends the newcomer of a multi-peer call to this id
+//! ! deny join DEFINITION    control refuses the oldest undecided join
+//! ! call ID EVENT           news of a call: start, left, over, no_peer, another ID, or the JSON
+//!                           text that the other client's session made
 //! ! ended ID                the broadcast is over
 //! ! stop publish ID         an operator stops the publish through REST
 //! ! no description          the server cannot make its next description
@@ -24,8 +29,10 @@
 //! Effects: `ask publish ID`, `ask play ID`, `live publish ID`, `live play ID`,
 //! `released publish ID stopped|lost`, `released play ID`, `peer publish ID` (made),
 //! `renegotiated publish ID`, `peer play ID`, `answer play ID`, `candidate publish|play ID TEXT`,
-//! `closed publish|play ID`. An `=` line finds its effect behind the one found before; effects
-//! that are not asked for are passed over.
+//! `closed publish|play ID`, `ask join ID`, `left call ID`,
+//! `relay description|candidate|message ID`, `switch play ID TRACK audio|video|both on|off`,
+//! `switch publish ID audio|video|both on|off`. An `=` line finds its effect behind the one found
+//! before; effects that are not asked for are passed over.
 //!
 //! Nothing may be sent that no `<` line expects. The fake engine refuses every client description
 //! that does not begin with `v=0` and takes an answer that begins with `v=0 stale` for an old one.
@@ -38,12 +45,13 @@ use std::time::{Duration, Instant};
 use leafcutter::base::clock::Now;
 use leafcutter::base::codec::{Codec, MediaKind};
 use leafcutter::base::ids::{Mid, Pt, TrackId, WorkerId};
+use leafcutter::model::call::{CallEvent, CallNews, JoinGrant, RelayKind};
 use leafcutter::model::definition::Definition;
 use leafcutter::model::mail::PublishEnding;
 use leafcutter::model::settings::AppSettings;
 use leafcutter::model::track::{PlayGrant, Source, StreamId, TrackInfo};
 use leafcutter::signal::action::{Action, Ask, PeerEvent, Role, Tell};
-use leafcutter::signal::command::Candidate;
+use leafcutter::signal::command::{Candidate, Switch};
 use leafcutter::signal::session::Session;
 use serde_json::Value;
 
@@ -84,6 +92,7 @@ struct World {
     effects: VecDeque<String>,
     publish_asks: VecDeque<u64>,
     play_asks: VecDeque<(u64, StreamId)>,
+    join_asks: VecDeque<u64>,
     peers: BTreeSet<(Role, StreamId)>,
     next_description_fails: bool,
     is_closed: bool,
@@ -103,6 +112,7 @@ impl World {
             effects: VecDeque::new(),
             publish_asks: VecDeque::new(),
             play_asks: VecDeque::new(),
+            join_asks: VecDeque::new(),
             peers: BTreeSet::new(),
             next_description_fails: false,
             is_closed: false,
@@ -189,6 +199,16 @@ impl World {
             ["deny", "publish", text] => self.decide_publish(Err(definition(text)?))?,
             ["grant", "play", media] => self.decide_play(Ok(media))?,
             ["deny", "play", text] => self.decide_play(Err(definition(text)?))?,
+            ["grant", "join"] => self.decide_join(Ok(JoinGrant::Joined))?,
+            ["redirect", "join", id] => {
+                self.decide_join(Ok(JoinGrant::Redirected((*id).into())))?;
+            }
+            ["deny", "join", text] => self.decide_join(Err(definition(text)?))?,
+            ["call", id, event @ ..] => {
+                let (stream, event) = (StreamId::from(*id), call_event(event)?);
+                let news = CallNews::Event { stream, event };
+                self.act(|s, _, actions| s.handle_call_news(news, actions));
+            }
             [event @ ("connected" | "failed"), role, id] => {
                 let (role, id) = (role_of(role)?, StreamId::from(*id));
                 if !self.peers.contains(&(role, id.clone())) {
@@ -244,6 +264,13 @@ impl World {
         Ok(())
     }
 
+    fn decide_join(&mut self, result: Result<JoinGrant, Definition>) -> Result<(), String> {
+        let request = self.join_asks.pop_front().ok_or("nobody asked to join")?;
+        let news = CallNews::Decision { request, result };
+        self.act(|s, _, actions| s.handle_call_news(news, actions));
+        Ok(())
+    }
+
     /// Lets the session act and does what it wants, peers at once, as the engine would.
     fn act(&mut self, step: impl FnOnce(&mut Session, Now, &mut Vec<Action>)) {
         let mut actions = Vec::new();
@@ -282,6 +309,12 @@ impl World {
                 self.effects
                     .push_back(format!("candidate {role} {stream} {text}"));
             }
+            Action::Switch(switch) => {
+                let Switch { stream, track, .. } = &switch;
+                let how = how(switch.media.kind(), switch.enabled);
+                self.effects
+                    .push_back(format!("switch play {stream} {track} {how}"));
+            }
             Action::ClosePeer { stream, role } => {
                 self.effects
                     .push_back(format!("closed {} {stream}", role_text(role)));
@@ -304,6 +337,10 @@ impl World {
                 let stream = ask.stream.unwrap();
                 self.effects.push_back(format!("ask play {stream}"));
                 self.play_asks.push_back((request, stream));
+            }
+            Ask::Join { request, ask } => {
+                self.effects.push_back(format!("ask join {}", ask.stream));
+                self.join_asks.push_back(request);
             }
         }
     }
@@ -380,6 +417,41 @@ fn told(tell: &Tell) -> String {
         }
         Tell::PlayLive { stream } => format!("live play {stream}"),
         Tell::PlayReleased { stream } => format!("released play {stream}"),
+        Tell::PublishSwitched {
+            stream,
+            kind,
+            enabled,
+        } => format!("switch publish {stream} {}", how(*kind, *enabled)),
+        Tell::CallLeft { stream } => format!("left call {stream}"),
+        Tell::CallRelay { stream, kind, .. } => {
+            let kind = match kind {
+                RelayKind::Description => "description",
+                RelayKind::Candidate => "candidate",
+                RelayKind::Message => "message",
+            };
+            format!("relay {kind} {stream}")
+        }
+    }
+}
+
+fn how(kind: Option<MediaKind>, enabled: bool) -> String {
+    let media = match kind {
+        Some(MediaKind::Audio) => "audio",
+        Some(MediaKind::Video) => "video",
+        None => "both",
+    };
+    format!("{media} {}", if enabled { "on" } else { "off" })
+}
+
+fn call_event(words: &[&str]) -> Result<CallEvent, String> {
+    match words {
+        ["start"] => Ok(CallEvent::Start),
+        ["left"] => Ok(CallEvent::Left),
+        ["over"] => Ok(CallEvent::Over),
+        ["no_peer"] => Ok(CallEvent::NoPeer),
+        ["another", id] => Ok(CallEvent::StartAnother((*id).into())),
+        [json, ..] if json.starts_with('{') => Ok(CallEvent::Relayed(words.join(" "))),
+        _ => Err("no such event of a call".to_owned()),
     }
 }
 

@@ -62,6 +62,14 @@ pub const MAX_ADDRESSES_PER_PEER: usize = 8;
 /// Remote candidates taken per peer; further ones are ignored.
 pub const MAX_REMOTE_CANDIDATES: usize = 32;
 
+/// Newcomers of a multi-peer call that were told an id and have not joined under it; the oldest
+/// is forgotten.
+pub const MAX_INVITATIONS: usize = 64;
+
+/// Length in bytes of a candidate, its mid included, that waits for its description; longer ones
+/// are ignored. Real ones are under 200.
+pub const MAX_CANDIDATE_LEN: usize = 1024;
+
 /// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues.
 pub const MAX_GSO_SEGMENTS: usize = 8;
 
@@ -71,6 +79,30 @@ pub const EGRESS_LEN: usize = 512 * 1024;
 
 /// Mails waiting for one worker; a full queue drops media (`QueueFull`) and delays the rest.
 pub const MAX_WORKER_MAILS: usize = 4096;
+
+/// Bytes of a REST request's body; more is answered 413.
+pub const MAX_REST_BODY_LEN: usize = 64 * 1024;
+
+/// Most entries of one REST list, as Ant Media has it; a longer page is cut.
+pub const MAX_REST_PAGE: usize = 50;
+
+/// Webhooks that wait for delivery; when full, the oldest is dropped, counted and logged.
+pub const MAX_WEBHOOKS_WAITING: usize = 4096;
+
+/// Webhooks that are being delivered at once; further ones wait.
+pub const MAX_WEBHOOKS_UNDER_WAY: usize = 32;
+
+/// Jobs waiting for the store; when full, whoever asks waits for a place.
+pub const MAX_STORE_JOBS: usize = 1024;
+
+/// One-time tokens stored per application; further ones are refused until some have ended.
+pub const MAX_TOKENS_PER_APP: usize = 1_000_000;
+
+/// Subscribers registered per broadcast; further ones are refused.
+pub const MAX_SUBSCRIBERS_PER_STREAM: usize = 100_000;
+
+/// Connection events kept per broadcast; the oldest go.
+pub const MAX_EVENTS_PER_STREAM: usize = 1000;
 
 /// Bytes of one data channel message, announced as `a=max-message-size`: what Chrome announces. A
 /// longer one ends the association that it came over, as RFC 8841 §6.1 allows.

@@ -11,7 +11,7 @@ use super::error::StartError;
 use super::flags::Flags;
 use super::raw::{RawFile, RawMedia, RawServer};
 use crate::model::mail::AppName;
-use crate::model::settings::AppSettings;
+use crate::model::settings::{AppSettings, BadSetting};
 
 /// Checked settings; nothing in it can be refused later for its form.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub media: Media,
     /// Every application; the three built-in ones are always among them.
     pub apps: BTreeMap<AppName, Arc<AppSettings>>,
+    /// Keys of the file that are settings of Ant Media's without a meaning here.
+    pub ignored: Vec<String>,
 }
 
 /// `[server]`.
@@ -61,6 +63,7 @@ impl Config {
             server,
             media,
             apps,
+            ignored: file.ignored,
         })
     }
 }
@@ -176,33 +179,12 @@ fn check_app_name(file: &RawFile, name: &str) -> Result<(), StartError> {
 }
 
 fn check_settings(file: &RawFile, app: &str, settings: &AppSettings) -> Result<(), StartError> {
-    let refuse = |setting: &str, message: &str| {
-        let own = format!("app.{app}.{setting}");
-        let is_own = file.apps.get(app).is_some_and(|t| t.contains_key(setting));
-        let shared = format!("app.{DEFAULT_APP}.{setting}");
-        Err(file.error(if is_own { &own } else { &shared }, message))
-    };
-    let uri = settings.stun_server_uri.as_str();
-    let schemes = ["stun:", "stuns:", "turn:", "turns:"];
-    if !uri.is_empty() && !schemes.iter().any(|scheme| uri.starts_with(scheme)) {
-        return refuse(
-            "stunServerURI",
-            "must be empty or begin with stun: or turn:",
-        );
-    }
-    if !(100..=600_000).contains(&settings.webrtc_client_start_timeout_ms) {
-        return refuse(
-            "webRTCClientStartTimeoutMs",
-            "must be in 100..=600000 milliseconds",
-        );
-    }
-    if settings.webrtc_viewer_limit < -1 {
-        return refuse("webRTCViewerLimit", "must be -1 (no limit) or more");
-    }
-    if settings.ingesting_stream_limit < -1 {
-        return refuse("ingestingStreamLimit", "must be -1 (no limit) or more");
-    }
-    Ok(())
+    settings.check().map_err(|BadSetting { name, message }| {
+        let own = format!("app.{app}.{name}");
+        let is_own = file.apps.get(app).is_some_and(|t| t.contains_key(name));
+        let shared = format!("app.{DEFAULT_APP}.{name}");
+        file.error(if is_own { &own } else { &shared }, message)
+    })
 }
 
 /// The application whose table lies below all others; no application itself.
@@ -288,6 +270,19 @@ mod tests {
         assert_eq!(config.server.listen.port(), 2);
         assert_eq!((config.server.workers, config.media.port), (5, 0));
         assert_eq!(config.media.announce, flags.announce);
+    }
+
+    #[test]
+    fn settings_without_a_meaning_here_are_named_and_not_refused() {
+        let text = "[app.live]\nhlsMuxingEnabled = true\nvp8Enabled = false\ngopSize = 60";
+        let config = check(text).unwrap();
+        assert_eq!(
+            config.ignored,
+            ["app.live.gopSize", "app.live.hlsMuxingEnabled"]
+        );
+        assert!(!config.apps.get("live").unwrap().vp8_enabled);
+        let typo = check("[app.live]\nhlsmuxingenabled = true").unwrap_err();
+        assert!(typo.contains("unknown key"), "{typo}");
     }
 
     #[test]

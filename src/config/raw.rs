@@ -14,7 +14,7 @@ use toml::Table;
 use toml::de::{DeTable, DeValue};
 
 use super::error::StartError;
-use crate::model::settings::{ALIASES, AppSettings};
+use crate::model::settings::{ALIASES, AppSettings, is_foreign};
 
 /// The file, section by section.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +25,8 @@ pub struct RawFile {
     pub media: RawMedia,
     /// `[app.NAME]` tables, `default` among them, with aliases replaced by today's names.
     pub apps: BTreeMap<String, Table>,
+    /// Keys in them that are Ant Media's and have no meaning here, with their tables.
+    pub ignored: Vec<String>,
     places: Places,
 }
 
@@ -89,7 +91,13 @@ impl RawFile {
         for (name, value) in file.places.table("app", values.remove("app"))? {
             let section = format!("app.{name}");
             let settings = file.places.table(&section, Some(value))?;
-            let settings = file.places.without_aliases(&section, settings)?;
+            let mut settings = file.places.without_aliases(&section, settings)?;
+            settings.retain(|key, _| {
+                if is_foreign(key) {
+                    file.ignored.push(join(&section, key));
+                }
+                !is_foreign(key)
+            });
             let known = setting_names();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let _: AppSettings = file.places.section(&section, &settings, &known)?;

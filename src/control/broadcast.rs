@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, WorkerId};
 use crate::model::mail::{PublishAsk, PublishMeasure};
-use crate::model::track::{StreamId, TrackInfo};
+use crate::model::track::{Flow, StreamId, TrackInfo};
 
 /// Somebody publishes, or did until a moment ago, under an id.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Broadcast {
     pub meta_data: Option<String>,
     /// `role` of the publish.
     pub role: Option<String>,
+    /// What its publisher lets flow; kept for one that returns.
+    pub flow: Flow,
     /// Every accepted track; empty before it is live.
     pub tracks: Vec<TrackInfo>,
     /// When publishing was granted, microseconds since 1970.
@@ -78,6 +80,7 @@ impl Broadcast {
             name: ask.stream_name,
             meta_data: ask.meta_data,
             role: ask.role,
+            flow: Flow::ALL,
             tracks: Vec::new(),
             created_unix_us: now.unix_us,
             started_unix_us: 0,

@@ -4,12 +4,16 @@
 //! mail of one connection comes through one queue in the order it was sent, so a question that
 //! was withdrawn is followed by its release: granting it in between does no harm.
 
+mod calls;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::broadcast::{Broadcast, Phase};
+use super::calls::Calls;
 use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::data::DataRelay;
 use crate::model::definition::Definition;
@@ -17,7 +21,7 @@ use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use crate::model::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
@@ -33,6 +37,7 @@ pub struct Directory {
 struct App {
     settings: Arc<AppSettings>,
     broadcasts: BTreeMap<StreamId, Broadcast>,
+    calls: Calls,
 }
 
 /// How much of an application is in use.
@@ -52,6 +57,7 @@ impl Directory {
         let empty = |settings| App {
             settings,
             broadcasts: BTreeMap::new(),
+            calls: Calls::default(),
         };
         Self {
             apps: apps.into_iter().map(|(name, s)| (name, empty(s))).collect(),
@@ -95,7 +101,10 @@ impl Directory {
                 app,
                 stream,
                 tracks,
-            } => self.publish_live(now, conn, &app, &stream, tracks),
+            } => {
+                self.publish_live(now, conn, &app, &stream, tracks);
+                self.tell_flow(conn, &app, &stream, false);
+            }
             ControlMail::PublishReleased {
                 conn,
                 app,
@@ -108,10 +117,16 @@ impl Directory {
                 }
             }
             ControlMail::PlayReleased { conn, app, stream } => {
-                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
-                    broadcast.released(conn);
-                }
+                self.play_released(conn, &app, &stream);
             }
+            ControlMail::PublishSwitched {
+                conn,
+                app,
+                stream,
+                kind,
+                enabled,
+            } => self.publish_switched(conn, &app, &stream, (kind, enabled)),
+            ControlMail::Call { conn, app, step } => self.call(now, conn, &app, step),
             ControlMail::PublishMeasured {
                 app,
                 stream,
@@ -145,6 +160,54 @@ impl Directory {
     pub fn app(&self, name: &str) -> Option<(AppName, Arc<AppSettings>)> {
         let (name, app) = self.apps.get_key_value(name)?;
         Some((name.clone(), app.settings.clone()))
+    }
+
+    /// Puts other settings in the place of an application's; they count from the next decision on.
+    /// False when there is no such application.
+    pub fn set_settings(&mut self, app: &str, settings: Arc<AppSettings>) -> bool {
+        let Some(app) = self.apps.get_mut(app) else {
+            return false;
+        };
+        app.settings = settings;
+        true
+    }
+
+    /// Ends the publish of `stream` for an operator: its publisher is told `publish_finished`.
+    /// False when nobody publishes it.
+    pub fn stop(&mut self, _now: Now, app: &AppName, stream: &str) -> bool {
+        let Some(broadcast) = self.broadcast(app, stream) else {
+            return false;
+        };
+        let (conn, stream) = (broadcast.publisher(), broadcast.stream.clone());
+        let mail = WorkerMail::StopPublish {
+            conn,
+            stream: stream.clone(),
+        };
+        self.outbox.push_back((conn.worker, mail));
+        self.end(app, &stream);
+        true
+    }
+
+    /// Changes what a running broadcast says of itself; `None` leaves a text as it is. False when
+    /// it does not run.
+    pub fn describe(
+        &mut self,
+        now: Now,
+        app: &str,
+        stream: &str,
+        name: Option<String>,
+        meta_data: Option<String>,
+        role: Option<String>,
+    ) -> bool {
+        let broadcasts = self.apps.get_mut(app).map(|app| &mut app.broadcasts);
+        let Some(broadcast) = broadcasts.and_then(|all| all.get_mut(stream)) else {
+            return false;
+        };
+        broadcast.name = name.or(broadcast.name.take());
+        broadcast.meta_data = meta_data.or(broadcast.meta_data.take());
+        broadcast.role = role.or(broadcast.role.take());
+        broadcast.updated_unix_us = now.unix_us;
+        true
     }
 
     /// One broadcast.
@@ -304,6 +367,40 @@ impl Directory {
             self.outbox.push_back((conn.worker, mail));
         } else {
             self.end_plays(app, stream);
+        }
+    }
+
+    fn play_released(&mut self, conn: ConnId, app: &AppName, stream: &StreamId) {
+        if let Some(broadcast) = self.broadcast_mut(app, stream) {
+            broadcast.released(conn);
+        }
+    }
+
+    /// A publisher switches its media for everybody; only its own.
+    fn publish_switched(
+        &mut self,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        (kind, enabled): (Option<MediaKind>, bool),
+    ) {
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        if broadcast.publisher() == conn {
+            broadcast.flow.switch(kind, enabled);
+            self.tell_flow(conn, app, stream, true);
+        }
+    }
+
+    /// Tells the worker of a publisher what flows; a new one only what is unusual.
+    fn tell_flow(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, always: bool) {
+        let broadcast = self.broadcast(app, stream);
+        let flow = broadcast.filter(|b| b.publisher() == conn).map(|b| b.flow);
+        if let Some(flow) = flow.filter(|flow| always || *flow != Flow::ALL) {
+            let (app, stream) = (app.clone(), stream.clone());
+            let mail = WorkerMail::PublishFlow { app, stream, flow };
+            self.outbox.push_back((conn.worker, mail));
         }
     }
 

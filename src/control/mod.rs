@@ -4,6 +4,7 @@
 //! drives it and serves what `view.rs` shows.
 
 mod broadcast;
+mod calls;
 mod data;
 mod directory;
 mod view;

@@ -1,19 +1,23 @@
 //! A broadcast as REST shows it: Ant Media's field names, units and fillers.
 
 use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::broadcast::Broadcast;
+use crate::model::broadcast::BroadcastRecord;
 
 /// The Broadcast object of REST v2. Fields that mean nothing in an SFU hold Ant Media's fillers;
 /// unset texts are null.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Broadcast)]
 pub struct BroadcastView {
     stream_id: String,
     status: &'static str,
     #[serde(rename = "type")]
-    kind: &'static str,
-    publish_type: &'static str,
+    kind: String,
+    publish_type: Option<String>,
     name: Option<String>,
     description: Option<String>,
     publish: bool,
@@ -65,7 +69,7 @@ pub struct BroadcastView {
     packets_lost: u64,
     jitter_ms: u64,
     rtt_ms: u64,
-    user_agent: &'static str,
+    user_agent: String,
     remote_ip: Option<String>,
     latitude: Option<String>,
     longitude: Option<String>,
@@ -88,9 +92,9 @@ pub struct BroadcastView {
     #[serde(rename = "virtual")]
     is_virtual: bool,
     max_idle_time: u64,
-    encoder_settings_list: Option<Vec<String>>,
-    end_point_list: Option<Vec<String>>,
-    play_list_item_list: Option<Vec<String>>,
+    encoder_settings_list: Option<Vec<Value>>,
+    end_point_list: Option<Vec<Value>>,
+    play_list_item_list: Option<Vec<Value>>,
 }
 
 impl BroadcastView {
@@ -126,14 +130,100 @@ impl BroadcastView {
         }
     }
 
+    /// `record` with what is known of it while somebody publishes it. The password of a stream
+    /// source is not shown.
+    pub fn registered(
+        record: &BroadcastRecord,
+        live: Option<&Broadcast>,
+        now_unix_us: u64,
+    ) -> Self {
+        let mut view = Self::of_record(record);
+        let Some(live) = live.map(|live| Self::of(live, now_unix_us)) else {
+            return view;
+        };
+        view.status = live.status;
+        view.name = live.name.or(view.name);
+        view.meta_data = live.meta_data.or(view.meta_data);
+        view.role = live.role.or(view.role);
+        view.publish_type = live.publish_type;
+        view.webrtc_viewer_count = live.webrtc_viewer_count;
+        view.start_time = live.start_time;
+        view.absolute_start_time_ms = live.absolute_start_time_ms;
+        view.duration = live.duration;
+        view.received_bytes = live.received_bytes;
+        view.bitrate = live.bitrate;
+        (view.width, view.height) = (live.width, live.height);
+        view.packets_lost = live.packets_lost;
+        view.rtt_ms = live.rtt_ms;
+        view.update_time = live.update_time.max(view.update_time);
+        view
+    }
+
+    fn of_record(record: &BroadcastRecord) -> Self {
+        let record = record.clone();
+        Self {
+            stream_id: record.stream_id,
+            status: record.status.text(),
+            kind: record.kind,
+            publish_type: record.publish_type,
+            name: record.name,
+            description: record.description,
+            publish: record.publish,
+            date: whole(record.date),
+            planned_start_date: whole(record.planned_start_date),
+            planned_end_date: whole(record.planned_end_date),
+            duration: whole(record.duration),
+            public_stream: record.public_stream,
+            is360: record.is360,
+            listener_hook_url: record.listener_hook_url,
+            category: record.category,
+            ip_addr: record.ip_addr,
+            username: record.username,
+            quality: record.quality,
+            stream_url: record.stream_url,
+            origin_adress: record.origin_adress,
+            mp4_enabled: record.mp4_enabled,
+            web_m_enabled: record.web_m_enabled,
+            seek_time_in_ms: whole(record.seek_time_in_ms),
+            subtracks_limit: record.subtracks_limit,
+            expire_duration_ms: whole(record.expire_duration_ms),
+            rtmp_url: record.rtmp_url,
+            start_time: whole(record.start_time),
+            absolute_start_time_ms: whole(record.absolute_start_time_ms),
+            update_time: whole(record.update_time),
+            user_agent: record.user_agent,
+            remote_ip: record.remote_ip,
+            latitude: record.latitude,
+            longitude: record.longitude,
+            altitude: record.altitude,
+            main_track_stream_id: record.main_track_stream_id,
+            sub_track_stream_ids: record.sub_track_stream_ids,
+            webrtc_viewer_limit: record.webrtc_viewer_limit,
+            hls_viewer_limit: record.hls_viewer_limit,
+            dash_viewer_limit: record.dash_viewer_limit,
+            sub_folder: record.sub_folder,
+            current_play_index: whole(record.current_play_index),
+            meta_data: record.meta_data,
+            playlist_loop_enabled: record.playlist_loop_enabled,
+            role: record.role,
+            auto_start_stop_enabled: record.auto_start_stop_enabled,
+            is_virtual: record.is_virtual,
+            max_idle_time: whole(record.max_idle_time),
+            encoder_settings_list: record.encoder_settings_list,
+            end_point_list: record.end_point_list,
+            play_list_item_list: record.play_list_item_list,
+            ..Self::empty()
+        }
+    }
+
     /// The fillers that are not null, 0 or false.
     fn empty() -> Self {
         Self {
-            kind: "liveStream",
-            publish_type: "WebRTC",
+            kind: "liveStream".to_owned(),
+            publish_type: Some("WebRTC".to_owned()),
             publish: true,
             public_stream: true,
-            user_agent: "N/A",
+            user_agent: "N/A".to_owned(),
             subtracks_limit: -1,
             webrtc_viewer_limit: -1,
             hls_viewer_limit: -1,
@@ -141,6 +231,11 @@ impl BroadcastView {
             ..Self::default()
         }
     }
+}
+
+/// Counts and times; negative ones that were registered are shown as 0.
+fn whole(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::base::ids::PeerId;
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::peer::send::{Outlet, Sent};
 use crate::peer::{Peer, Side};
+use crate::router::tracks::TrackKey;
 use crate::transport::DtlsOutcome;
 use crate::transport::demux::{self, Protocol};
 
@@ -146,6 +147,10 @@ impl Engine {
 
     fn forward_from_cursor(&mut self, egress: &mut Egress, sent: &mut Sent) -> Progress {
         while let Some(&key) = self.tracks.fresh().get(self.cursor.track) {
+            if self.skip_disabled(key) {
+                self.next_track();
+                continue;
+            }
             if self.cursor.subscriber == 0 && self.cursor.position.is_none() {
                 self.relay(key);
             }
@@ -186,6 +191,17 @@ impl Engine {
         self.tracks.clear_fresh();
         self.cursor = Cursor::default();
         Progress::Done
+    }
+
+    /// Passes over the fresh packets of a track that its publisher has switched off.
+    fn skip_disabled(&mut self, key: TrackKey) -> bool {
+        let Some(track) = self.tracks.get_mut(key).filter(|track| !track.enabled) else {
+            return false;
+        };
+        let skipped = track.history.end() - track.fresh;
+        track.fresh = track.history.end();
+        self.counters.dropped.add(DropReason::Disabled, skipped);
+        true
     }
 
     fn next_track(&mut self) {

@@ -2,7 +2,8 @@
 //!
 //! The shell (`worker/run.rs`) and the simulator drive it: `handle_*` bring news in, `forward`
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
-//! message; `negotiation.rs`, `feedback.rs`, `relay.rs` and `data.rs` are called from those two.
+//! message; `negotiation.rs`, `switch.rs`, `feedback.rs`, `relay.rs` and `data.rs` are called from
+//! those two.
 
 mod data;
 mod feedback;
@@ -10,6 +11,7 @@ mod media;
 mod negotiation;
 mod relay;
 mod signalling;
+mod switch;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};

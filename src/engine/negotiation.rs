@@ -269,7 +269,7 @@ impl Engine {
                 let mid = Mid::new(&sections.len().to_string())?;
                 let section = self.send_section(mid.clone(), &source.stream, info);
                 id_mapping.push((mid.clone(), section.track_id.clone()));
-                sendings.push(self.sending(&section, info));
+                sendings.push(self.sending(&section, &source.stream, info));
                 sections.push(OfferSection::Send(section));
             }
         }
@@ -317,7 +317,7 @@ impl Engine {
         }
     }
 
-    fn sending(&mut self, section: &SendSection, info: &TrackInfo) -> Sending {
+    fn sending(&mut self, section: &SendSection, label: &StreamId, info: &TrackInfo) -> Sending {
         let rtx = section
             .rtx_ssrc
             .zip(section.server_rtx_pt)
@@ -328,11 +328,13 @@ impl Engine {
             });
         Sending {
             mid: section.mid.clone(),
+            label: label.clone(),
             info: info.clone(),
             track: None,
             stream: SendStream::new(section.ssrc, rtx),
             rewriter: Rewriter::new(self.first_seq()),
             accepted: false,
+            enabled: true,
             transport_cc: false,
             last_stored: None,
             cname: section.cname.clone(),

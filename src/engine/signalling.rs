@@ -11,6 +11,7 @@ use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
+use crate::model::call::CallStep;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
@@ -117,6 +118,14 @@ impl Engine {
             } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_play_decision(now, request, result, actions);
+                });
+            }
+            WorkerMail::PublishFlow { app, stream, flow } => {
+                self.switch_published(now, &(app, stream), flow);
+            }
+            WorkerMail::Call { conn, news } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_call_news(news, actions);
                 });
             }
             WorkerMail::BroadcastEnded { app, stream } => {
@@ -261,6 +270,11 @@ impl Engine {
             }
             // A lite agent learns addresses from binding requests alone.
             Action::AddCandidate { .. } => {}
+            Action::Switch(switch) => {
+                if let Some(peer) = self.held(id, Role::Play, &switch.stream) {
+                    self.switch_sendings(now, peer, &switch);
+                }
+            }
             Action::ClosePeer { stream, role } => {
                 if let Some(peer) = self.let_go(id, role, &stream) {
                     self.close_peer(peer);
@@ -286,6 +300,11 @@ impl Engine {
                 request,
                 app,
                 ask,
+            },
+            Ask::Join { request, ask } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Join { request, ask },
             },
         });
     }
@@ -314,6 +333,27 @@ impl Engine {
             },
             Tell::PlayLive { stream } => ControlMail::PlayLive { conn, app, stream },
             Tell::PlayReleased { stream } => ControlMail::PlayReleased { conn, app, stream },
+            Tell::PublishSwitched {
+                stream,
+                kind,
+                enabled,
+            } => ControlMail::PublishSwitched {
+                conn,
+                app,
+                stream,
+                kind,
+                enabled,
+            },
+            Tell::CallLeft { stream } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Leave { stream },
+            },
+            Tell::CallRelay { stream, kind, text } => ControlMail::Call {
+                conn,
+                app,
+                step: CallStep::Relay { stream, kind, text },
+            },
         });
     }
 

@@ -24,13 +24,12 @@ pub struct KnownApp {
 #[derive(Clone, Copy, Debug)]
 pub struct UnknownApp;
 
-impl FromRequestParts<Shared> for KnownApp {
-    type Rejection = UnknownApp;
-
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, UnknownApp> {
-        let params = RawPathParams::from_request_parts(parts, shared)
-            .await
-            .map_err(|_| UnknownApp)?;
+impl KnownApp {
+    /// The application that a path's `{app}` names.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(params: &RawPathParams, shared: &Shared) -> Result<Self, UnknownApp> {
         let (_, name) = params
             .iter()
             .find(|(key, _)| *key == "app")
@@ -39,6 +38,21 @@ impl FromRequestParts<Shared> for KnownApp {
             .read(|directory, _| directory.app(name))
             .map(|(name, settings)| Self { name, settings })
             .ok_or(UnknownApp)
+    }
+}
+
+impl FromRequestParts<Shared> for KnownApp {
+    type Rejection = UnknownApp;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, UnknownApp> {
+        // REST's guard has found it already.
+        if let Some(app) = parts.extensions.get::<Self>() {
+            return Ok(app.clone());
+        }
+        let params = RawPathParams::from_request_parts(parts, shared)
+            .await
+            .map_err(|_| UnknownApp)?;
+        Self::find(&params, shared)
     }
 }
 

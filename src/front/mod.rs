@@ -6,6 +6,7 @@
 
 mod app;
 mod http;
+mod overrides;
 mod pages;
 mod rest;
 mod routes;

@@ -21,7 +21,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/{app}/{asset}", get(pages::asset))
         .route("/{app}/websocket", get(upgrade::websocket))
         .route("/{app}/websocket/signaling", get(upgrade::websocket))
-        .nest("/{app}/rest/v2", rest::router())
+        .nest("/{app}/rest/v2", rest::router(shared.clone()))
         .fallback(pages::nothing)
         .layer(from_fn(finish))
         .with_state(shared)

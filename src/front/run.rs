@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::shared::Shared;
 use super::workers::Workers;
@@ -17,6 +17,7 @@ use super::{http, routes};
 use crate::control::Directory;
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
+use crate::store::Store;
 use crate::worker::Inbox;
 use crate::worker::clock::Clock;
 
@@ -31,6 +32,10 @@ pub struct Front {
     pub inboxes: Vec<Inbox>,
     /// What the workers ask and tell; every sender is a worker's.
     pub mails: Receiver<ControlMail>,
+    /// The database.
+    pub store: Store,
+    /// Randomness from the operating system.
+    pub seed: [u8; 32],
     /// What ends it.
     pub signals: Signals,
 }
@@ -40,7 +45,10 @@ pub struct Front {
 pub async fn serve(front: Front) {
     let mut signals = front.signals;
     let directory = Directory::new(front.apps);
-    let shared = Shared::new(directory, Workers::new(front.inboxes), Clock::start());
+    let workers = Workers::new(front.inboxes);
+    let shared = Shared::new(directory, workers, Clock::start(), front.store, front.seed);
+    shared.overrides().load(&shared).await;
+    let ticking = tokio::spawn(tick(shared.clone()));
     let accepting = tokio::spawn(http::accept(
         front.listener,
         routes::router(shared.clone()),
@@ -51,6 +59,7 @@ pub async fn serve(front: Front) {
     let name = signals.next().await;
     tracing::info!(signal = name, "stopping");
     accepting.abort();
+    ticking.abort();
     shared.say_goodbye();
     tokio::select! {
         ended = timeout(END_TIME, driving) => {
@@ -92,6 +101,17 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
     }
 }
 
+/// Looks after what must be looked at again and again.
+async fn tick(shared: Shared) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        shared.store().tick();
+        shared.overrides().load(&shared).await;
+    }
+}
+
 /// SIGTERM and SIGINT, caught from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {
@@ -121,6 +141,9 @@ impl Signals {
 
 /// Mails handled before HTTP gets its turn again.
 const MAILS_AT_ONCE: usize = 256;
+
+/// How often the store's file is looked at.
+const TICK: Duration = Duration::from_secs(1);
 
 /// How long the workers may take to end: the second they give their WebSockets, and some.
 const END_TIME: Duration = Duration::from_millis(1500);

@@ -7,14 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::overrides::Overrides;
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
 use crate::control::Directory;
 use crate::metrics::Snapshot;
-use crate::model::mail::WorkerMail;
+use crate::model::mail::{AppName, WorkerMail};
+use crate::model::settings::AppSettings;
+use crate::store::Store;
 use crate::worker::NewConn;
 use crate::worker::clock::Clock;
 
@@ -28,6 +33,8 @@ struct Inner {
     changed: Notify,
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
+    store: Store,
+    overrides: Overrides,
 }
 
 #[derive(Debug)]
@@ -35,21 +42,42 @@ struct State {
     directory: Directory,
     workers: Workers,
     clock: Clock,
+    random: StdRng,
 }
 
 impl Shared {
-    /// Of an empty directory and its workers.
-    pub fn new(directory: Directory, workers: Workers, clock: Clock) -> Self {
+    /// Of an empty directory, its workers and the database. `seed` comes from the operating system:
+    /// tokens are made with it.
+    pub fn new(
+        directory: Directory,
+        workers: Workers,
+        clock: Clock,
+        store: Store,
+        seed: [u8; 32],
+    ) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 directory,
                 workers,
                 clock,
+                random: StdRng::from_seed(seed),
             }),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
+            store,
+            overrides: Overrides::default(),
         }))
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// What REST changed of settings.
+    pub fn overrides(&self) -> &Overrides {
+        &self.0.overrides
     }
 
     /// Looks something up.
@@ -74,6 +102,26 @@ impl Shared {
         result
     }
 
+    /// A new id for a broadcast: 24 of a-z and 0-9, unguessable.
+    pub fn random_id(&self) -> String {
+        let random = &mut self.lock().random;
+        let mut place = || random.random_range(0..ID_LETTERS.len());
+        let letters = (0..ID_LEN).filter_map(|_| ID_LETTERS.get(place()).copied());
+        letters.map(char::from).collect()
+    }
+
+    /// Puts other settings in the place of an application's, here and in every worker.
+    pub fn change_settings(&self, app: &AppName, settings: Arc<AppSettings>) {
+        let state = &mut *self.lock();
+        if state.directory.set_settings(app, settings.clone()) {
+            let app = app.clone();
+            state
+                .workers
+                .post_all(&WorkerMail::Settings { app, settings });
+            self.0.changed.notify_one();
+        }
+    }
+
     /// When the control loop has something to do; `None` when it has nothing.
     pub fn wake_at(&self) -> Option<Instant> {
         self.lock().wake_at()
@@ -91,12 +139,17 @@ impl Shared {
         state.workers.pick(now)
     }
 
-    /// Gives a socket to a worker.
+    /// Gives a socket to a worker, with the settings of this moment: they may have changed since
+    /// its request came.
     ///
     /// # Errors
     /// The socket itself when the worker's inbox is full.
-    pub fn hand_over(&self, to: WorkerId, conn: NewConn) -> Result<(), Box<NewConn>> {
-        self.lock().workers.hand_over(to, conn)
+    pub fn hand_over(&self, to: WorkerId, mut conn: NewConn) -> Result<(), Box<NewConn>> {
+        let state = self.lock();
+        if let Some((_, settings)) = state.directory.app(&conn.app) {
+            conn.settings = settings;
+        }
+        state.workers.hand_over(to, conn)
     }
 
     /// Everything that `/metrics` shows.
@@ -145,6 +198,9 @@ impl State {
         retry.into_iter().chain(deadline).min()
     }
 }
+
+const ID_LEN: usize = 24;
+const ID_LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// HTTP connections that are open at once, WebSockets not counted; when full, further ones wait
 /// in the kernel's queue. Each holds at most about 64 KiB.

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use super::call::{CallNews, CallStep};
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::settings::AppSettings;
-use super::track::{PlayGrant, StreamId, TrackInfo};
+use super::track::{Flow, PlayGrant, StreamId, TrackInfo};
+use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 
 /// An application's name, the first segment of every path.
@@ -89,6 +91,28 @@ pub enum ControlMail {
         app: AppName,
         /// Which id.
         stream: StreamId,
+    },
+    /// A publisher switches its media on or off for everybody.
+    PublishSwitched {
+        /// Who publishes.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// Under which id.
+        stream: StreamId,
+        /// Audio or video; `None`: both.
+        kind: Option<MediaKind>,
+        /// On or off.
+        enabled: bool,
+    },
+    /// A step of a call between two clients.
+    Call {
+        /// Whose.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// What it asks or tells.
+        step: CallStep,
     },
     /// What a publisher's media is, measured by its worker about once a second.
     PublishMeasured {
@@ -204,6 +228,22 @@ pub enum WorkerMail {
         request: u64,
         /// What to play, or why not.
         result: Result<PlayGrant, Definition>,
+    },
+    /// The publisher of a broadcast of this worker lets these media flow.
+    PublishFlow {
+        /// Of which application.
+        app: AppName,
+        /// Which broadcast.
+        stream: StreamId,
+        /// What flows.
+        flow: Flow,
+    },
+    /// News of a call between two clients.
+    Call {
+        /// To whom.
+        conn: ConnId,
+        /// What it is told.
+        news: CallNews,
     },
     /// A broadcast is over: its players end, its tracks go.
     BroadcastEnded {

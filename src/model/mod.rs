@@ -1,6 +1,9 @@
 //! F1: what is stored, shown or mailed between threads. Plain data, no behaviour beyond reading
 //! and writing itself. Ant Media's own words are allowed here.
 
+pub mod access;
+pub mod broadcast;
+pub mod call;
 pub mod data;
 pub mod definition;
 pub mod mail;

@@ -1,15 +1,25 @@
 //! An application's settings under Ant Media's own names, with their defaults.
 //!
 //! Read from `[app.NAME]` of `leafcutter.toml`; read and written by REST. Units are those of
-//! the names (`...Ms` milliseconds); -1 means no limit where the name ends in `Limit`.
+//! the names (`...Ms` milliseconds); -1 means no limit where the name ends in `Limit`. `check.rs`
+//! says which values are good, `foreign.rs` which names of Ant Media's have no meaning here.
+
+mod check;
+mod foreign;
+mod merge;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+pub use check::{BadSetting, is_http_url};
+pub use foreign::is_foreign;
+pub use merge::SettingsChange;
 
 /// Settings of one application.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
 pub struct AppSettings {
     /// Milliseconds from `publish` to connected media; then `publishTimeoutError`. Also how long
     /// viewers of a lost publisher wait. `settings.webrtc.client.start.timeoutMs` is accepted too.
@@ -150,7 +160,7 @@ pub struct AppSettings {
 }
 
 /// Who receives what a player sends over its data channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DataDistribution {
     /// The publishers and all other players.

@@ -25,6 +25,32 @@ pub struct TrackInfo {
     pub rtx_pt: Option<Pt>,
 }
 
+/// Which media of a broadcast its publisher lets flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Its audio.
+    pub audio: bool,
+    /// Its video.
+    pub video: bool,
+}
+
+impl Flow {
+    /// Everything flows.
+    pub const ALL: Self = Self {
+        audio: true,
+        video: true,
+    };
+
+    /// Switches one kind, or both when `kind` is `None`.
+    pub fn switch(&mut self, kind: Option<MediaKind>, enabled: bool) {
+        match kind {
+            Some(MediaKind::Audio) => self.audio = enabled,
+            Some(MediaKind::Video) => self.video = enabled,
+            None => (self.audio, self.video) = (enabled, enabled),
+        }
+    }
+}
+
 /// One broadcast's tracks as a player gets them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {

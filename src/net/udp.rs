@@ -89,6 +89,16 @@ impl UdpSocket {
         self.granted
     }
 
+    /// Receives without `UDP_GRO` from here on: for measuring what it brings.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn refuse_gro(&mut self) -> io::Result<()> {
+        option::set_int(self.socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 0)?;
+        self.granted.gro = false;
+        Ok(())
+    }
+
     /// Behaves as a host without `UDP_SEGMENT` when `allowed` is false.
     #[cfg(test)]
     pub(super) fn deny_gso_unless(&mut self, allowed: bool) {

@@ -259,7 +259,7 @@ impl Subscriber {
 
     fn want_key_frame(&mut self, now: Instant, media: Ssrc, tracks: &mut Tracks) {
         let sending = self.find(media).and_then(|at| self.sendings.get(at));
-        if let Some(key) = sending.and_then(|s| s.track) {
+        if let Some(key) = sending.filter(|s| s.enabled).and_then(|s| s.track) {
             tracks.want_key_frame(now, key);
         }
     }

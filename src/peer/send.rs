@@ -94,11 +94,18 @@ impl Sending {
         next_transport_seq: &mut u16,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
+        if !self.enabled {
+            return Err(DropReason::Disabled);
+        }
         // Select: a decoder starts at a key frame; from then on everything of this source. A
-        // publisher that came back is another source, and a decoder starts anew.
+        // publisher that came back is another source, and a decoder starts anew, as it does
+        // after a pause.
         if self.rewriter.source() != Some(track.source) {
             if self.info.kind == MediaKind::Video && !entry.key_frame {
                 return Err(DropReason::AwaitingKeyFrame);
+            }
+            if !self.rewriter.may_start(track.source, entry.seq) {
+                return Err(DropReason::TooOld);
             }
             let ticks = self.ticks_since_last(entry);
             self.rewriter
@@ -149,10 +156,16 @@ impl Sending {
         next_transport_seq: &mut u16,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
+        if !self.enabled {
+            return Err(DropReason::Disabled);
+        }
         let track = self
             .track
             .and_then(|key| tracks.get(key))
             .ok_or(DropReason::TooOld)?;
+        if !track.enabled {
+            return Err(DropReason::Disabled);
+        }
         let highest = self.rewriter.highest_out().ok_or(DropReason::TooOld)?;
         let back = SeqNo(highest as u16).distance(seq);
         let out = highest.saturating_add_signed(-i64::from(back));

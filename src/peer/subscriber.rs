@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::base::clock::Now;
 use crate::base::ids::{Mid, Pt, Ssrc};
 use crate::base::seq::SeqNo;
-use crate::model::track::TrackInfo;
+use crate::model::track::{StreamId, TrackInfo};
 use crate::router::rewrite::Rewriter;
 use crate::router::tracks::TrackKey;
 use crate::sdp::offer::OfferSection;
@@ -29,6 +29,8 @@ pub struct Subscriber {
 pub struct Sending {
     /// The m-line.
     pub mid: Mid,
+    /// The broadcast that the track is of: the name that switches use.
+    pub label: StreamId,
     /// The track, wherever its publisher is.
     pub info: TrackInfo,
     /// Its place in this worker's table; set when the subscription starts.
@@ -39,6 +41,8 @@ pub struct Sending {
     pub rewriter: Rewriter,
     /// The m-line was accepted.
     pub accepted: bool,
+    /// False while the player has switched it off: nothing of it is sent.
+    pub enabled: bool,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
     /// When the last packet sent had been received; `None` before the first.
@@ -81,6 +85,17 @@ impl Subscriber {
 }
 
 impl Sending {
+    /// Switches it on or off; true when it was off and is on. It then goes on with the next packet
+    /// (video: key frame), behind the last one sent.
+    pub fn switch(&mut self, enabled: bool) -> bool {
+        let resumes = enabled && !self.enabled;
+        self.enabled = enabled;
+        if !enabled {
+            self.rewriter.close();
+        }
+        resumes
+    }
+
     /// The server's RTX payload type, when RTX is in use.
     pub fn rtx_pt(&self) -> Option<Pt> {
         self.stream.rtx.map(|rtx| rtx.pt)

@@ -16,6 +16,7 @@ pub struct Rewriter {
     next_out: u64,
     first_out: u64,
     last_time: RtpTime,
+    is_open: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,26 +39,46 @@ impl Rewriter {
             next_out: first,
             first_out: first,
             last_time: RtpTime(0),
+            is_open: false,
         }
     }
 
-    /// The source of the open segment; `None` before the first.
+    /// The source of the open segment; `None` before the first and after [`close`](Self::close).
     pub fn source(&self) -> Option<u32> {
-        self.segments.last().map(|segment| segment.source)
+        let last = self.segments.last().filter(|_| self.is_open);
+        last.map(|segment| segment.source)
+    }
+
+    /// Closes the open segment: nothing maps until the next one starts. What was sent can still
+    /// be led back.
+    pub fn close(&mut self) {
+        self.is_open = false;
+    }
+
+    /// True when a segment may start at input packet `seq` of `source`: one that goes on with the
+    /// last source must not go back in it.
+    pub fn may_start(&self, source: u32, seq: u64) -> bool {
+        self.segments.last().is_none_or(|last| {
+            let sent = self.next_out - last.out_start;
+            last.source != source || seq >= last.in_start + sent
+        })
     }
 
     /// Opens a segment at input packet `seq` of `source`: it becomes the next output number.
     ///
     /// `elapsed_ticks` is how far the output clock should have moved since the last packet sent;
-    /// it is used from the second segment on. The first one keeps the publisher's timestamps.
+    /// it is used when the source is another one. The first one keeps the publisher's timestamps,
+    /// and one that goes on after a pause keeps its own shift: its clock has run on.
     pub fn start(&mut self, source: u32, seq: u64, timestamp: RtpTime, elapsed_ticks: u32) {
-        let time_shift = if self.segments.is_empty() {
-            0
-        } else {
-            self.last_time
-                .plus(elapsed_ticks.max(1))
-                .distance(timestamp) as u32
+        let time_shift = match self.segments.last() {
+            None => 0,
+            Some(last) if last.source == source => last.time_shift,
+            Some(_) => {
+                let due = self.last_time.plus(elapsed_ticks.max(1));
+                due.distance(timestamp) as u32
+            }
         };
+        self.is_open = true;
         if self.segments.len() >= MAX_SEGMENTS {
             self.segments.remove(0);
         }
@@ -72,7 +93,7 @@ impl Rewriter {
     /// Output number and timestamp of input packet `seq`; `None` when it is from before the
     /// current segment or of another source.
     pub fn map(&mut self, source: u32, seq: u64, timestamp: RtpTime) -> Option<(u64, RtpTime)> {
-        let segment = self.segments.last()?;
+        let segment = self.segments.last().filter(|_| self.is_open)?;
         if segment.source != source {
             return None;
         }
@@ -142,7 +163,73 @@ mod tests {
         assert_eq!(r.lead_back(70_002), None);
     }
 
+    #[test]
+    fn a_pause_leaves_no_gap_in_the_numbers_and_its_time_in_the_timestamps() {
+        let mut r = Rewriter::new(70_000);
+        r.start(1, 500, RtpTime(9000), 0);
+        assert_eq!(r.map(1, 502, RtpTime(9200)), Some((70_002, RtpTime(9200))));
+        r.close();
+        assert_eq!((r.source(), r.map(1, 503, RtpTime(9300))), (None, None));
+        assert_eq!(r.lead_back(70_002).map(|b| (b.0, b.1)), Some((1, 502)));
+        assert!(!r.may_start(1, 501), "a late packet is from before");
+        assert!(r.may_start(1, 900) && r.may_start(2, 3));
+        r.start(1, 900, RtpTime(99_000), 7);
+        assert_eq!(
+            r.map(1, 900, RtpTime(99_000)),
+            Some((70_003, RtpTime(99_000)))
+        );
+        assert_eq!(r.map(1, 503, RtpTime(9300)), None);
+        assert_eq!(r.lead_back(70_001).map(|b| (b.0, b.1)), Some((1, 501)));
+    }
+
     proptest! {
+        /// Pauses at random, with packets that are lost and come late: without them the output
+        /// has exactly the gaps that the input has, and each number is used once.
+        #[test]
+        fn pauses_are_not_seen_in_the_output(
+            steps in prop::collection::vec((0u8..4, 1u64..4, prop::bool::ANY), 1..200)
+        ) {
+            let mut r = Rewriter::new(70_000);
+            let (mut cursor, mut off) = (1000u64, false);
+            let mut sent: Vec<(u64, u64, RtpTime)> = Vec::new();
+            for (toggle, skip, late) in steps {
+                if toggle == 0 {
+                    off = !off;
+                    r.close();
+                }
+                let seq = if late { cursor - 1 } else { cursor };
+                cursor += u64::from(!late) * skip;
+                let time = RtpTime(seq as u32 * 100);
+                if off {
+                    prop_assert_eq!(r.map(1, seq, time), None);
+                    continue;
+                }
+                let opens = r.source().is_none();
+                if opens {
+                    if !r.may_start(1, seq) {
+                        continue;
+                    }
+                    r.start(1, seq, time, 1);
+                }
+                let Some((out, shown)) = r.map(1, seq, time) else { continue };
+                if sent.iter().any(|(input, ..)| *input == seq) {
+                    continue; // The history hands out no packet twice.
+                }
+                prop_assert!(sent.iter().all(|(_, o, _)| *o != out), "{} twice", out);
+                if let Some(&(input, before, then)) = sent.iter().max_by_key(|s| s.1) {
+                    if opens {
+                        prop_assert_eq!(out, before + 1, "contiguous");
+                    } else if out > before {
+                        prop_assert_eq!(out - before, seq - input);
+                    }
+                    if out > before {
+                        prop_assert!(shown.distance(then) > 0, "time goes on");
+                    }
+                }
+                sent.push((seq, out, shown));
+            }
+        }
+
         /// Against a naive list: every mapped packet leads back to itself, output numbers of one
         /// source differ exactly as its input numbers do, and sources never overlap.
         #[test]

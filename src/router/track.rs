@@ -33,6 +33,8 @@ pub struct Track {
     pub publisher: Option<PeerId>,
     /// Counts the publisher's sources: a new SSRC after a takeover is another source.
     pub source: u32,
+    /// False while its publisher has switched it off: nothing is forwarded, nor to other workers.
+    pub enabled: bool,
     /// Position of the first packet not forwarded yet.
     pub fresh: u64,
     /// Received payload rate.
@@ -64,6 +66,7 @@ impl Track {
             relays: SmallVec::new(),
             publisher: None,
             source: 0,
+            enabled: true,
             fresh: 0,
             rate: Rate::default(),
         }
@@ -82,6 +85,17 @@ impl Track {
         self.rate
             .add(now, stored.len - stored.header_len.min(stored.len));
         self.history.push(now, stored);
+    }
+
+    /// Switches it on or off; true when that is a change. Switched on again, it is another
+    /// `source`, so that every subscription, wherever it is, starts behind what it was sent last.
+    pub fn switch(&mut self, enabled: bool, source: u32) -> bool {
+        let changes = self.enabled != enabled;
+        self.enabled = enabled;
+        if changes && enabled {
+            self.source = source;
+        }
+        changes
     }
 
     /// Adds a subscription.

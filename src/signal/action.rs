@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use super::command::Candidate;
+use super::command::{Candidate, Switch};
+use crate::base::codec::MediaKind;
 use crate::base::ids::Mid;
+use crate::model::call::{JoinAsk, RelayKind};
 use crate::model::definition::Definition;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
 use crate::model::track::{PlayGrant, StreamId};
@@ -64,6 +66,8 @@ pub enum Action {
         /// The candidate.
         candidate: Candidate,
     },
+    /// Switch tracks of a player peer.
+    Switch(Switch),
     /// Forget the peer. Peers end in no other way, so one that failed is kept until this.
     ClosePeer {
         /// Of which publish or play.
@@ -89,6 +93,13 @@ pub enum Ask {
         request: u64,
         /// What the client said.
         ask: PlayAsk,
+    },
+    /// `Session::handle_call_news` takes the answer.
+    Join {
+        /// Unique within the session.
+        request: u64,
+        /// What the client said.
+        ask: JoinAsk,
     },
 }
 
@@ -118,6 +129,29 @@ pub enum Tell {
     PlayReleased {
         /// Which id.
         stream: StreamId,
+    },
+    /// A publisher switches its media.
+    PublishSwitched {
+        /// Which id.
+        stream: StreamId,
+        /// Audio or video; `None`: both.
+        kind: Option<MediaKind>,
+        /// On or off.
+        enabled: bool,
+    },
+    /// A granted, or still asked for, membership of a call is over.
+    CallLeft {
+        /// Which call.
+        stream: StreamId,
+    },
+    /// The client has something for the other one in a call.
+    CallRelay {
+        /// Which call.
+        stream: StreamId,
+        /// What it is.
+        kind: RelayKind,
+        /// The message as the other client gets it.
+        text: String,
     },
 }
 

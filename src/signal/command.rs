@@ -3,6 +3,7 @@
 //! Every id in here has passed the stream id gate of [`super::message::parse`]. Texts are `None`
 //! when the client left them out, sent null or sent `""`.
 
+use crate::base::codec::MediaKind;
 use crate::model::mail::{PlayAsk, PublishAsk};
 use crate::model::track::StreamId;
 
@@ -130,6 +131,17 @@ pub enum SwitchMedia {
     Audio,
     /// `enableTrack`.
     Both,
+}
+
+impl SwitchMedia {
+    /// The kind that it is about; `None`: both.
+    pub const fn kind(self) -> Option<MediaKind> {
+        match self {
+            Self::Video => Some(MediaKind::Video),
+            Self::Audio => Some(MediaKind::Audio),
+            Self::Both => None,
+        }
+    }
 }
 
 /// Commands of a call between two clients.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Role};
 use super::command::Candidate;
-use crate::base::limits::{MAX_ENTRIES_PER_CONN, MAX_REMOTE_CANDIDATES};
+use crate::base::limits::{MAX_CANDIDATE_LEN, MAX_ENTRIES_PER_CONN, MAX_REMOTE_CANDIDATES};
 use crate::model::track::StreamId;
 
 /// Candidates of a client that wait for the description they belong to. Beyond
@@ -56,9 +56,6 @@ impl EndedIds {
             .any(|(id, at)| &**id == stream && is_recent(at))
     }
 }
-
-/// Longest candidate held, in bytes with its mid: real ones are under 200.
-const MAX_CANDIDATE_LEN: usize = 1024;
 
 /// How long late messages for an ended id stay unanswered: longer than a client takes to close
 /// its peer connection, candidate gathering included.

@@ -16,6 +16,7 @@
 )]
 
 pub mod action;
+mod call;
 pub mod command;
 mod fields;
 mod held;

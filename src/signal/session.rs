@@ -11,27 +11,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Fate, PeerEvent, Role};
-use super::command::{Candidate, Command, SdpKind};
+use super::action::{Action, Fate, PeerEvent, Role, Tell};
+use super::call::Calls;
+use super::command::{Candidate, Command, PeerToPeer, SdpKind, Switch};
 use super::held::EndedIds;
 use super::message::{self, Parsed};
 use super::play::Play;
 use super::publish::Publish;
-use super::reply;
+use super::reply::{self, room};
 use crate::base::clock::Now;
 use crate::base::limits::MAX_ENTRIES_PER_CONN;
+use crate::model::call::{CallNews, JoinAsk};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, StreamId};
 
-/// One WebSocket's publishes and plays.
+/// One WebSocket's publishes, plays and calls.
 #[derive(Debug)]
 pub struct Session {
     app: AppName,
     settings: Arc<AppSettings>,
     publishes: BTreeMap<StreamId, Publish>,
     plays: BTreeMap<StreamId, Play>,
+    calls: Calls,
     ended: EndedIds,
     /// Questions asked so far; the last one's number.
     requests: u64,
@@ -45,6 +48,7 @@ impl Session {
             settings,
             publishes: BTreeMap::new(),
             plays: BTreeMap::new(),
+            calls: Calls::default(),
             ended: EndedIds::default(),
             requests: 0,
         }
@@ -85,10 +89,10 @@ impl Session {
                 self.take_candidate(now, &stream, candidate, actions);
             }
             Command::Stop { stream } => self.stop(now, &stream, actions),
-            unserved @ (Command::Switch(_)
-            | Command::ForceQuality { .. }
+            Command::Switch(switch) => self.switch(switch, actions),
+            Command::PeerToPeer(command) => self.handle_call(now, command, actions),
+            unserved @ (Command::ForceQuality { .. }
             | Command::UpdateMetaData { .. }
-            | Command::PeerToPeer(_)
             | Command::Room(_)
             | Command::Information(_)
             | Command::Slots(_)
@@ -145,7 +149,7 @@ impl Session {
     }
 
     fn is_full(&self) -> bool {
-        self.publishes.len() + self.plays.len() >= MAX_ENTRIES_PER_CONN
+        self.publishes.len() + self.plays.len() + self.calls.len() >= MAX_ENTRIES_PER_CONN
     }
 
     fn take_offer(
@@ -157,6 +161,10 @@ impl Session {
     ) {
         match self.publishes.get_mut(stream) {
             Some(publish) => publish.handle_offer(sdp, actions),
+            None if self.calls.contains(stream) => {
+                let kind = SdpKind::Offer;
+                self.calls.relay_description(stream, kind, &sdp, actions);
+            }
             None => self.miss(now, stream, actions),
         }
     }
@@ -170,6 +178,10 @@ impl Session {
     ) {
         match self.plays.get_mut(stream) {
             Some(play) => play.handle_answer(sdp, actions),
+            None if self.calls.contains(stream) => {
+                let kind = SdpKind::Answer;
+                self.calls.relay_description(stream, kind, &sdp, actions);
+            }
             None => self.miss(now, stream, actions),
         }
     }
@@ -196,6 +208,9 @@ impl Session {
             }
             (Some(publish), None) => publish.handle_candidate(candidate, actions),
             (None, Some(play)) => play.handle_candidate(candidate, actions),
+            (None, None) if self.calls.contains(stream) => {
+                self.calls.relay_candidate(stream, &candidate, actions);
+            }
             (None, None) => self.miss(now, stream, actions),
         }
     }
@@ -219,7 +234,76 @@ impl Session {
         if let Some(mut play) = self.plays.remove(stream) {
             let _ends = play.finish(actions);
         }
+        if self.calls.leave(stream, actions) {
+            actions.push(Action::Reply(room::leaved(stream)));
+        }
         self.ended.remember(stream, now);
+    }
+
+    /// A player's switch is for its own play; a publisher's for everybody. An id of which this
+    /// connection has neither is ignored.
+    fn switch(&self, switch: Switch, actions: &mut Vec<Action>) {
+        if self.plays.contains_key(&switch.stream) {
+            actions.push(Action::Switch(switch));
+        } else if self.publishes.contains_key(&switch.stream) && *switch.stream == *switch.track {
+            actions.push(Action::Tell(Tell::PublishSwitched {
+                stream: switch.stream,
+                kind: switch.media.kind(),
+                enabled: switch.enabled,
+            }));
+        }
+    }
+
+    fn handle_call(&mut self, now: Instant, command: PeerToPeer, actions: &mut Vec<Action>) {
+        match command {
+            PeerToPeer::Join {
+                stream,
+                multi_peer,
+                play_only,
+                token,
+            } => {
+                if !self.calls.contains(&stream) && self.is_full() {
+                    return complain(Definition::HighResourceUsage, Some(&stream), actions);
+                }
+                self.requests += 1;
+                let ask = JoinAsk {
+                    stream,
+                    multi_peer,
+                    play_only,
+                    token,
+                };
+                self.calls.join(self.requests, ask, actions);
+            }
+            // A client that says it twice, or on a new socket, is answered all the same.
+            PeerToPeer::Leave { stream } => {
+                self.calls.leave(&stream, actions);
+                actions.push(Action::Reply(room::leaved(&stream)));
+                self.ended.remember(&stream, now);
+            }
+            PeerToPeer::Message {
+                stream,
+                definition,
+                data,
+            } => {
+                let definition = definition.as_deref();
+                self.calls
+                    .relay_message(&stream, definition, &data, actions);
+            }
+        }
+    }
+
+    /// Control decided about a join, or something happened in a call. What concerns a withdrawn
+    /// question or a call that was left is ignored.
+    pub fn handle_call_news(&mut self, news: CallNews, actions: &mut Vec<Action>) {
+        let has_room = !self.is_full();
+        match news {
+            CallNews::Decision { request, result } => {
+                self.calls.handle_decision(request, result, actions);
+            }
+            CallNews::Event { stream, event } => {
+                self.calls.handle_event(&stream, event, has_room, actions);
+            }
+        }
     }
 
     /// Control decided about a publish. Decisions about withdrawn questions are ignored.
@@ -324,6 +408,7 @@ impl Session {
         for play in self.plays.values_mut() {
             play.release(actions);
         }
+        self.calls.close(actions);
         self.publishes.clear();
         self.plays.clear();
     }
@@ -383,10 +468,8 @@ fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bo
 /// the part that serves it. They change nothing and are not answered.
 fn handle_unserved(command: &Command) {
     match command {
-        Command::Switch(_) => {}
         Command::ForceQuality { .. } => {}
         Command::UpdateMetaData { .. } => {}
-        Command::PeerToPeer(_) => {}
         Command::Room(_) => {}
         Command::Information(_) => {}
         Command::Slots(_) => {}
@@ -397,7 +480,9 @@ fn handle_unserved(command: &Command) {
         | Command::Play { .. }
         | Command::TakeConfiguration { .. }
         | Command::TakeCandidate { .. }
-        | Command::Stop { .. } => {}
+        | Command::Stop { .. }
+        | Command::Switch(_)
+        | Command::PeerToPeer(_) => {}
     }
 }
 

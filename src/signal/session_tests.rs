@@ -1,5 +1,6 @@
 //! Tests of `session.rs`: what transcripts cannot show, and invariants under random conversations.
 
+use crate::model::call::JoinGrant;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -243,7 +244,6 @@ fn commands_of_other_parts_change_nothing() {
     let now = zero();
     let mut s = session();
     let names = "toggleVideo toggleAudio enableTrack forceStreamQuality updateStreamMetaData \
-        join leave peerMessageCommand \
         joinRoom leaveFromRoom getRoomInfo getStreamInfo \
         getTrackList getDebugInfo assignVideoTrackCommand registerPushNotificationToken";
     for command in names.split_whitespace() {
@@ -301,6 +301,8 @@ struct Model {
     peers: BTreeSet<(Role, String)>,
     /// Questions without a denial or a release, with their numbers.
     open: BTreeMap<(Role, String), u64>,
+    /// Calls asked for or joined, with their questions' numbers.
+    calls: BTreeMap<String, u64>,
     asked: u64,
 }
 
@@ -325,6 +327,7 @@ impl Model {
                 Action::AddCandidate { stream, role, .. } => {
                     assert!(self.peers.contains(&(*role, stream.to_string())));
                 }
+                Action::Switch(switch) => assert!(self.is_open(Role::Play, &switch.stream)),
                 Action::ClosePeer { stream, role } => {
                     assert!(
                         self.peers.remove(&(*role, stream.to_string())),
@@ -343,6 +346,12 @@ impl Model {
         let (role, request, stream) = match ask {
             Ask::Publish { request, ask } => (Role::Publish, *request, ask.stream.as_deref()),
             Ask::Play { request, ask } => (Role::Play, *request, ask.stream.as_deref()),
+            Ask::Join { request, ask } => {
+                assert!(request > &self.asked, "numbers are never used again");
+                self.asked = *request;
+                let old = self.calls.insert(ask.stream.to_string(), *request);
+                return assert_eq!(old, None, "one membership per id");
+            }
         };
         assert!(request > self.asked, "numbers are never used again");
         self.asked = request;
@@ -358,6 +367,15 @@ impl Model {
             Tell::PublishReleased { stream, .. } => (Role::Publish, stream, true),
             Tell::PlayLive { stream } => (Role::Play, stream, false),
             Tell::PlayReleased { stream } => (Role::Play, stream, true),
+            Tell::PublishSwitched { stream, .. } => {
+                return assert!(self.is_open(Role::Publish, stream));
+            }
+            Tell::CallLeft { stream } => {
+                return assert!(self.calls.remove(&**stream).is_some(), "left twice");
+            }
+            Tell::CallRelay { stream, .. } => {
+                return assert!(self.calls.contains_key(&**stream), "not in it");
+            }
         };
         let key = (role, stream.to_string());
         assert!(self.open.contains_key(&key), "told of something unasked");
@@ -444,9 +462,10 @@ proptest! {
                             model.take(&actions);
                             actions.clear();
                             prop_assert!(!model.open.keys().any(|(_, open)| open == id));
+                            prop_assert!(!model.calls.contains_key(id));
                             stopped.insert(id, now.instant);
                         }
-                        "publish" | "play" => { stopped.remove(id); }
+                        "publish" | "play" | "join" => { stopped.remove(id); }
                         _ => {}
                     }
                 }
@@ -464,6 +483,14 @@ proptest! {
                         if !actions.is_empty() {
                             model.open.remove(&key.unwrap());
                         }
+                    }
+                    let joining = model.calls.iter().find(|(_, call)| **call == request);
+                    let result = if granted { Ok(JoinGrant::Joined) } else { Err(no) };
+                    let call = joining.map(|(call, _)| call.clone());
+                    let before = actions.len();
+                    s.handle_call_news(CallNews::Decision { request, result }, &mut actions);
+                    if !granted && actions.len() > before {
+                        model.calls.remove(&call.unwrap());
                     }
                 }
                 Step::Peer(id, role, number) => {
@@ -494,6 +521,7 @@ proptest! {
             model.take(&actions);
             if over {
                 prop_assert!(model.open.is_empty() && model.peers.is_empty(), "nothing leaks");
+                    prop_assert!(model.calls.is_empty(), "nothing leaks");
             }
         }
     }

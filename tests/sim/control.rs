@@ -25,8 +25,15 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
+        Self::new(AppSettings::default())
+    }
+}
+
+impl Control {
+    /// Of one application with these settings.
+    pub fn new(settings: AppSettings) -> Self {
         let app = AppName::from(APP);
-        let settings = Arc::new(AppSettings::default());
+        let settings = Arc::new(settings);
         let apps = BTreeMap::from([(app.clone(), settings.clone())]);
         Self {
             directory: Directory::new(apps),
@@ -35,24 +42,15 @@ impl Default for Control {
             measured: 0,
         }
     }
-}
 
-impl Control {
     /// The application of every WebSocket.
     pub fn app(&self) -> AppName {
         self.app.clone()
     }
 
-    /// Its settings: the defaults, unless they were replaced.
+    /// Its settings.
     pub fn settings(&self) -> Arc<AppSettings> {
         self.settings.clone()
-    }
-
-    /// Replaces the settings, before anybody has connected.
-    pub fn set_settings(&mut self, settings: AppSettings) {
-        self.settings = Arc::new(settings);
-        let apps = BTreeMap::from([(self.app.clone(), self.settings.clone())]);
-        self.directory = Directory::new(apps);
     }
 
     /// The product's directory.

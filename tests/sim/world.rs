@@ -210,7 +210,11 @@ impl World {
 
     /// The client's WebSocket goes away.
     pub fn close(&mut self, client: usize) {
-        let conn = self.clients[client].conn;
+        self.close_conn(self.clients[client].conn);
+    }
+
+    /// A WebSocket goes away.
+    pub fn close_conn(&mut self, conn: ConnId) {
         self.schedule(TEXT_DELAY, What::Close { conn });
     }
 

@@ -2,11 +2,12 @@
 
 use axum::Json;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::front::app::KnownApp;
+use super::error::Refusals;
 
-/// The Version object.
-#[derive(Debug, Serialize)]
+/// Which server answers.
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Version {
     version_name: &'static str,
@@ -14,8 +15,15 @@ pub struct Version {
     build_number: &'static str,
 }
 
-/// `GET /version`.
-pub async fn show(_app: KnownApp) -> Json<Version> {
+/// Says which server and version this is.
+#[utoipa::path(
+    get,
+    path = "/version",
+    operation_id = "getVersion",
+    tag = "server",
+    responses((status = 200, body = Version), Refusals)
+)]
+pub async fn show() -> Json<Version> {
     Json(Version {
         version_name: env!("CARGO_PKG_VERSION"),
         version_type: "Leafcutter",

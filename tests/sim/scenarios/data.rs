@@ -7,6 +7,7 @@ use leafcutter::model::settings::{AppSettings, DataDistribution};
 use serde_json::json;
 
 use crate::client::Message;
+use crate::control::Control;
 use crate::network::Link;
 use crate::seeds;
 use crate::world::World;
@@ -82,7 +83,7 @@ fn what_a_player_says_goes_to_whom_the_application_wants() {
         (DataDistribution::None, false, false),
     ] {
         let mut world = World::new(7, 2);
-        world.control.set_settings(AppSettings {
+        world.control = Control::new(AppSettings {
             data_channel_player_distribution: distribution,
             ..AppSettings::default()
         });
@@ -165,7 +166,7 @@ fn a_publisher_of_data_alone_is_offered_with_data_alone() {
 #[test]
 fn an_application_without_data_channels_offers_and_takes_none() {
     let mut world = World::new(11, 1);
-    world.control.set_settings(AppSettings {
+    world.control = Control::new(AppSettings {
         data_channel_enabled: false,
         ..AppSettings::default()
     });
@@ -213,7 +214,7 @@ fn the_server_speaks_to_a_broadcast_and_to_one_client() {
 #[test]
 fn messages_go_to_the_web_hook_whomever_else_they_go_to() {
     let mut world = World::new(13, 1);
-    world.control.set_settings(AppSettings {
+    world.control = Control::new(AppSettings {
         data_channel_player_distribution: DataDistribution::None,
         data_channel_web_hook_url: "http://127.0.0.1:9/hook".to_owned(),
         ..AppSettings::default()

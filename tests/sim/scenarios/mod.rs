@@ -7,5 +7,6 @@ mod key_frames;
 mod loss;
 mod repeatable;
 mod reports;
+mod switches;
 mod vanishing;
 mod workers;

@@ -1,0 +1,22 @@
+//! F5: the load tester, `leafcutter bench`, and the WebRTC client it is made of.
+//!
+//! `client.rs` is one client of any server that speaks the protocol, `fleet.rs` many of them on a
+//! thread, `fanout.rs` a load; `floor.rs` measures what kernel and cipher cost by themselves;
+//! `run.rs` is the command. Nothing of it is on the server's path.
+
+pub mod args;
+pub mod client;
+pub mod description;
+pub mod fanout;
+pub mod fleet;
+pub mod floor;
+pub mod link;
+pub mod process;
+mod publisher;
+pub mod report;
+mod run;
+pub mod traffic;
+mod viewer;
+
+pub use run::run;
+pub use viewer::{Tally, Viewer};

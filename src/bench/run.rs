@@ -1,0 +1,181 @@
+//! `leafcutter bench`: runs what the command line asks for and shows it.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::args::{BenchCommand, FanoutArgs, FloorArgs, Target};
+use super::fanout::{self, Plan};
+use super::report::{self, Measured, Report};
+use super::traffic::Shape;
+use super::{floor, process};
+use crate::base::codec::MediaKind;
+
+/// Runs it; the text to print.
+///
+/// # Errors
+/// Why not, for a person.
+pub fn run(command: &BenchCommand) -> Result<String, String> {
+    match command {
+        BenchCommand::Floor(args) => run_floor(args),
+        BenchCommand::Fanout(args) => run_fanout(args),
+    }
+}
+
+fn run_floor(args: &FloorArgs) -> Result<String, String> {
+    let bar = bar(0);
+    let figures = floor::run(Duration::from_millis(args.millis), |what| {
+        bar.set_message(what.to_owned());
+        bar.tick();
+    })
+    .map_err(|e| e.to_string())?;
+    bar.finish_and_clear();
+    let machine = process::machine();
+    if let Some(path) = &args.json {
+        write_json(path, &(&machine, &figures))?;
+    }
+    let rows: Vec<(&str, String)> = figures
+        .iter()
+        .map(|figure| (figure.what.as_str(), format!("{:8.0} ns", figure.ns)))
+        .collect();
+    Ok(format!(
+        "{}\n\n{}",
+        machine.join("\n"),
+        report::table(&rows)
+    ))
+}
+
+fn run_fanout(args: &FanoutArgs) -> Result<String, String> {
+    let plan = plan(args)?;
+    let mut loads = vec![measure(&plan)?];
+    let (mut capacity, mut refusal) = (None, None);
+    if args.ramp {
+        match ramp(&plan, &mut loads) {
+            Ok(viewers) => capacity = Some(viewers),
+            Err(why) => refusal = Some(why),
+        }
+    }
+    let report = Report {
+        machine: process::machine(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        loads,
+        capacity_viewers: capacity,
+        refusal,
+    };
+    if let Some(path) = &args.json {
+        write_json(path, &report)?;
+    }
+    if let Some(path) = &args.html {
+        write(path, &report::html(&report))?;
+    }
+    let mut out = report.machine.join("\n");
+    for measured in &report.loads {
+        out.push_str("\n\n");
+        out.push_str(&report::table(&measured.rows()));
+    }
+    match (report.capacity_viewers, report.refusal) {
+        (Some(viewers), _) => out.push_str(&format!("\ncapacity: {viewers} viewers\n")),
+        (None, Some(why)) => out.push_str(&format!("\nno capacity: {why}\n")),
+        (None, None) => {}
+    }
+    Ok(out)
+}
+
+fn plan(args: &FanoutArgs) -> Result<Plan, String> {
+    if !(args.fps >= 1.0 && args.pps >= args.fps && args.pps <= 100_000.0) {
+        return Err("--fps must be 1 or more, and --pps from --fps to 100000".to_owned());
+    }
+    let mut shapes = vec![Shape {
+        kind: MediaKind::Video,
+        fps: args.fps,
+        pps: args.pps,
+        payload_len: args.size as usize,
+    }];
+    if args.audio {
+        shapes.push(Shape {
+            kind: MediaKind::Audio,
+            fps: 50.0,
+            pps: 50.0,
+            payload_len: 120,
+        });
+    }
+    Ok(Plan {
+        target: Target::parse(&args.url)?,
+        broadcasts: args.broadcasts as usize,
+        viewers: args.viewers as usize,
+        shapes,
+        duration: Duration::from_secs(args.duration),
+        verify_every: args.verify_every as usize,
+        pid: args.pid,
+        threads: args.threads as usize,
+    })
+}
+
+/// Grows the load by half until it does not hold, then halves the distance until it is within
+/// 5 %. The first load was measured already.
+///
+/// # Errors
+/// Why no capacity can be named: the tester was the bottleneck, or the first load did not hold.
+fn ramp(plan: &Plan, loads: &mut Vec<Measured>) -> Result<usize, String> {
+    let first = loads.first().ok_or("nothing was measured")?;
+    if let Some(why) = first.bottleneck() {
+        return Err(format!("the tester was the bottleneck: {why}"));
+    }
+    if !first.holds() {
+        return Err(format!("{} viewers do not hold already", plan.viewers));
+    }
+    let (mut holds, mut breaks) = (plan.viewers, None);
+    loop {
+        let next = match breaks {
+            None => holds + holds.div_ceil(2),
+            Some(breaks) if breaks - holds <= (holds / 20).max(1) => return Ok(holds),
+            Some(breaks) => holds + (breaks - holds) / 2,
+        };
+        let measured = measure(&Plan {
+            viewers: next,
+            ..plan.clone()
+        })?;
+        let (good, bottleneck) = (measured.holds(), measured.bottleneck());
+        loads.push(measured);
+        match (good, bottleneck) {
+            (_, Some(why)) => {
+                return Err(format!(
+                    "{holds} viewers hold; beyond, the tester was the bottleneck: {why}"
+                ));
+            }
+            (true, None) => holds = next,
+            (false, None) => breaks = Some(next),
+        }
+    }
+}
+
+fn measure(plan: &Plan) -> Result<Measured, String> {
+    let bar = bar(1);
+    let measured = fanout::run(plan, |what, at, of| {
+        bar.set_message(format!("{} viewers: {what}", plan.viewers));
+        bar.set_length(of.max(1));
+        bar.set_position(at);
+    })?;
+    bar.finish_and_clear();
+    Ok(measured)
+}
+
+fn bar(len: u64) -> ProgressBar {
+    let bar = ProgressBar::new(len);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
+    write(path, &text)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,193 @@
+//! Changes of an application's settings as REST sends them: some fields of a JSON object, laid over
+//! the settings in use.
+
+use serde_json::{Map, Value};
+
+use super::{ALIASES, AppSettings};
+
+/// Fields that were taken out of an object, each known and of the right type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SettingsChange {
+    /// What is changed, under today's names.
+    pub fields: Map<String, Value>,
+    /// Names that have no meaning here.
+    pub ignored: Vec<String>,
+}
+
+impl SettingsChange {
+    /// Takes the settings out of `object`. Older names count as today's. Null leaves a setting as
+    /// it is, and so does the [mask](MASK) of a secret.
+    ///
+    /// # Errors
+    /// What is wrong with the first field whose type is wrong.
+    pub fn take(object: Map<String, Value>) -> Result<Self, String> {
+        let known = fields_of(&AppSettings::default());
+        let mut change = Self::default();
+        for (name, value) in object {
+            let alias = ALIASES.iter().find(|(older, _)| *older == name);
+            let name = alias.map_or(name, |(_, today)| (*today).to_owned());
+            if !known.contains_key(&name) {
+                change.ignored.push(name);
+            } else if !leaves_as_it_is(&name, &value) {
+                let value = rendition_text(&name, value);
+                change.check_type(&name, &value)?;
+                change.fields.insert(name, value);
+            }
+        }
+        Ok(change)
+    }
+
+    /// `settings` with this laid over them. The values are unchecked.
+    pub fn over(&self, settings: &AppSettings) -> AppSettings {
+        let mut fields = fields_of(settings);
+        fields.extend(self.fields.clone());
+        // INVARIANT: `take` has read every field by itself.
+        serde_json::from_value(Value::Object(fields)).unwrap_or_else(|_| settings.clone())
+    }
+
+    fn check_type(&self, name: &str, value: &Value) -> Result<(), String> {
+        let alone = Map::from_iter([(name.to_owned(), value.clone())]);
+        let read = serde_json::from_value::<AppSettings>(Value::Object(alone));
+        read.map(|_| ()).map_err(|e| format!("{name}: {e}"))
+    }
+}
+
+impl AppSettings {
+    /// As JSON that may be shown: secrets that are set are masked.
+    pub fn shown(&self) -> Map<String, Value> {
+        let mut fields = fields_of(self);
+        for (name, value) in &mut fields {
+            if SECRETS.contains(&name.as_str()) && value.as_str().is_some_and(|s| !s.is_empty()) {
+                *value = Value::from(MASK);
+            }
+        }
+        fields
+    }
+}
+
+fn leaves_as_it_is(name: &str, value: &Value) -> bool {
+    value.is_null() || (SECRETS.contains(&name) && value == MASK)
+}
+
+/// INTEROP(antmedia) newer versions write `encoderSettings` as a list of renditions, older ones as
+/// a text of height, video and audio bit rate in turn, which is what is kept here.
+fn rendition_text(name: &str, value: Value) -> Value {
+    let Value::Array(renditions) = &value else {
+        return value;
+    };
+    let number = |rendition: &Value, key: &str| rendition.get(key).and_then(Value::as_u64);
+    let text = |rendition: &Value| {
+        let height = number(rendition, "height")?;
+        let video = number(rendition, "videoBitrate")?;
+        let audio = number(rendition, "audioBitrate")?;
+        Some(format!("{height},{video},{audio}"))
+    };
+    let texts: Option<Vec<String>> = renditions.iter().map(text).collect();
+    match texts {
+        Some(texts) if name == "encoderSettings" => Value::from(texts.join(",")),
+        Some(_) | None => value,
+    }
+}
+
+fn fields_of(settings: &AppSettings) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
+
+/// What is shown in place of a secret that is set.
+const MASK: &str = "********";
+
+/// Settings that are written and never shown.
+const SECRETS: [&str; 6] = [
+    "jwtSecretKey",
+    "jwtStreamSecretKey",
+    "timeTokenSecretForPlay",
+    "timeTokenSecretForPublish",
+    "tokenHashSecret",
+    "turnServerCredential",
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn take(object: Value) -> Result<SettingsChange, String> {
+        let Value::Object(object) = object else {
+            panic!("no object");
+        };
+        SettingsChange::take(object)
+    }
+
+    #[test]
+    fn changes_what_is_named_and_names_what_is_ignored() {
+        let change = take(json!({
+            "webRTCViewerLimit": 3,
+            "settings.webrtc.client.start.timeoutMs": 700,
+            "hlsMuxingEnabled": true,
+            "vp8Enabled": null,
+        }))
+        .unwrap();
+        assert_eq!(change.ignored, ["hlsMuxingEnabled"]);
+        let expected = AppSettings {
+            webrtc_viewer_limit: 3,
+            webrtc_client_start_timeout_ms: 700,
+            ..AppSettings::default()
+        };
+        assert_eq!(change.over(&AppSettings::default()), expected);
+    }
+
+    #[test]
+    fn a_wrong_type_is_named() {
+        for (name, value) in [
+            ("webRTCViewerLimit", json!("many")),
+            ("audioLevelThreshold", json!(256)),
+            ("dataChannelPlayerDistribution", json!("some")),
+            ("participantVisibilityMatrix", json!([])),
+            ("encoderSettings", json!([{ "height": 1 }])),
+        ] {
+            let error = take(json!({ name: value })).unwrap_err();
+            assert!(error.starts_with(&format!("{name}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_renditions_becomes_a_text() {
+        let renditions = json!([
+            { "height": 720, "videoBitrate": 2_000_000, "audioBitrate": 64_000,
+              "forceEncode": true },
+            { "height": 240, "videoBitrate": 300_000, "audioBitrate": 32_000 },
+        ]);
+        let change = take(json!({ "encoderSettings": renditions })).unwrap();
+        let settings = change.over(&AppSettings::default());
+        assert_eq!(
+            settings.encoder_settings,
+            "720,2000000,64000,240,300000,32000"
+        );
+    }
+
+    #[test]
+    fn secrets_are_masked_and_the_mask_changes_nothing() {
+        let mut settings = AppSettings::default();
+        for name in SECRETS {
+            assert_eq!(settings.shown().get(name), Some(&json!("")), "{name}");
+            let change = take(json!({ name: "secret" })).unwrap();
+            settings = change.over(&settings);
+        }
+        let shown = settings.shown();
+        assert!(
+            !Value::Object(shown.clone())
+                .to_string()
+                .contains("secret\"")
+        );
+        assert_eq!(
+            SettingsChange::take(shown).unwrap().over(&settings),
+            settings
+        );
+        let cleared = take(json!({ "jwtSecretKey": "" })).unwrap().over(&settings);
+        assert_eq!(cleared.jwt_secret_key, "");
+    }
+}

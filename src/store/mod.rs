@@ -1,0 +1,128 @@
+//! F3: the database, `leafcutter.db` in the data directory: what outlives the process.
+//!
+//! SQLite in WAL mode with `synchronous = FULL` on a thread of its own (`thread.rs`). [`Store`] is
+//! the handle: each method sends one job and waits for its answer. What was written is answered
+//! after it is on disk, so nothing acknowledged is lost to `kill -9` or a power cut; jobs that
+//! wait together share one transaction, so that many writers are fast.
+//!
+//! A file that cannot be used (damaged, locked, unwritable, full disk) ends nothing: every method
+//! answers [`StoreError::Unavailable`] until [`Store::tick`] has opened it again.
+//!
+//! Asked by the control plane only; a worker never touches it.
+
+mod admission;
+mod broadcasts;
+mod error;
+mod events;
+mod open;
+mod schema;
+mod settings;
+mod subscribers;
+mod thread;
+mod tokens;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+pub use admission::{AdmissionFacts, AdmissionQuery};
+pub use broadcasts::{BroadcastQuery, SortBy};
+pub use error::StoreError;
+
+use crate::base::limits::MAX_STORE_JOBS;
+use thread::{Access, Job, Message, Ran};
+
+/// A handle to the database. Cheap to clone; the thread ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Store {
+    jobs: mpsc::Sender<Message>,
+    is_up: Arc<AtomicBool>,
+}
+
+impl Store {
+    /// Starts the thread, which opens `leafcutter.db` in `data_dir` and makes both when they are
+    /// missing. A file that cannot be used is no error here: see the head of the module.
+    ///
+    /// # Errors
+    /// The operating system's, when it gives no thread.
+    pub fn start(data_dir: &Path) -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel(MAX_STORE_JOBS);
+        let is_up = Arc::new(AtomicBool::new(false));
+        let path = data_dir.join(FILE_NAME);
+        let seen = is_up.clone();
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || thread::run(path, queue, &seen))?;
+        Ok(Self { jobs, is_up })
+    }
+
+    /// Opens a file that could not be used again, when it can be. To be called about once a
+    /// second: the thread reads no clock.
+    pub fn tick(&self) {
+        // A full queue means that the thread is busy, and so that the file is open.
+        let _ = self.jobs.try_send(Message::Tick);
+    }
+
+    /// Whether the file could be used when it was last tried.
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// Looks something up.
+    async fn read<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, error::Fault> + Send + 'static,
+    {
+        self.ask(Access::Read, work).await
+    }
+
+    /// Changes something, all of it or nothing; answered when it is on disk.
+    async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, error::Fault> + Send + 'static,
+    {
+        self.ask(Access::Write, work).await
+    }
+
+    async fn ask<T, W>(&self, access: Access, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Result<T, error::Fault> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let run = move |db: Option<&Connection>| {
+            let result = db.map_or(Err(error::Fault::closed()), work);
+            let fault = result.as_ref().err().cloned();
+            let result = result.map_err(|fault| fault.error());
+            // Whoever asked may have gone; the work is done all the same.
+            let settle = move |committed: Result<(), StoreError>| {
+                let _ = reply.send(committed.and(result));
+            };
+            Ran {
+                fault,
+                settle: Box::new(settle),
+            }
+        };
+        let job = Job {
+            access,
+            run: Box::new(run),
+        };
+        self.jobs
+            .send(Message::Job(job))
+            .await
+            .map_err(|_| StoreError::Unavailable)?;
+        answer.await.unwrap_or(Err(StoreError::Unavailable))
+    }
+}
+
+/// The database's name within the data directory.
+pub const FILE_NAME: &str = "leafcutter.db";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! Real clients over real sockets: the load tester's own WebRTC client publishes and plays.
+
+use std::time::Duration;
+
+use leafcutter::base::codec::MediaKind;
+use leafcutter::bench::client::{Phase, Role};
+use leafcutter::bench::fleet::Fleet;
+use leafcutter::bench::link::Identity;
+use leafcutter::bench::traffic::Shape;
+use serde_json::json;
+
+use crate::server::Server;
+
+/// A small talking head.
+pub const SHAPES: [Shape; 2] = [
+    Shape {
+        kind: MediaKind::Audio,
+        fps: 50.0,
+        pps: 50.0,
+        payload_len: 80,
+    },
+    Shape {
+        kind: MediaKind::Video,
+        fps: 30.0,
+        pps: 60.0,
+        payload_len: 900,
+    },
+];
+
+/// Longer than any of this takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn two_viewers_get_every_packet_whole() {
+    let server = Server::start(&["--workers", "2"]);
+    let identity = Identity::generate().unwrap();
+    let mut fleet = Fleet::new(server.addr, "/live/websocket", &identity, 1).unwrap();
+    let role = fleet.publisher(&SHAPES);
+    let publisher = fleet.open("s", role).unwrap();
+    fleet.ask(publisher, &json!({}));
+    let live = fleet.run_until(PATIENCE, |clients| {
+        clients[publisher].phase == Phase::Connected
+    });
+    assert!(live, "{:?}", fleet.clients[publisher]);
+    for _ in 0..2 {
+        let viewer = fleet.open("s", Role::viewer(true)).unwrap();
+        fleet.ask(viewer, &json!({}));
+    }
+    let served = fleet.run_until(PATIENCE, |clients| {
+        clients.iter().all(|client| match &client.role {
+            Role::Viewer(viewer) => viewer.tally.verified > 300 && viewer.tracks() == (2, 2),
+            Role::Publisher { .. } => true,
+        })
+    });
+    for client in &fleet.clients {
+        if let Role::Viewer(viewer) = &client.role {
+            assert!(served, "{:?} {:?}", client.phase, viewer.tally);
+            assert_eq!(viewer.tally.damaged, 0);
+            let (expected, came) = viewer.continuity();
+            assert_eq!(expected, came);
+            assert_eq!(client.heard, ["play_started"]);
+        }
+    }
+}
