@@ -312,10 +312,8 @@ impl Link {
                         self.streams += 1;
                         hoards |= self.streams > MAX_DATA_CHANNELS;
                     }
-                    StreamEvent::Readable { id } => {
-                        if !self.readable.contains(&id) {
-                            self.readable.push_back(id);
-                        }
+                    StreamEvent::Readable { id } if !self.readable.contains(&id) => {
+                        self.readable.push_back(id);
                     }
                     StreamEvent::Finished { id } => {
                         self.streams = self.streams.saturating_sub(1);

@@ -5,7 +5,7 @@
 //! read, and SCTP makes it wait. A receiver on another worker that cannot keep up goes without
 //! some messages; so does one that is slow for longer than a peer is waited for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(super) struct DataPlane {
     /// The room of each publish that has asked for one.
     main_tracks: HashMap<(ConnId, StreamId), StreamId>,
     /// Peers that may have packets to write.
-    ready: Vec<PeerId>,
+    ready: BTreeSet<PeerId>,
     /// Senders that are not read until those who receive have caught up.
     waiting: Vec<PeerId>,
     /// Messages that others may still hold.
@@ -129,9 +129,7 @@ impl DataPlane {
     }
 
     fn mark_ready(&mut self, peer: PeerId) {
-        if !self.ready.contains(&peer) {
-            self.ready.push(peer);
-        }
+        self.ready.insert(peer);
     }
 }
 
@@ -187,7 +185,7 @@ impl Engine {
     /// A peer is gone.
     pub(super) fn drop_data(&mut self, id: PeerId) {
         self.data.leave(id);
-        self.data.ready.retain(|peer| *peer != id);
+        self.data.ready.remove(&id);
         self.data.waiting.retain(|peer| *peer != id);
     }
 
@@ -371,7 +369,7 @@ impl Engine {
         for id in std::mem::take(&mut self.data.waiting) {
             self.read_data(now, id);
         }
-        while let Some(&id) = self.data.ready.last() {
+        while let Some(&id) = self.data.ready.first() {
             if let Some(Peer {
                 transport,
                 data: Some(data),
@@ -390,7 +388,7 @@ impl Engine {
                     }
                 }
             }
-            self.data.ready.pop();
+            self.data.ready.remove(&id);
             if let Some(due) = self.peers.get(id).map(|peer| peer.poll_timeout(now)) {
                 self.arm(id, due);
             }

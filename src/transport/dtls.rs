@@ -180,11 +180,9 @@ impl Dtls {
                     self.exported = Some((material.to_vec(), profile));
                 }
                 DtlsOutput::CloseNotify => self.closed = true,
-                DtlsOutput::ApplicationData(data) => {
-                    // What nobody takes is dropped: SCTP sends it again.
-                    if self.received.len() < MAX_RECEIVED {
-                        self.received.push_back(Bytes::copy_from_slice(data));
-                    }
+                // What nobody takes is dropped below: SCTP sends it again.
+                DtlsOutput::ApplicationData(data) if self.received.len() < MAX_RECEIVED => {
+                    self.received.push_back(Bytes::copy_from_slice(data));
                 }
                 DtlsOutput::BufferTooSmall { .. } => return Err(PeerFault::Capacity),
                 // The library may grow further outputs.

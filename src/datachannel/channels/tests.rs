@@ -349,6 +349,26 @@ fn a_message_that_the_peer_does_not_take_is_refused() {
 }
 
 #[test]
+fn a_message_that_is_longer_than_announced_ends_the_association() {
+    let mut pair = Pair::new(1, 0, 0);
+    let now = pair.now.instant;
+    pair.ends[0].channels = DataChannels::new(Remote {
+        port: 5000,
+        max_message_len: u32::MAX,
+    });
+    pair.ends[0].channels.start(now);
+    let later = pair.now.after(Duration::from_secs(3)).instant;
+    pair.ends[0].channels.handle_timeout(later);
+    pair.open(0, "call");
+    pair.run(Duration::from_secs(1));
+    let long = DataMessage::binary(vec![1; MAX_DATA_MESSAGE_LEN + 1]);
+    pair.send(0, &long).unwrap();
+    pair.run(Duration::from_secs(20));
+    assert_eq!(pair.messages(1), []);
+    assert_eq!(pair.ends[1].events.last(), Some(&DataEvent::Lost));
+}
+
+#[test]
 fn too_many_channels_end_the_association() {
     let mut pair = Pair::connected("0");
     for at in 0..MAX_DATA_CHANNELS {
