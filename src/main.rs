@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, StartError};
+use leafcutter::control::HostLoad;
 use leafcutter::front::{self, Front, Signals};
 use leafcutter::store::Store;
 use leafcutter::transport::certificate::Certificate;
@@ -120,6 +121,7 @@ async fn serve(config: Config) -> Result<(), StartError> {
         inboxes,
         mails,
         store,
+        load: HostLoad::new(config.server.cpu_limit, config.server.min_free_ram),
         seed: os_random()?,
         signals,
     })

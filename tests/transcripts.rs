@@ -10,12 +10,17 @@
 //! = effect                  what the session asked of engine or control, in order (see below)
 //! ! grant publish           control allows the oldest undecided publish
 //! ! grant play v,a          control allows the oldest undecided play, of video and audio
-//! ! deny publish DEFINITION control refuses the oldest undecided publish (or: deny play ...)
+//! ! grant play v,a of A,B    control allows it: a room in which A and B are (`-`: nobody)
+//! ! sources ID v,a of A,B    what a play is to be sent becomes this
+//! ! joined ID of A,B         control allows the oldest undecided joinRoom, under this id
+//! ! room R own ID of A,B     control answers a getRoomInfo (`-`: without an id of its own)
+//! ! deny publish DEFINITION control refuses the oldest undecided publish (or: deny play ...,
+//!                           deny join ..., deny room R ...)
 //! ! connected publish ID    ICE and DTLS of that peer are up (or: connected play ID)
 //! ! failed publish ID       that peer failed (or: failed play ID)
-//! ! grant join              control allows the oldest undecided join
-//! ! redirect join ID        control sends the newcomer of a multi-peer call to this id
-//! ! deny join DEFINITION    control refuses the oldest undecided join
+//! ! grant call              control allows the oldest undecided join of a call
+//! ! redirect call ID        control sends the newcomer of a multi-peer call to this id
+//! ! deny call DEFINITION    control refuses the oldest undecided join of a call
 //! ! call ID EVENT           news of a call: start, left, over, no_peer, another ID, or the JSON
 //!                           text that the other client's session made
 //! ! ended ID                the broadcast is over
@@ -28,8 +33,9 @@
 //!
 //! Effects: `ask publish ID`, `ask play ID`, `live publish ID`, `live play ID`,
 //! `released publish ID stopped|lost`, `released play ID`, `peer publish ID` (made),
-//! `renegotiated publish ID`, `peer play ID`, `answer play ID`, `candidate publish|play ID TEXT`,
-//! `closed publish|play ID`, `ask join ID`, `left call ID`,
+//! `renegotiated publish ID`, `peer play ID`, `offer play ID A,B`, `answer play ID`,
+//! `ask join R ID`, `ask room R ID`, `left R`, `candidate publish|play ID TEXT`,
+//! `closed publish|play ID`, `ask call ID`, `left call ID`,
 //! `relay description|candidate|message ID`, `switch play ID TRACK audio|video|both on|off`,
 //! `switch publish ID audio|video|both on|off`. An `=` line finds its effect behind the one found
 //! before; effects that are not asked for are passed over.
@@ -48,6 +54,7 @@ use leafcutter::base::ids::{Mid, Pt, TrackId, WorkerId};
 use leafcutter::model::call::{CallEvent, CallNews, JoinGrant, RelayKind};
 use leafcutter::model::definition::Definition;
 use leafcutter::model::mail::PublishEnding;
+use leafcutter::model::room::{Joined, RoomAnswer, RoomMail, RoomStream};
 use leafcutter::model::settings::AppSettings;
 use leafcutter::model::track::{PlayGrant, Source, StreamId, TrackInfo};
 use leafcutter::signal::action::{Action, Ask, PeerEvent, Role, Tell};
@@ -92,6 +99,7 @@ struct World {
     effects: VecDeque<String>,
     publish_asks: VecDeque<u64>,
     play_asks: VecDeque<(u64, StreamId)>,
+    call_asks: VecDeque<u64>,
     join_asks: VecDeque<u64>,
     peers: BTreeSet<(Role, StreamId)>,
     next_description_fails: bool,
@@ -112,6 +120,7 @@ impl World {
             effects: VecDeque::new(),
             publish_asks: VecDeque::new(),
             play_asks: VecDeque::new(),
+            call_asks: VecDeque::new(),
             join_asks: VecDeque::new(),
             peers: BTreeSet::new(),
             next_description_fails: false,
@@ -197,17 +206,43 @@ impl World {
         match words.as_slice() {
             ["grant", "publish"] => self.decide_publish(Ok(()))?,
             ["deny", "publish", text] => self.decide_publish(Err(definition(text)?))?,
-            ["grant", "play", media] => self.decide_play(Ok(media))?,
-            ["deny", "play", text] => self.decide_play(Err(definition(text)?))?,
-            ["grant", "join"] => self.decide_join(Ok(JoinGrant::Joined))?,
-            ["redirect", "join", id] => {
-                self.decide_join(Ok(JoinGrant::Redirected((*id).into())))?;
+            ["grant", "call"] => self.decide_call(Ok(JoinGrant::Joined))?,
+            ["redirect", "call", id] => {
+                self.decide_call(Ok(JoinGrant::Redirected((*id).into())))?;
             }
-            ["deny", "join", text] => self.decide_join(Err(definition(text)?))?,
+            ["deny", "call", text] => self.decide_call(Err(definition(text)?))?,
             ["call", id, event @ ..] => {
                 let (stream, event) = (StreamId::from(*id), call_event(event)?);
                 let news = CallNews::Event { stream, event };
                 self.act(|s, _, actions| s.handle_call_news(news, actions));
+            }
+            ["grant", "play", media] => self.decide_play(|stream| Ok(grant(stream, media)))?,
+            ["grant", "play", media, "of", ids] => self.decide_play(|room| {
+                Ok(PlayGrant {
+                    sources: sources(ids, media),
+                    room: Some(room.clone()),
+                    ..grant(room, media)
+                })
+            })?,
+            ["sources", id, media, "of", ids] => {
+                let (id, sources) = (StreamId::from(*id), sources(ids, media));
+                self.act(|s, _, actions| s.handle_play_sources(&id, sources, actions));
+            }
+            ["joined", id, "of", ids] => self.decide_join(Ok(Joined {
+                stream: StreamId::from(*id),
+                others: others(ids),
+            }))?,
+            ["room", room, "own", own, "of", ids] => {
+                let own = (*own != "-").then_some(*own);
+                self.tell_room(room, own, Ok(others(ids)));
+            }
+            ["deny", "join", text] => self.decide_join(Err(definition(text)?))?,
+            ["deny", "room", room, text] => {
+                self.tell_room(room, None, Err(definition(text)?));
+            }
+            ["deny", "play", text] => {
+                let definition = definition(text)?;
+                self.decide_play(|_| Err(definition))?;
             }
             [event @ ("connected" | "failed"), role, id] => {
                 let (role, id) = (role_of(role)?, StreamId::from(*id));
@@ -257,15 +292,42 @@ impl World {
         Ok(())
     }
 
-    fn decide_play(&mut self, result: Result<&str, Definition>) -> Result<(), String> {
+    fn decide_join(&mut self, result: Result<Joined, Definition>) -> Result<(), String> {
+        let request = self.join_asks.pop_front().ok_or("nobody asked to join")?;
+        let answer = RoomAnswer::Join { request, result };
+        self.act(|s, _, actions| s.handle_room_answer(answer, actions));
+        Ok(())
+    }
+
+    fn tell_room(
+        &mut self,
+        room: &str,
+        own: Option<&str>,
+        result: Result<Vec<RoomStream>, Definition>,
+    ) {
+        let answer = RoomAnswer::Information {
+            room: room.into(),
+            stream: own.map(StreamId::from),
+            result,
+        };
+        self.act(|s, _, actions| s.handle_room_answer(answer, actions));
+    }
+
+    fn decide_play(
+        &mut self,
+        decide: impl Fn(&StreamId) -> Result<PlayGrant, Definition>,
+    ) -> Result<(), String> {
         let (request, stream) = self.play_asks.pop_front().ok_or("nobody asked to play")?;
-        let result = result.map(|media| grant(&stream, media));
+        let result = decide(&stream);
         self.act(|s, now, actions| s.handle_play_decision(now, request, result, actions));
         Ok(())
     }
 
-    fn decide_join(&mut self, result: Result<JoinGrant, Definition>) -> Result<(), String> {
-        let request = self.join_asks.pop_front().ok_or("nobody asked to join")?;
+    fn decide_call(&mut self, result: Result<JoinGrant, Definition>) -> Result<(), String> {
+        let request = self
+            .call_asks
+            .pop_front()
+            .ok_or("nobody asked to join a call")?;
         let news = CallNews::Decision { request, result };
         self.act(|s, _, actions| s.handle_call_news(news, actions));
         Ok(())
@@ -287,6 +349,7 @@ impl World {
             Action::Tell(tell) => self.effects.push_back(told(&tell)),
             Action::AcceptOffer { stream, sdp } => self.accept_offer(&stream, &sdp),
             Action::MakeOffer { stream, grant } => self.make_offer(&stream, &grant),
+            Action::Renegotiate { stream, sources } => self.renegotiate(&stream, &sources),
             Action::AcceptAnswer { stream, sdp } => {
                 self.effects.push_back(format!("answer play {stream}"));
                 let event = match sdp.as_str() {
@@ -339,9 +402,26 @@ impl World {
                 self.play_asks.push_back((request, stream));
             }
             Ask::Join { request, ask } => {
-                self.effects.push_back(format!("ask join {}", ask.stream));
+                self.effects.push_back(format!("ask call {}", ask.stream));
+                self.call_asks.push_back(request);
+            }
+            Ask::Room(mail) => self.ask_about_room(mail),
+        }
+    }
+
+    fn ask_about_room(&mut self, mail: RoomMail) {
+        match mail {
+            RoomMail::AskJoin { request, ask } => {
+                let stream = ask.stream.as_deref().unwrap_or("-");
+                self.effects
+                    .push_back(format!("ask join {} {stream}", ask.room));
                 self.join_asks.push_back(request);
             }
+            RoomMail::AskInformation { room, stream } => {
+                let stream = stream.as_deref().unwrap_or("-");
+                self.effects.push_back(format!("ask room {room} {stream}"));
+            }
+            RoomMail::Left { .. } => panic!("told, not asked"),
         }
     }
 
@@ -371,21 +451,41 @@ impl World {
         } else {
             self.peers.insert((Role::Play, stream.clone()));
             self.effects.push_back(format!("peer play {stream}"));
-            let tracks = grant.sources.iter().flat_map(|source| {
-                source.tracks.iter().map(|track| match track.kind {
-                    MediaKind::Audio => format!("ARDAMSa{}", source.stream),
-                    MediaKind::Video => format!("ARDAMSv{}", source.stream),
-                })
-            });
-            let mids = (0..).map(|i: u32| Mid::new(&i.to_string()).unwrap());
             PeerEvent::Offered {
                 sdp: "v=0 the server's offer".to_owned(),
-                id_mapping: mids.zip(tracks).collect(),
+                id_mapping: id_mapping(&grant.sources),
                 candidates: vec![server_candidate()],
             }
         };
         self.act(|s, now, a| s.handle_peer(now, stream, Role::Play, event, a));
     }
+
+    fn renegotiate(&mut self, stream: &StreamId, sources: &[Source]) {
+        let ids: Vec<&str> = sources.iter().map(|source| &*source.stream).collect();
+        self.effects
+            .push_back(format!("offer play {stream} {}", ids.join(",")));
+        let event = match std::mem::take(&mut self.next_description_fails) {
+            true => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
+            false => PeerEvent::Offered {
+                sdp: "v=0 the server's next offer".to_owned(),
+                id_mapping: id_mapping(sources),
+                candidates: Vec::new(),
+            },
+        };
+        self.act(|s, now, a| s.handle_peer(now, stream, Role::Play, event, a));
+    }
+}
+
+/// Mids by position, as if there were no data channel.
+fn id_mapping(sources: &[Source]) -> Vec<(Mid, String)> {
+    let tracks = sources.iter().flat_map(|source| {
+        source.tracks.iter().map(|track| match track.kind {
+            MediaKind::Audio => format!("ARDAMSa{}", source.stream),
+            MediaKind::Video => format!("ARDAMSv{}", source.stream),
+        })
+    });
+    let mids = (0..).map(|i: u32| Mid::new(&i.to_string()).unwrap());
+    mids.zip(tracks).collect()
 }
 
 /// Whether `got` is `want`, where the text "*" in `want` is any value.
@@ -422,6 +522,7 @@ fn told(tell: &Tell) -> String {
             kind,
             enabled,
         } => format!("switch publish {stream} {}", how(*kind, *enabled)),
+        Tell::RoomLeft { room } => format!("left {room}"),
         Tell::CallLeft { stream } => format!("left call {stream}"),
         Tell::CallRelay { stream, kind, .. } => {
             let kind = match kind {
@@ -510,5 +611,23 @@ fn grant(stream: &StreamId, media: &str) -> PlayGrant {
             tracks: media.split(',').filter_map(track).collect(),
         }],
         data_channel: true,
+        room: None,
     }
+}
+
+/// The media of each of the broadcasts `ids`; `-` is none.
+fn sources(ids: &str, media: &str) -> Vec<Source> {
+    let ids = ids.split(',').filter(|id| *id != "-");
+    ids.flat_map(|id| grant(&id.into(), media).sources)
+        .collect()
+}
+
+fn others(ids: &str) -> Vec<RoomStream> {
+    let ids = ids.split(',').filter(|id| *id != "-");
+    let other = |id: &str| RoomStream {
+        stream: id.into(),
+        name: Some(format!("the name of {id}")),
+        meta_data: None,
+    };
+    ids.map(other).collect()
 }

@@ -53,6 +53,13 @@ pub const MAX_CONN_BACKLOG_LEN: usize = 2 * 1024 * 1024;
 /// Publishes, plays and memberships per WebSocket; more is `highResourceUsage`.
 pub const MAX_ENTRIES_PER_CONN: usize = 64;
 
+/// Sources of a main track that one play is sent; those that came last are left out. Their m-lines
+/// fit into [`MAX_MEDIA_SECTIONS`] even when all of them are replaced at once.
+pub const MAX_SOURCES_PER_PLAY: usize = 63;
+
+/// Entries of a play's `trackList` that count; further ones are ignored.
+pub const MAX_TRACK_LIST: usize = 1024;
+
 /// Length of a stream id in bytes; longer is `invalidStreamName`.
 pub const MAX_STREAM_ID_LEN: usize = 256;
 
@@ -91,6 +98,19 @@ pub const MAX_WEBHOOKS_WAITING: usize = 4096;
 
 /// Webhooks that are being delivered at once; further ones wait.
 pub const MAX_WEBHOOKS_UNDER_WAY: usize = 32;
+
+/// Questions to publish or play that are being checked at once; further ones are
+/// `highResourceUsage`.
+pub const MAX_CHECKS: usize = 1024;
+
+/// The same for one WebSocket.
+pub const MAX_CHECKS_PER_CONN: usize = 64;
+
+/// Used tokens remembered per WebSocket for its reconnects; the oldest is forgotten.
+pub const MAX_TOKENS_PER_CONN: usize = 64;
+
+/// Notes that wait for the store; when full, the oldest is lost.
+pub const MAX_NOTES: usize = 16_384;
 
 /// Jobs waiting for the store; when full, whoever asks waits for a place.
 pub const MAX_STORE_JOBS: usize = 1024;
@@ -151,6 +171,7 @@ const _: () = assert!(MAX_DATA_BACKLOG_LEN >= 2 * MAX_DATA_MESSAGE_LEN);
 const _: () = assert!(MAX_RTP_LEN + MAX_SRTP_OVERHEAD <= MAX_DATAGRAM_LEN);
 const _: () = assert!(VIDEO_HISTORY_PACKETS.is_power_of_two());
 const _: () = assert!(AUDIO_HISTORY_PACKETS.is_power_of_two());
+const _: () = assert!(4 * MAX_SOURCES_PER_PLAY < MAX_MEDIA_SECTIONS);
 const _: () = assert!(REPLAY_WINDOW.is_multiple_of(64));
 const _: () = assert!(MAX_MESSAGE_LEN > MAX_SDP_LEN);
 const _: () = assert!(EGRESS_LEN >= 64 * MAX_DATAGRAM_LEN);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use super::filter::Filter;
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, WorkerId};
 use crate::model::mail::{PublishAsk, PublishMeasure};
-use crate::model::track::{Flow, StreamId, TrackInfo};
+use crate::model::track::{Flow, Source, StreamId, TrackInfo};
 
-/// Somebody publishes, or did until a moment ago, under an id.
+/// Somebody publishes, or did until a moment ago, under an id; or the id groups others.
 #[derive(Clone, Debug)]
 pub struct Broadcast {
     /// The id on the wire.
@@ -33,13 +34,21 @@ pub struct Broadcast {
     pub updated_unix_us: u64,
     /// Latest figures of its media; zeros before the first.
     pub measure: PublishMeasure,
-    /// Who was granted to play it, and whether the play is connected.
-    players: BTreeMap<ConnId, Play>,
+    /// The main track it belongs to.
+    pub main_track: Option<StreamId>,
+    /// The broadcasts whose main track it is, in order of arrival; also those not on air yet.
+    pub subtracks: Vec<StreamId>,
+    /// Connections that joined it as a room, with the id each joined under.
+    pub(super) members: BTreeSet<(ConnId, StreamId)>,
+    /// Who was granted to play it.
+    pub(super) players: BTreeMap<ConnId, Play>,
 }
 
 /// How far a broadcast is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Nobody publishes under the id: it groups subtracks, or is a room that was joined.
+    Virtual,
     /// Publishing was granted; no media yet.
     Preparing {
         /// Who may publish.
@@ -64,71 +73,125 @@ pub enum Phase {
     },
 }
 
-/// How far a play is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Play {
-    Granted,
-    Live,
+/// One connection's play.
+#[derive(Clone, Debug)]
+pub(super) struct Play {
+    /// It is connected.
+    pub(super) is_live: bool,
+    /// Which sources it wants.
+    pub(super) filter: Filter,
+    /// The sources that its worker was told last.
+    pub(super) told: Vec<Source>,
 }
 
 impl Broadcast {
     /// A publish was granted to `publisher`.
     pub(super) fn granted(stream: StreamId, publisher: ConnId, ask: PublishAsk, now: Now) -> Self {
+        let mut broadcast = Self::grouping(stream, now);
+        broadcast.taken(publisher, ask, now);
+        broadcast
+    }
+
+    /// An id that others belong to.
+    pub(super) fn grouping(stream: StreamId, now: Now) -> Self {
         Self {
             stream,
-            phase: Phase::Preparing { publisher },
-            name: ask.stream_name,
-            meta_data: ask.meta_data,
-            role: ask.role,
+            phase: Phase::Virtual,
+            name: None,
+            meta_data: None,
+            role: None,
             flow: Flow::ALL,
             tracks: Vec::new(),
             created_unix_us: now.unix_us,
             started_unix_us: 0,
             updated_unix_us: now.unix_us,
             measure: PublishMeasure::default(),
+            main_track: None,
+            subtracks: Vec::new(),
+            members: BTreeSet::new(),
             players: BTreeMap::new(),
         }
     }
 
-    /// Publishing was granted to `publisher` while the viewers of a lost one wait.
-    pub(super) fn returns(&mut self, publisher: ConnId, ask: PublishAsk, now: Now) {
-        self.phase = Phase::Returning { publisher };
+    /// Publishing was granted to `publisher`. The viewers of a lost one wait on, and so do those
+    /// of subtracks.
+    pub(super) fn taken(&mut self, publisher: ConnId, ask: PublishAsk, now: Now) {
+        self.phase = match self.phase {
+            Phase::Lost { .. } => Phase::Returning { publisher },
+            Phase::Virtual
+            | Phase::Preparing { .. }
+            | Phase::Live { .. }
+            | Phase::Returning { .. } => Phase::Preparing { publisher },
+        };
         self.name = ask.stream_name;
         self.meta_data = ask.meta_data;
         self.role = ask.role;
+        self.main_track = ask.main_track;
         self.updated_unix_us = now.unix_us;
     }
 
-    /// The connection that publishes, or did.
-    pub fn publisher(&self) -> ConnId {
+    /// Nobody publishes under the id any more; it goes on as a group.
+    pub(super) fn given_up(&mut self) {
+        self.phase = Phase::Virtual;
+        self.tracks.clear();
+        self.measure = PublishMeasure::default();
+        self.started_unix_us = 0;
+    }
+
+    /// The connection that publishes, or did; `None` for a group.
+    pub fn publisher(&self) -> Option<ConnId> {
         match self.phase {
+            Phase::Virtual => None,
             Phase::Preparing { publisher }
             | Phase::Live { publisher }
             | Phase::Returning { publisher }
-            | Phase::Lost { publisher, .. } => publisher,
+            | Phase::Lost { publisher, .. } => Some(publisher),
+        }
+    }
+
+    /// True while another connection than `conn` publishes, or is about to.
+    pub(super) fn is_held_against(&self, conn: ConnId) -> bool {
+        match self.phase {
+            Phase::Virtual | Phase::Lost { .. } => false,
+            Phase::Preparing { publisher }
+            | Phase::Live { publisher }
+            | Phase::Returning { publisher } => publisher != conn,
         }
     }
 
     /// Ant Media's word for the phase. A lost publisher is not told: its viewers still watch.
     pub fn status(&self) -> &'static str {
         match self.phase {
+            Phase::Virtual if self.subtracks.is_empty() => "created",
             Phase::Preparing { .. } => "preparing",
-            Phase::Live { .. } | Phase::Lost { .. } | Phase::Returning { .. } => "broadcasting",
+            Phase::Virtual | Phase::Live { .. } | Phase::Lost { .. } | Phase::Returning { .. } => {
+                "broadcasting"
+            }
         }
     }
 
-    /// True when it can be played, which includes the window after a loss.
-    pub fn is_playable(&self) -> bool {
+    /// True while it has media of its own, which includes the window after a loss.
+    pub fn is_on_air(&self) -> bool {
         match self.phase {
-            Phase::Preparing { .. } => false,
+            Phase::Virtual | Phase::Preparing { .. } => false,
             Phase::Live { .. } | Phase::Lost { .. } | Phase::Returning { .. } => true,
         }
     }
 
+    /// True when it can be played: it is on air, or somebody was granted to publish into it. The
+    /// first participant of a room plays it before there is media.
+    pub fn is_playable(&self) -> bool {
+        self.is_on_air() || !self.subtracks.is_empty()
+    }
+
+    /// True for a main track or room.
+    pub fn is_group(&self) -> bool {
+        self.phase == Phase::Virtual || !self.subtracks.is_empty() || !self.members.is_empty()
+    }
+
     /// Connected players.
     pub fn viewers(&self) -> usize {
-        let is_live = |play: &&Play| **play == Play::Live;
-        self.players.values().filter(is_live).count()
+        self.players.values().filter(|play| play.is_live).count()
     }
 
     /// Players that hold a place, connected or not, `conn` left out.
@@ -140,14 +203,19 @@ impl Broadcast {
     }
 
     /// Gives `player` a place. A play of the same connection that is there already is replaced.
-    pub(super) fn admit(&mut self, player: ConnId) {
-        self.players.insert(player, Play::Granted);
+    pub(super) fn admit(&mut self, player: ConnId, filter: Filter, told: Vec<Source>) {
+        let play = Play {
+            is_live: false,
+            filter,
+            told,
+        };
+        self.players.insert(player, play);
     }
 
     /// The play of `player` is connected; ignored when it holds no place.
     pub(super) fn connected(&mut self, player: ConnId) {
         if let Some(play) = self.players.get_mut(&player) {
-            *play = Play::Live;
+            play.is_live = true;
         }
     }
 
@@ -162,7 +230,7 @@ impl Broadcast {
         let origins = self.tracks.iter().map(|track| track.id.origin);
         players
             .chain(origins)
-            .chain([self.publisher().worker])
+            .chain(self.publisher().map(|publisher| publisher.worker))
             .collect()
     }
 }

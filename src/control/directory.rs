@@ -10,33 +10,41 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
 use super::calls::Calls;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::model::access::AccessKind;
+use crate::model::broadcast::BroadcastStatus;
 use crate::model::data::DataRelay;
 use crate::model::definition::Definition;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
-use crate::model::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
+use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
+use questions::{Question, Questions};
 
 /// Every application and its broadcasts.
 #[derive(Debug, Default)]
 pub struct Directory {
-    apps: BTreeMap<AppName, App>,
+    pub(super) apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
-    outbox: VecDeque<(WorkerId, WorkerMail)>,
+    pub(super) outbox: VecDeque<(WorkerId, WorkerMail)>,
+    questions: Questions,
+    /// Newcomers are refused.
+    is_overloaded: bool,
     pub(super) data_messages: VecDeque<Arc<DataRelay>>,
     pub(super) data_messages_len: usize,
 }
 
+/// One application.
 #[derive(Debug)]
-struct App {
-    settings: Arc<AppSettings>,
-    broadcasts: BTreeMap<StreamId, Broadcast>,
+pub(super) struct App {
+    pub(super) settings: Arc<AppSettings>,
+    pub(super) broadcasts: BTreeMap<StreamId, Broadcast>,
     calls: Calls,
 }
 
@@ -45,7 +53,7 @@ struct App {
 pub struct AppCounts {
     /// The application.
     pub app: AppName,
-    /// Broadcasts that can be played.
+    /// Broadcasts on air.
     pub broadcasts: usize,
     /// Connected players.
     pub viewers: usize,
@@ -74,13 +82,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_publish(now, conn, &app, ask);
-                let answer = WorkerMail::PublishDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Publish(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::AskPlay {
                 conn,
@@ -88,13 +91,8 @@ impl Directory {
                 app,
                 ask,
             } => {
-                let result = self.decide_play(conn, &app, &ask);
-                let answer = WorkerMail::PlayDecision {
-                    conn,
-                    request,
-                    result,
-                };
-                self.outbox.push_back((conn.worker, answer));
+                let asked = Asked::Play(ask);
+                self.ask(Question::new(conn, request, app, asked));
             }
             ControlMail::PublishLive {
                 conn,
@@ -104,21 +102,28 @@ impl Directory {
             } => {
                 self.publish_live(now, conn, &app, &stream, tracks);
                 self.tell_flow(conn, &app, &stream, false);
+                self.seat_connected(now, (conn, stream, AccessKind::Publish));
             }
             ControlMail::PublishReleased {
                 conn,
                 app,
                 stream,
                 ending,
-            } => self.publish_released(now, conn, &app, &stream, ending),
+            } => {
+                self.publish_released(now, conn, &app, &stream, ending);
+                self.withdraw(now, (conn, stream, AccessKind::Publish));
+            }
             ControlMail::PlayLive { conn, app, stream } => {
                 if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
                     broadcast.connected(conn);
                 }
+                self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
                 self.play_released(conn, &app, &stream);
+                self.withdraw(now, (conn, stream, AccessKind::Play));
             }
+            ControlMail::ConnClosed { conn } => self.questions.forget(conn),
             ControlMail::PublishSwitched {
                 conn,
                 app,
@@ -132,6 +137,7 @@ impl Directory {
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
+            ControlMail::Room { conn, app, mail } => self.handle_room_mail(now, conn, &app, mail),
             ControlMail::DataMessage(relay) => self.data_message(relay),
         }
     }
@@ -142,7 +148,7 @@ impl Directory {
             if due > now.instant {
                 return;
             }
-            self.end(&app, &stream);
+            self.end(now, &app, &stream);
         }
     }
 
@@ -174,17 +180,20 @@ impl Directory {
 
     /// Ends the publish of `stream` for an operator: its publisher is told `publish_finished`.
     /// False when nobody publishes it.
-    pub fn stop(&mut self, _now: Now, app: &AppName, stream: &str) -> bool {
+    pub fn stop(&mut self, now: Now, app: &AppName, stream: &str) -> bool {
         let Some(broadcast) = self.broadcast(app, stream) else {
             return false;
         };
-        let (conn, stream) = (broadcast.publisher(), broadcast.stream.clone());
+        let stream = broadcast.stream.clone();
+        let Some(conn) = broadcast.publisher() else {
+            return false;
+        };
         let mail = WorkerMail::StopPublish {
             conn,
             stream: stream.clone(),
         };
         self.outbox.push_back((conn.worker, mail));
-        self.end(app, &stream);
+        self.end(now, app, &stream);
         true
     }
 
@@ -227,13 +236,38 @@ impl Directory {
     pub fn counts(&self) -> Vec<AppCounts> {
         let count = |(name, app): (&AppName, &App)| AppCounts {
             app: name.clone(),
-            broadcasts: app.broadcasts.values().filter(|b| b.is_playable()).count(),
+            broadcasts: app.broadcasts.values().filter(|b| b.is_on_air()).count(),
             viewers: app.broadcasts.values().map(Broadcast::viewers).sum(),
         };
         self.apps.iter().map(count).collect()
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `publish`.
+    /// Nobody else publishes under the id, and the application may have one more publisher.
+    fn check_free(&self, conn: ConnId, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let known = app.broadcasts.get(stream);
+        if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
+            return Err(Definition::StreamIdInUse);
+        }
+        let is_other = |b: &&Broadcast| *b.stream != *stream && b.publisher().is_some();
+        let others = app.broadcasts.values().filter(is_other).count();
+        if reaches(others, app.settings.ingesting_stream_limit) {
+            return Err(Definition::HighResourceUsage);
+        }
+        Ok(())
+    }
+
+    /// Something can be played under the id.
+    fn check_playable(&self, app: &AppName, stream: &str) -> Result<(), Definition> {
+        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let broadcast = app.broadcasts.get(stream);
+        broadcast
+            .filter(|broadcast| broadcast.is_playable())
+            .map(drop)
+            .ok_or(Definition::NoStreamExist)
+    }
+
+    /// The id is taken; everything else was checked in `questions.rs`.
     fn decide_publish(
         &mut self,
         now: Now,
@@ -245,45 +279,57 @@ impl Directory {
             .stream
             .clone()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get(app_name)
-            .ok_or(Definition::NotInitializedYet)?;
-        if ask.video && !any_video_codec(&app.settings) {
-            return Err(Definition::NoCodecEnabled);
-        }
-        let phase = app.broadcasts.get(&stream).map(|b| b.phase);
-        if let Some(
-            Phase::Preparing { publisher }
-            | Phase::Live { publisher }
-            | Phase::Returning { publisher },
-        ) = phase
-            && publisher != conn
-        {
-            return Err(Definition::StreamIdInUse);
-        }
-        let others = app.broadcasts.keys().filter(|id| **id != stream).count();
-        if reaches(others, app.settings.ingesting_stream_limit) {
-            return Err(Definition::HighResourceUsage);
-        }
-
-        if let Some(Phase::Lost { until, .. }) = phase {
-            self.deadlines
-                .remove(&(until, app_name.clone(), stream.clone()));
-            if let Some(broadcast) = self.broadcast_mut(app_name, &stream) {
-                broadcast.returns(conn, ask, now);
-            }
-            return Ok(());
-        }
-        self.end(app_name, &stream);
-        if let Some(app) = self.apps.get_mut(app_name) {
-            let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
-            app.broadcasts.insert(stream, broadcast);
-        }
+        self.check_free(conn, app_name, &stream)?;
+        self.begin_publish(now, conn, app_name, &stream, ask);
         Ok(())
     }
 
-    /// Checks in the order that `docs/signalling.md` gives for `play`.
+    /// A publish was allowed: its broadcast is made, or the one that waits for it goes on.
+    fn begin_publish(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app: &AppName,
+        stream: &StreamId,
+        ask: PublishAsk,
+    ) {
+        let main_track = ask.main_track.clone().filter(|main| main != stream);
+        match self.broadcast(app, stream).map(|b| b.phase) {
+            Some(Phase::Lost { until, .. }) => {
+                self.deadlines.remove(&(until, app.clone(), stream.clone()));
+            }
+            // Its own: what it negotiated before is replaced.
+            Some(Phase::Preparing { .. } | Phase::Live { .. } | Phase::Returning { .. }) => {
+                self.end(now, app, stream);
+            }
+            Some(Phase::Virtual) | None => {}
+        }
+        let left = match self.broadcast_mut(app, stream) {
+            Some(broadcast) => {
+                broadcast.taken(conn, ask, now);
+                let left = broadcast
+                    .main_track
+                    .take_if(|old| Some(&*old) != main_track.as_ref());
+                self.refresh(app, stream);
+                left
+            }
+            None => {
+                if let Some(app) = self.apps.get_mut(app) {
+                    let broadcast = Broadcast::granted(stream.clone(), conn, ask, now);
+                    app.broadcasts.insert(stream.clone(), broadcast);
+                }
+                None
+            }
+        };
+        if let Some(left) = left {
+            self.leave_group(app, &left, stream);
+        }
+        if let Some(main) = main_track {
+            self.enter_group(now, app, &main, stream);
+        }
+    }
+
+    /// The place is given; everything else was checked in `questions.rs`.
     fn decide_play(
         &mut self,
         conn: ConnId,
@@ -294,32 +340,26 @@ impl Directory {
             .stream
             .as_ref()
             .ok_or(Definition::NoStreamNameSpecified)?;
-        let app = self
-            .apps
-            .get_mut(app)
-            .ok_or(Definition::NotInitializedYet)?;
-        if !app.settings.webrtc_enabled {
-            return Err(Definition::WebrtcNotEnabled);
-        }
-        let broadcast = app
+        self.check_playable(app, stream)?;
+        let state = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        let broadcast = state
             .broadcasts
-            .get_mut(stream)
-            .filter(|broadcast| broadcast.is_playable())
+            .get(stream)
             .ok_or(Definition::NoStreamExist)?;
-        if reaches(
-            broadcast.places_besides(conn),
-            app.settings.webrtc_viewer_limit,
-        ) {
-            return Err(Definition::ViewerLimitReached);
+        let filter = state.filter(broadcast, ask);
+        let sources = state.sources(broadcast, conn, &filter);
+        let grant = PlayGrant {
+            sources: sources.clone(),
+            data_channel: state.settings.data_channel_enabled,
+            room: match broadcast.is_group() {
+                true => Some(stream.clone()),
+                false => broadcast.main_track.clone(),
+            },
+        };
+        if let Some(broadcast) = self.broadcast_mut(app, stream) {
+            broadcast.admit(conn, filter, sources);
         }
-        broadcast.admit(conn);
-        Ok(PlayGrant {
-            sources: vec![Source {
-                stream: stream.clone(),
-                tracks: broadcast.tracks.clone(),
-            }],
-            data_channel: app.settings.data_channel_enabled,
-        })
+        Ok(grant)
     }
 
     fn publish_live(
@@ -340,7 +380,8 @@ impl Directory {
             }
             Phase::Live { publisher } if publisher == conn => false,
             Phase::Returning { publisher } if publisher == conn => true,
-            Phase::Preparing { .. }
+            Phase::Virtual
+            | Phase::Preparing { .. }
             | Phase::Live { .. }
             | Phase::Lost { .. }
             | Phase::Returning { .. } => return,
@@ -348,25 +389,26 @@ impl Directory {
         // Before and after: the old origin has to let go, the new one may have players too.
         let mut workers = broadcast.workers();
         let old = std::mem::replace(&mut broadcast.tracks, tracks);
+        let is_new = !broadcast.is_on_air();
         broadcast.phase = Phase::Live { publisher: conn };
         broadcast.updated_unix_us = now.unix_us;
-        if !returned {
-            return;
-        }
         workers.extend(broadcast.workers());
         let (moves, same) = successors(&old, &broadcast.tracks);
-        for worker in workers {
-            let (app, stream) = (app.clone(), stream.clone());
-            let moves = moves.clone();
-            let mail = WorkerMail::TracksReplaced { app, stream, moves };
-            self.outbox.push_back((worker, mail));
+        let (is_group, main) = (broadcast.is_group(), broadcast.main_track.clone());
+        if is_new {
+            let status = BroadcastStatus::Broadcasting;
+            self.questions.note_status(now, app, stream, status);
         }
-        if same {
-            let stream = stream.clone();
-            let mail = WorkerMail::SessionRestored { conn, stream };
-            self.outbox.push_back((conn.worker, mail));
-        } else {
-            self.end_plays(app, stream);
+        if returned {
+            workers.extend(main.iter().flat_map(|main| self.workers(app, main)));
+            self.replace_tracks(app, stream, workers, &moves);
+            self.restored(conn, app, stream, same || is_group);
+        }
+        if is_group {
+            self.refresh(app, stream);
+        }
+        if let Some(main) = main {
+            self.refresh(app, &main);
         }
     }
 
@@ -387,7 +429,7 @@ impl Directory {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
-        if broadcast.publisher() == conn {
+        if broadcast.publisher() == Some(conn) {
             broadcast.flow.switch(kind, enabled);
             self.tell_flow(conn, app, stream, true);
         }
@@ -396,7 +438,9 @@ impl Directory {
     /// Tells the worker of a publisher what flows; a new one only what is unusual.
     fn tell_flow(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, always: bool) {
         let broadcast = self.broadcast(app, stream);
-        let flow = broadcast.filter(|b| b.publisher() == conn).map(|b| b.flow);
+        let flow = broadcast
+            .filter(|b| b.publisher() == Some(conn))
+            .map(|b| b.flow);
         if let Some(flow) = flow.filter(|flow| always || *flow != Flow::ALL) {
             let (app, stream) = (app.clone(), stream.clone());
             let mail = WorkerMail::PublishFlow { app, stream, flow };
@@ -404,8 +448,41 @@ impl Directory {
         }
     }
 
+    /// A publisher came back. Its players go on with its tracks, or end when those are others
+    /// than they were offered.
+    fn restored(&mut self, conn: ConnId, app: &AppName, stream: &StreamId, goes_on: bool) {
+        if !goes_on {
+            return self.end_plays(app, stream);
+        }
+        let stream = stream.clone();
+        let mail = WorkerMail::SessionRestored { conn, stream };
+        self.outbox.push_back((conn.worker, mail));
+    }
+
+    /// Tells `workers` what takes the place of each old track.
+    fn replace_tracks(
+        &mut self,
+        app: &AppName,
+        stream: &StreamId,
+        workers: BTreeSet<WorkerId>,
+        moves: &[(TrackId, Option<TrackInfo>)],
+    ) {
+        for worker in workers {
+            let (app, stream) = (app.clone(), stream.clone());
+            let moves = moves.to_vec();
+            let mail = WorkerMail::TracksReplaced { app, stream, moves };
+            self.outbox.push_back((worker, mail));
+        }
+    }
+
+    fn workers(&self, app: &AppName, stream: &StreamId) -> BTreeSet<WorkerId> {
+        self.broadcast(app, stream)
+            .map(Broadcast::workers)
+            .unwrap_or_default()
+    }
+
     /// The players of a broadcast end, and the broadcast goes on.
-    fn end_plays(&mut self, app: &AppName, stream: &StreamId) {
+    pub(super) fn end_plays(&mut self, app: &AppName, stream: &StreamId) {
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
@@ -431,7 +508,7 @@ impl Directory {
         let Some(broadcast) = state.broadcasts.get_mut(stream) else {
             return;
         };
-        if broadcast.publisher() != conn {
+        if broadcast.publisher() != Some(conn) {
             return;
         }
         match (broadcast.phase, ending) {
@@ -445,10 +522,10 @@ impl Directory {
                 broadcast.measure.audio_bps = 0;
                 self.deadlines.insert((until, app.clone(), stream.clone()));
             }
-            (Phase::Lost { .. }, PublishEnding::Lost) => {}
+            (Phase::Virtual, _) | (Phase::Lost { .. }, PublishEnding::Lost) => {}
             (Phase::Preparing { .. } | Phase::Returning { .. }, PublishEnding::Lost)
             | (_, PublishEnding::Stopped) => {
-                self.end(app, stream);
+                self.end(now, app, stream);
             }
         }
     }
@@ -468,9 +545,43 @@ impl Directory {
         }
     }
 
+    /// The publish of a broadcast is over: the broadcast is removed, or goes on as a group.
+    /// Nothing happens when there is none.
+    fn end(&mut self, now: Now, app: &AppName, stream: &StreamId) {
+        let Some(broadcast) = self.broadcast_mut(app, stream) else {
+            return;
+        };
+        let main = broadcast.main_track.take();
+        let phase = broadcast.phase;
+        let was_on_air = broadcast.is_on_air();
+        if broadcast.is_group() {
+            let workers = broadcast.workers();
+            let moves: Vec<_> = broadcast.tracks.iter().map(|t| (t.id, None)).collect();
+            broadcast.given_up();
+            let is_playable = broadcast.is_playable();
+            self.replace_tracks(app, stream, workers, &moves);
+            match is_playable {
+                true => self.refresh(app, stream),
+                false => self.end_plays(app, stream),
+            }
+        } else {
+            self.remove(app, stream);
+        }
+        if was_on_air {
+            let status = BroadcastStatus::Finished;
+            self.questions.note_status(now, app, stream, status);
+        }
+        if let Phase::Lost { until, .. } = phase {
+            self.deadlines.remove(&(until, app.clone(), stream.clone()));
+        }
+        if let Some(main) = main {
+            self.leave_group(app, &main, stream);
+        }
+    }
+
     /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
-    /// that it frees its tracks. Nothing happens when there is none.
-    fn end(&mut self, app: &AppName, stream: &StreamId) {
+    /// that it frees its tracks.
+    pub(super) fn remove(&mut self, app: &AppName, stream: &StreamId) {
         let Some(broadcast) = self
             .apps
             .get_mut(app)
@@ -478,9 +589,6 @@ impl Directory {
         else {
             return;
         };
-        if let Phase::Lost { until, .. } = broadcast.phase {
-            self.deadlines.remove(&(until, app.clone(), stream.clone()));
-        }
         for worker in broadcast.workers() {
             let mail = WorkerMail::BroadcastEnded {
                 app: app.clone(),
@@ -495,14 +603,13 @@ impl Directory {
         self.outbox.push_back((worker, mail));
     }
 
-    fn broadcast_mut(&mut self, app: &AppName, stream: &StreamId) -> Option<&mut Broadcast> {
+    pub(super) fn broadcast_mut(
+        &mut self,
+        app: &AppName,
+        stream: &StreamId,
+    ) -> Option<&mut Broadcast> {
         self.apps.get_mut(app)?.broadcasts.get_mut(stream)
     }
-}
-
-/// Whether `count` fills a limit; negative limits are none.
-fn reaches(count: usize, limit: i64) -> bool {
-    usize::try_from(limit).is_ok_and(|limit| count >= limit)
 }
 
 /// For each old track the new one that players can be sent without another offer: same kind, codec
@@ -521,13 +628,7 @@ fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<Tra
     (moves, same)
 }
 
-fn any_video_codec(settings: &AppSettings) -> bool {
-    settings.h264_enabled
-        || settings.vp8_enabled
-        || settings.vp9_enabled
-        || settings.h265_enabled
-        || settings.av1_enabled
-}
+mod questions;
 
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,20 @@
 //! Time is an argument; mail comes in and mail goes out as values. The shell (`front/run.rs`)
 //! drives it and serves what `view.rs` shows.
 
+mod admission;
 mod broadcast;
 mod calls;
 mod data;
 mod directory;
+mod filter;
+mod load;
+mod rooms;
+mod seats;
 mod view;
 
+pub use admission::{CheckId, HookRequest, Step, StepResult};
 pub use broadcast::{Broadcast, Phase};
 pub use data::DataRefused;
 pub use directory::{AppCounts, Directory};
+pub use load::{HostLoad, HostSample};
 pub use view::BroadcastView;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::broadcast::Broadcast;
-use crate::model::broadcast::BroadcastRecord;
+use super::broadcast::{Broadcast, Phase};
+use crate::model::broadcast::{BroadcastRecord, BroadcastStatus};
 
 /// The Broadcast object of REST v2. Fields that mean nothing in an SFU hold Ant Media's fillers;
 /// unset texts are null.
@@ -126,6 +126,13 @@ impl BroadcastView {
             meta_data: broadcast.meta_data.clone(),
             update_time: broadcast.updated_unix_us / 1000,
             role: broadcast.role.clone(),
+            main_track_stream_id: broadcast.main_track.as_ref().map(|id| id.to_string()),
+            sub_track_stream_ids: broadcast
+                .subtracks
+                .iter()
+                .map(|id| id.to_string())
+                .collect(),
+            is_virtual: broadcast.phase == Phase::Virtual,
             ..Self::empty()
         }
     }
@@ -157,6 +164,16 @@ impl BroadcastView {
         view.rtt_ms = live.rtt_ms;
         view.update_time = live.update_time.max(view.update_time);
         view
+    }
+
+    /// Whether media flows.
+    pub fn is_on_air(&self) -> bool {
+        self.status == BroadcastStatus::Broadcasting.text()
+    }
+
+    /// Its conference role.
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
     }
 
     fn of_record(record: &BroadcastRecord) -> Self {

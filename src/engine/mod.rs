@@ -2,14 +2,14 @@
 //!
 //! The shell (`worker/run.rs`) and the simulator drive it: `handle_*` bring news in, `forward`
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
-//! message; `negotiation.rs`, `switch.rs`, `feedback.rs`, `relay.rs` and `data.rs` are called from
-//! those two.
+//! message; the others are called from those two.
 
 mod data;
 mod feedback;
 mod media;
 mod negotiation;
 mod relay;
+mod renegotiation;
 mod signalling;
 mod switch;
 
@@ -27,7 +27,7 @@ use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropCounters, DropReason};
 use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 use crate::base::table::Table;
-use crate::model::mail::{AppName, Outgoing, WorkerMail};
+use crate::model::mail::{AppName, Client, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Peer;
@@ -60,6 +60,8 @@ pub struct ConnOpened {
     pub app: AppName,
     /// That application's settings.
     pub settings: Arc<AppSettings>,
+    /// Who opened it.
+    pub client: Client,
 }
 
 /// What an engine wants of a WebSocket.

@@ -1,28 +1,23 @@
-//! From SDP to peers and back: a publisher's offer, a subscriber's offer and answer, and the end
-//! of either.
+//! From SDP to peers and back: a publisher's offer, what a takeover moves, and the end of a peer.
+//! A subscriber's offers are in `renegotiation.rs`.
 
 use rand::Rng;
-use smallvec::SmallVec;
 
 use super::Engine;
 use crate::base::clock::Now;
-use crate::base::codec::{Codec, MediaKind};
-use crate::base::ids::{ConnId, Mid, PeerId, Ssrc, TrackId};
+use crate::base::codec::Codec;
+use crate::base::ids::{ConnId, Mid, PeerId, TrackId};
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, StreamId, TrackInfo};
+use crate::model::track::{StreamId, TrackInfo};
 use crate::peer::publisher::{Published, Publisher};
-use crate::peer::subscriber::{Sending, Subscriber};
 use crate::peer::{Peer, Side};
-use crate::router::rewrite::Rewriter;
 use crate::router::track::Track;
 use crate::sdp::answer::{self, DataSection, Negotiated, ReceiveSection, Section};
-use crate::sdp::offer::{self, OfferSection, SendSection};
 use crate::sdp::{
     self, CodecPolicy, Fingerprint, HashFunction, IceParameters, LocalParameters, RemoteTransport,
     SdpError, SessionVersion,
 };
-use crate::stream::send::{RtxStream, SendStream};
 use crate::transport::Transport;
 use crate::transport::certificate::Fingerprint as Digest;
 use crate::transport::ice::Credentials;
@@ -224,191 +219,47 @@ impl Engine {
             if let Some(ids) = self.published.get_mut(&broadcast) {
                 ids.retain(|id| id != old);
             }
-            let Some(track) = self.tracks.remove(*old) else {
-                continue;
-            };
-            if old.origin != self.config.worker {
+            if self.tracks.remove(*old).is_some() && old.origin != self.config.worker {
                 self.relay_stopped(*old);
             }
-            for subscriber in track.subscribers {
-                let info = new.as_ref();
-                let key =
-                    info.and_then(|i| self.subscribe(now, subscriber.peer, subscriber.sending, i));
-                let Some(Peer {
-                    side: Side::Subscriber(state),
-                    ..
-                }) = self.peers.get_mut(subscriber.peer)
-                else {
-                    continue;
-                };
-                if let Some(sending) = state.sendings.get_mut(subscriber.sending) {
-                    sending.track = key;
-                    if let Some(info) = info {
-                        sending.info = info.clone();
-                    }
-                }
+            for (peer, at) in self.sendings_of(*old) {
+                self.replace_track(now, peer, at, new.as_ref());
             }
         }
     }
 
-    /// Makes a subscriber for `grant` and the offer to it.
-    pub(super) fn make_offer(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        stream: &StreamId,
-        grant: &PlayGrant,
-    ) -> Option<(PeerId, Description)> {
-        let mut sections = Vec::new();
-        let mut sendings = Vec::new();
-        let mut id_mapping = Vec::new();
-        for source in &grant.sources {
-            let mut tracks: SmallVec<[&TrackInfo; 2]> = source.tracks.iter().collect();
-            tracks.sort_by_key(|track| track.kind);
-            for info in tracks {
-                let mid = Mid::new(&sections.len().to_string())?;
-                let section = self.send_section(mid.clone(), &source.stream, info);
-                id_mapping.push((mid.clone(), section.track_id.clone()));
-                sendings.push(self.sending(&section, &source.stream, info));
-                sections.push(OfferSection::Send(section));
+    /// Every sending of a track, also those that no answer has accepted yet.
+    fn sendings_of(&self, track: TrackId) -> Vec<(PeerId, usize)> {
+        let mut found = Vec::new();
+        for (id, peer) in self.peers.iter() {
+            if let Side::Subscriber(subscriber) = &peer.side {
+                let all = (0..).zip(&subscriber.sendings);
+                let of_track = all.filter(|(_, s)| s.is_in_use() && s.info.id == track);
+                found.extend(of_track.map(|(at, _)| (id, at)));
             }
         }
-        if grant.data_channel {
-            sections.push(OfferSection::Data {
-                mid: Mid::new(&sections.len().to_string())?,
-            });
-        }
-        let version = SessionVersion {
-            id: self.rng.random::<u64>() >> 1,
-            version: 1,
-        };
-        let subscriber = Subscriber::new(now, sendings, sections.clone());
-        let id = self.insert_peer(now, conn, stream, Side::Subscriber(Box::new(subscriber)));
-        let local = self.local_parameters(id)?;
-        let sdp = offer::write(&sections, &local, version);
-        let description = Description {
-            sdp,
-            id_mapping,
-            candidates: local.candidates,
-            first_mid: "0".to_owned(),
-            first_label: 0,
-        };
-        Some((id, description))
+        found
     }
 
-    fn send_section(&mut self, mid: Mid, label: &str, info: &TrackInfo) -> SendSection {
-        let letter = match info.kind {
-            MediaKind::Audio => 'a',
-            MediaKind::Video => 'v',
-        };
-        SendSection {
-            mid,
-            kind: info.kind,
-            codec: info.codec,
-            fmtp: info.fmtp.to_string(),
-            server_pt: info.pt,
-            server_rtx_pt: info.rtx_pt,
-            track_id: format!("ARDAMS{letter}{label}"),
-            stream_id: label.to_owned(),
-            ssrc: Ssrc(self.rng.random()),
-            rtx_ssrc: info.rtx_pt.map(|_| Ssrc(self.rng.random())),
-            cname: label.to_owned(),
-            disabled: false,
-        }
-    }
-
-    fn sending(&mut self, section: &SendSection, label: &StreamId, info: &TrackInfo) -> Sending {
-        let rtx = section
-            .rtx_ssrc
-            .zip(section.server_rtx_pt)
-            .map(|(ssrc, pt)| RtxStream {
-                ssrc,
-                pt,
-                next_seq: self.first_seq(),
-            });
-        Sending {
-            mid: section.mid.clone(),
-            label: label.clone(),
-            info: info.clone(),
-            track: None,
-            stream: SendStream::new(section.ssrc, rtx),
-            rewriter: Rewriter::new(self.first_seq()),
-            accepted: false,
-            enabled: true,
-            transport_cc: false,
-            last_stored: None,
-            cname: section.cname.clone(),
-        }
-    }
-
-    /// RFC 3550 §5.1 asks for a random start; the lower half keeps the first roll-over away from
-    /// the start, where a receiver could guess it wrong (RFC 3711 §3.3.1).
-    fn first_seq(&mut self) -> u64 {
-        0x1_0000 + u64::from(self.rng.random::<u16>() >> 1)
-    }
-
-    /// A subscriber's answer.
-    pub(super) fn accept_answer(
-        &mut self,
-        now: Now,
-        id: PeerId,
-        sdp: &str,
-    ) -> Result<(), SdpError> {
-        let answer = sdp::parse(sdp)?;
-        let Some(Peer {
-            side: Side::Subscriber(subscriber),
-            ..
-        }) = self.peers.get_mut(id)
-        else {
-            return Err(SdpError::Mismatch);
-        };
-        let accepted = offer::apply_answer(&subscriber.offered, &answer)?;
-        for section in &accepted.sections {
-            let Some(sending) = subscriber
-                .sendings
-                .iter_mut()
-                .find(|s| s.mid == section.mid)
-            else {
-                continue;
-            };
-            sending.accepted = section.accepted;
-            sending.transport_cc = section.transport_cc;
-            if !section.rtx {
-                sending.stream.rtx = None;
-            }
-        }
-        let transport = accepted.transport.ok_or(SdpError::NothingAccepted)?;
-        self.set_remote(now, id, &transport);
-        self.add_data(now, id, accepted.data.as_ref());
-        Ok(())
-    }
-
-    /// Starts the subscriptions of a subscriber that has just connected.
-    pub(super) fn start_subscriptions(&mut self, now: Now, id: PeerId) {
-        let Some(Peer {
-            side: Side::Subscriber(subscriber),
-            ..
-        }) = self.peers.get(id)
+    fn replace_track(&mut self, now: Now, peer: PeerId, at: usize, new: Option<&TrackInfo>) {
+        let Some(sending) = self
+            .subscriber_mut(peer)
+            .and_then(|subscriber| subscriber.sendings.get_mut(at))
         else {
             return;
         };
-        let wanted: Vec<_> = subscriber
-            .sendings
-            .iter()
-            .enumerate()
-            .filter(|(_, sending)| sending.accepted)
-            .map(|(at, sending)| (at, sending.info.clone()))
-            .collect();
-        for (at, info) in wanted {
-            let key = self.subscribe(now, id, at, &info);
-            if let Some(Peer {
-                side: Side::Subscriber(subscriber),
-                ..
-            }) = self.peers.get_mut(id)
-                && let Some(sending) = subscriber.sendings.get_mut(at)
-            {
-                sending.track = key;
-            }
+        let was_flowing = sending.track.take().is_some();
+        let Some(info) = new else { return };
+        sending.info = info.clone();
+        if !was_flowing {
+            return;
+        }
+        let key = self.subscribe(now, peer, at, info);
+        if let Some(sending) = self
+            .subscriber_mut(peer)
+            .and_then(|subscriber| subscriber.sendings.get_mut(at))
+        {
+            sending.track = key;
         }
     }
 
@@ -443,7 +294,13 @@ impl Engine {
         }
     }
 
-    fn insert_peer(&mut self, now: Now, conn: ConnId, stream: &StreamId, side: Side) -> PeerId {
+    pub(super) fn insert_peer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        stream: &StreamId,
+        side: Side,
+    ) -> PeerId {
         let credentials = loop {
             let credentials = Credentials::random(&mut self.rng);
             if !self.ufrags.contains_key(&credentials.ufrag) {
@@ -466,7 +323,7 @@ impl Engine {
         id
     }
 
-    fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
+    pub(super) fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
         let credentials = Credentials {
             ufrag: remote.ice.ufrag.clone(),
             password: remote.ice.pwd.clone(),
@@ -490,7 +347,7 @@ impl Engine {
         }
     }
 
-    fn local_parameters(&self, id: PeerId) -> Option<LocalParameters> {
+    pub(super) fn local_parameters(&self, id: PeerId) -> Option<LocalParameters> {
         let credentials = self.peers.get(id)?.transport.credentials();
         let addresses = self.config.candidates.iter().enumerate();
         let candidates = addresses.map(|(at, address)| {

@@ -4,18 +4,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rand::Rng;
+use rand::distr::Alphanumeric;
 use tracing::info;
 
 use super::negotiation::Description;
+use super::renegotiation::Renegotiated;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
 use crate::base::ids::{ConnId, PeerId};
 use crate::model::call::CallStep;
 use crate::model::definition::Definition;
-use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
+use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
+use crate::model::room::RoomMail;
 use crate::model::settings::AppSettings;
-use crate::model::track::StreamId;
+use crate::model::track::{Source, StreamId};
 use crate::peer::Side;
 use crate::sdp::SdpError;
 use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
@@ -28,6 +32,7 @@ pub(super) struct Conn {
     app: AppName,
     settings: Arc<AppSettings>,
     session: Session,
+    client: Client,
     peers: Vec<Held>,
 }
 
@@ -71,6 +76,7 @@ impl Engine {
             conn,
             app,
             settings,
+            client,
         } = opened;
         self.conns.insert(
             conn,
@@ -78,6 +84,7 @@ impl Engine {
                 app,
                 settings,
                 session,
+                client,
                 peers: Vec::new(),
             },
         );
@@ -89,6 +96,7 @@ impl Engine {
             for held in conn.peers {
                 self.close_peer(held.peer);
             }
+            self.mail_control(ControlMail::ConnClosed { conn: id });
         }
     }
 
@@ -128,6 +136,20 @@ impl Engine {
                     session.handle_call_news(news, actions);
                 });
             }
+            WorkerMail::PlaySources {
+                conn,
+                stream,
+                sources,
+            } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_play_sources(&stream, sources, actions);
+                });
+            }
+            WorkerMail::Room { conn, answer } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_room_answer(answer, actions);
+                });
+            }
             WorkerMail::BroadcastEnded { app, stream } => {
                 self.drop_published(&app, &stream);
                 self.end_plays(now, &app, &stream);
@@ -144,6 +166,11 @@ impl Engine {
             WorkerMail::StopPublish { conn, stream } => {
                 self.with_session(now, conn, |session, actions| {
                     session.handle_stop_publish(now, &stream, actions);
+                });
+            }
+            WorkerMail::StopPlay { conn, stream } => {
+                self.with_session(now, conn, |session, actions| {
+                    session.handle_broadcast_ended(now, &stream, actions);
                 });
             }
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
@@ -264,6 +291,10 @@ impl Engine {
                 };
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
+            Action::Renegotiate { stream, sources } => {
+                let event = self.next_offer(id, &stream, &sources);
+                self.feed(now, id, Role::Play, &stream, event, more);
+            }
             Action::AcceptAnswer { stream, sdp } => {
                 let event = self.take_answer(now, id, &stream, &sdp);
                 self.feed(now, id, Role::Play, &stream, event, more);
@@ -284,29 +315,60 @@ impl Engine {
     }
 
     fn ask_control(&mut self, conn: ConnId, ask: Ask) {
-        let Some(app) = self.app_of(conn) else { return };
+        let Some(asking) = self.conns.get(&conn) else {
+            return;
+        };
+        let (app, client) = (asking.app.clone(), asking.client.clone());
         if let Ask::Publish { ask, .. } = &ask {
             self.note_main_track(conn, ask);
         }
-        self.mail_control(match ask {
+        let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
                 request,
                 app,
-                ask,
+                ask: PublishAsk { client, ..ask },
             },
             Ask::Play { request, ask } => ControlMail::AskPlay {
                 conn,
                 request,
                 app,
-                ask,
+                ask: PlayAsk { client, ..ask },
             },
             Ask::Join { request, ask } => ControlMail::Call {
                 conn,
                 app,
                 step: CallStep::Join { request, ask },
             },
-        });
+            Ask::Room(mut mail) => {
+                if let RoomMail::AskJoin { ask, .. } = &mut mail {
+                    ask.stream.get_or_insert_with(|| self.random_stream_id());
+                }
+                ControlMail::Room { conn, app, mail }
+            }
+        };
+        self.mail_control(mail);
+    }
+
+    /// An id for somebody who named none: unguessable, and valid everywhere.
+    fn random_stream_id(&mut self) -> StreamId {
+        let letters = (&mut self.rng)
+            .sample_iter(Alphanumeric)
+            .take(RANDOM_ID_LEN);
+        letters.map(char::from).collect::<String>().into()
+    }
+
+    fn next_offer(&mut self, id: ConnId, stream: &StreamId, sources: &[Source]) -> PeerEvent {
+        let peer = self.held(id, Role::Play, stream);
+        match peer.and_then(|peer| self.renegotiate_play(peer, sources)) {
+            Some(Renegotiated::Offer(description)) => PeerEvent::Offered {
+                sdp: description.sdp,
+                id_mapping: description.id_mapping,
+                candidates: Vec::new(),
+            },
+            Some(Renegotiated::Unchanged) => PeerEvent::OfferUnchanged,
+            None => PeerEvent::OfferFailed(Definition::NotSetLocalDescription),
+        }
     }
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
@@ -353,6 +415,11 @@ impl Engine {
                 conn,
                 app,
                 step: CallStep::Relay { stream, kind, text },
+            },
+            Tell::RoomLeft { room } => ControlMail::Room {
+                conn,
+                app,
+                mail: RoomMail::Left { room },
             },
         });
     }
@@ -513,3 +580,6 @@ fn definition_of(error: SdpError) -> Definition {
 
 /// Offer refused, peer closed, told: nothing takes more steps than this.
 const MAX_ROUNDS: usize = 8;
+
+/// Letters of an id made here: 119 bits.
+const RANDOM_ID_LEN: usize = 20;

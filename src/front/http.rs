@@ -1,11 +1,12 @@
 //! HTTP/1.1 connections: accepts them, bounds what a slow or idle one may hold, serves them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderMap;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,6 +22,17 @@ use super::shared::Shared;
 /// The client's address, put into every request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote(pub SocketAddr);
+
+/// The address of the client behind `remote`. A proxy on this host says it in `X-Real-IP`; from
+/// anywhere else that header is worth nothing, because everybody can send it.
+pub fn client_ip(remote: SocketAddr, headers: &HeaderMap) -> IpAddr {
+    let ip = remote.ip().to_canonical();
+    let said = headers
+        .get(REAL_IP)
+        .and_then(|value| value.to_str().ok()?.trim().parse::<IpAddr>().ok());
+    said.filter(|_| ip.is_loopback())
+        .map_or(ip, |said| said.to_canonical())
+}
 
 /// What hyper reads and writes; [`super::upgrade`] takes the socket out of it again.
 pub type Io = TokioIo<TcpStream>;
@@ -65,6 +77,9 @@ async fn serve(stream: TcpStream, remote: SocketAddr, router: Router, place: Own
     drop(place);
 }
 
+/// Set by nginx and others: the address that a proxy was connected to from.
+const REAL_IP: &str = "x-real-ip";
+
 /// From the first moment of waiting for a request to the end of its header.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
@@ -78,3 +93,28 @@ const CONN_TIME: Duration = Duration::from_secs(120);
 const LAST_RESPONSE_TIME: Duration = Duration::from_secs(10);
 
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_on_this_host_may_say_who_the_client_is() {
+        let cases = [
+            ("127.0.0.1:1", Some("203.0.113.7"), "203.0.113.7"),
+            ("[::1]:1", Some(" 2001:db8::1 "), "2001:db8::1"),
+            ("[::ffff:127.0.0.1]:1", Some("203.0.113.7"), "203.0.113.7"),
+            ("198.51.100.9:1", Some("203.0.113.7"), "198.51.100.9"),
+            ("127.0.0.1:1", Some("somebody"), "127.0.0.1"),
+            ("[::ffff:198.51.100.9]:1", None, "198.51.100.9"),
+        ];
+        for (remote, said, expected) in cases {
+            let mut headers = HeaderMap::new();
+            if let Some(said) = said {
+                headers.insert(REAL_IP, said.parse().unwrap());
+            }
+            let ip = client_ip(remote.parse().unwrap(), &headers);
+            assert_eq!(ip.to_string(), expected, "{remote} {said:?}");
+        }
+    }
+}

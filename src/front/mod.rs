@@ -5,6 +5,8 @@
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
 mod app;
+mod checks;
+mod host;
 mod http;
 mod overrides;
 mod pages;

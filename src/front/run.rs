@@ -13,11 +13,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::shared::Shared;
 use super::workers::Workers;
-use super::{http, routes};
-use crate::control::Directory;
+use super::{host, http, routes};
+use crate::control::{Directory, HostLoad};
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::worker::Inbox;
 use crate::worker::clock::Clock;
 
@@ -34,6 +34,8 @@ pub struct Front {
     pub mails: Receiver<ControlMail>,
     /// The database.
     pub store: Store,
+    /// The limits beyond which newcomers are refused.
+    pub load: HostLoad,
     /// Randomness from the operating system.
     pub seed: [u8; 32],
     /// What ends it.
@@ -48,7 +50,8 @@ pub async fn serve(front: Front) {
     let workers = Workers::new(front.inboxes);
     let shared = Shared::new(directory, workers, Clock::start(), front.store, front.seed);
     shared.overrides().load(&shared).await;
-    let ticking = tokio::spawn(tick(shared.clone()));
+    let ticking = tokio::spawn(tick(shared.clone(), front.load));
+    let noting = tokio::spawn(note(shared.clone()));
     let accepting = tokio::spawn(http::accept(
         front.listener,
         routes::router(shared.clone()),
@@ -60,6 +63,7 @@ pub async fn serve(front: Front) {
     tracing::info!(signal = name, "stopping");
     accepting.abort();
     ticking.abort();
+    noting.abort();
     shared.say_goodbye();
     tokio::select! {
         ended = timeout(END_TIME, driving) => {
@@ -101,14 +105,38 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
     }
 }
 
-/// Looks after what must be looked at again and again.
-async fn tick(shared: Shared) {
+/// Looks after what must be looked at again and again: the store's file, how busy the host is,
+/// and what there is to note.
+async fn tick(shared: Shared, mut load: HostLoad) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         shared.store().tick();
         shared.overrides().load(&shared).await;
+        if let Some(sample) = host::sample() {
+            let is_over = load.handle_sample(sample);
+            shared.update(|directory, _| directory.set_overloaded(is_over));
+        }
+    }
+}
+
+/// Writes what the directory notes. What the store cannot take waits until it can, as far as
+/// `limits::MAX_NOTES` allows.
+async fn note(shared: Shared) {
+    let mut ticks = interval(NOTE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        loop {
+            let notes = shared.update(|directory, _| directory.take_notes(NOTES_AT_ONCE));
+            if notes.is_empty() {
+                break;
+            }
+            while shared.store().record(notes.clone()).await == Err(StoreError::Unavailable) {
+                ticks.tick().await;
+            }
+        }
     }
 }
 
@@ -142,7 +170,13 @@ impl Signals {
 /// Mails handled before HTTP gets its turn again.
 const MAILS_AT_ONCE: usize = 256;
 
-/// How often the store's file is looked at.
+/// How often the directory is asked for notes: they share a write.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
+
+/// Notes in one write.
+const NOTES_AT_ONCE: usize = 1024;
+
+/// How often the store's file and the host are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long the workers may take to end: the second they give their WebSockets, and some.

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::checks::{self, Hooks};
 use super::overrides::Overrides;
 use super::workers::Workers;
 use crate::base::clock::Now;
@@ -34,6 +35,7 @@ struct Inner {
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
     store: Store,
+    hooks: Hooks,
     overrides: Overrides,
 }
 
@@ -66,8 +68,14 @@ impl Shared {
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
             store,
+            hooks: Hooks::default(),
             overrides: Overrides::default(),
         }))
+    }
+
+    /// The client of authentication webhooks.
+    pub fn hooks(&self) -> &Hooks {
+        &self.0.hooks
     }
 
     /// The database.
@@ -86,7 +94,7 @@ impl Shared {
         look(&state.directory, state.clock.now())
     }
 
-    /// Changes the directory, posts the mail that follows from it, and lets the control loop
+    /// Changes the directory, posts the mail and takes the steps that follow from it, and lets the control loop
     /// look at its deadlines again.
     pub fn update<R>(&self, change: impl FnOnce(&mut Directory, Now) -> R) -> R {
         let state = &mut *self.lock();
@@ -96,10 +104,19 @@ impl Shared {
         while let Some((to, mail)) = state.directory.poll_mail() {
             state.workers.post(to, mail);
         }
+        while let Some((id, step)) = state.directory.poll_step() {
+            tokio::spawn(checks::take(self.clone(), id, step));
+        }
         if state.wake_at() != before {
             self.0.changed.notify_one();
         }
         result
+    }
+
+    /// Seconds since 1970.
+    pub fn unix_s(&self) -> i64 {
+        let s = self.lock().clock.now().unix_us / 1_000_000;
+        i64::try_from(s).unwrap_or(i64::MAX)
     }
 
     /// A new id for a broadcast: 24 of a-z and 0-9, unguessable.

@@ -3,6 +3,7 @@
 //! Any origin and any query are accepted, as the SDKs need; no subprotocol, no extension.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
@@ -11,10 +12,11 @@ use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
 use super::app::KnownApp;
-use super::http::{Io, Remote};
+use super::http::{Io, Remote, client_ip};
 use super::shared::Shared;
 use crate::base::ids::WorkerId;
 use crate::base::redact::Address;
+use crate::model::mail::Client;
 use crate::worker::NewConn;
 
 /// `/{app}/websocket`: answers 101 and gives the socket away, or says why not.
@@ -40,6 +42,7 @@ pub async fn websocket(
         worker,
         app,
         remote,
+        client: client_of(remote, &request),
     };
     tokio::spawn(hand_over(shared, place, hyper::upgrade::on(&mut request)));
     let headers = [
@@ -55,6 +58,7 @@ struct Place {
     worker: WorkerId,
     app: KnownApp,
     remote: SocketAddr,
+    client: Client,
 }
 
 /// Waits until the 101 is out, takes the socket out of hyper, and mails it. A socket that cannot
@@ -76,9 +80,20 @@ async fn hand_over(shared: Shared, place: Place, upgrade: OnUpgrade) {
         app: place.app.name,
         settings: place.app.settings,
         remote: place.remote,
+        client: place.client,
     };
     if shared.hand_over(place.worker, conn).is_err() {
         tracing::warn!(%remote, worker = place.worker.0, "inbox full, socket closed");
+    }
+}
+
+/// What control is told of the client.
+fn client_of(remote: SocketAddr, request: &Request) -> Client {
+    let origin = request.headers().get(header::ORIGIN);
+    Client {
+        remote: Some(client_ip(remote, request.headers())),
+        origin: origin.and_then(|value| value.to_str().ok()).map(Arc::from),
+        query: request.uri().query().map(Arc::from),
     }
 }
 

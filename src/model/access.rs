@@ -4,9 +4,12 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Publishing or playing: what a credential is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessKind {
     /// Sending media.
@@ -33,7 +36,7 @@ impl AccessKind {
 }
 
 /// What a subscriber is blocked from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {
     /// Publishing.
@@ -73,7 +76,7 @@ impl BlockKind {
 }
 
 /// A one-time token, or a stream JWT as REST hands it out.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
     /// What the client sends; in listings of stored tokens the hash that is kept in its place.
@@ -105,7 +108,7 @@ pub struct TokenGrant {
 }
 
 /// Somebody who may publish or play a broadcast and proves it with time-based codes.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscriber {
     /// Unique within its broadcast.
@@ -118,6 +121,7 @@ pub struct Subscriber {
     pub subscriber_name: Option<String>,
     /// Base32 secret of its codes; written, never shown.
     #[serde(default, rename = "b32Secret", skip_serializing)]
+    #[schema(write_only)]
     pub b32_secret: Option<String>,
     /// `publish` may play too.
     #[serde(rename = "type", default = "play")]
@@ -140,7 +144,7 @@ pub struct Block {
 }
 
 /// A subscriber came or went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionEvent {
     /// The broadcast.
@@ -159,7 +163,7 @@ pub struct ConnectionEvent {
 }
 
 /// The two kinds of [`ConnectionEvent`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionEventKind {
     /// Media flows.

@@ -3,13 +3,15 @@
 //! Workers ask and tell control ([`ControlMail`]); control and other workers write to a worker's
 //! engine ([`WorkerMail`]). Both are values in bounded queues; nobody waits for an answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::call::{CallNews, CallStep};
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
+use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
-use super::track::{Flow, PlayGrant, StreamId, TrackInfo};
+use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 
@@ -83,6 +85,11 @@ pub enum ControlMail {
         /// Which id.
         stream: StreamId,
     },
+    /// A WebSocket is gone; everything on it was released before.
+    ConnClosed {
+        /// Which.
+        conn: ConnId,
+    },
     /// A granted (or still asked for) play is over.
     PlayReleased {
         /// Who played.
@@ -123,6 +130,15 @@ pub enum ControlMail {
         /// The figures.
         measure: PublishMeasure,
     },
+    /// Something about rooms.
+    Room {
+        /// Whose.
+        conn: ConnId,
+        /// Of which application.
+        app: AppName,
+        /// What it is.
+        mail: RoomMail,
+    },
     /// A client sent this over its data channel, and the application has a
     /// `dataChannelWebHookURL`.
     DataMessage(Arc<DataRelay>),
@@ -135,6 +151,17 @@ pub enum PublishEnding {
     Stopped,
     /// Socket or media lost without `stop`: viewers are kept through the takeover window.
     Lost,
+}
+
+/// What is known of the client behind a WebSocket, from its upgrade request. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Its address, or what a proxy on this host said; `None` only in tests.
+    pub remote: Option<IpAddr>,
+    /// The `Origin` header.
+    pub origin: Option<Arc<str>>,
+    /// The query of the address that it connected to, without `?`; may hold credentials.
+    pub query: Option<Arc<str>>,
 }
 
 /// The fields of a `publish` command that decide about it.
@@ -160,6 +187,8 @@ pub struct PublishAsk {
     pub video: bool,
     /// False: no audio section is wanted.
     pub audio: bool,
+    /// Who sent it; filled in by the engine.
+    pub client: Client,
 }
 
 /// The fields of a `play` command that decide about it.
@@ -187,6 +216,8 @@ pub struct PlayAsk {
     pub user_publish_id: Option<String>,
     /// True: only tracks named in `track_list` flow.
     pub disable_tracks_by_default: bool,
+    /// Who sent it; filled in by the engine.
+    pub client: Client,
 }
 
 /// Live figures of one publish.
@@ -245,6 +276,22 @@ pub enum WorkerMail {
         /// What it is told.
         news: CallNews,
     },
+    /// What a granted play is to be sent has changed: the whole list, in the order of the offer.
+    PlaySources {
+        /// Who plays.
+        conn: ConnId,
+        /// Which main track.
+        stream: StreamId,
+        /// Everything it is to be sent.
+        sources: Vec<Source>,
+    },
+    /// Answer to a question about rooms.
+    Room {
+        /// Who asked.
+        conn: ConnId,
+        /// The answer.
+        answer: RoomAnswer,
+    },
     /// A broadcast is over: its players end, its tracks go.
     BroadcastEnded {
         /// Of which application.
@@ -282,6 +329,13 @@ pub enum WorkerMail {
         /// Whose.
         conn: ConnId,
         /// Under which id.
+        stream: StreamId,
+    },
+    /// End this connection's play of an id (blocking).
+    StopPlay {
+        /// Whose.
+        conn: ConnId,
+        /// Which id.
         stream: StreamId,
     },
     /// An application's settings changed.

@@ -7,5 +7,6 @@ pub mod call;
 pub mod data;
 pub mod definition;
 pub mod mail;
+pub mod room;
 pub mod settings;
 pub mod track;

@@ -67,4 +67,7 @@ pub struct PlayGrant {
     pub sources: Vec<Source>,
     /// Whether the offer holds a data channel section.
     pub data_channel: bool,
+    /// The room it belongs to: the id itself when it is a main track, whose sources come and go;
+    /// `None` for a broadcast outside of any room.
+    pub room: Option<StreamId>,
 }

@@ -222,7 +222,8 @@ impl Subscriber {
     }
 
     /// Writes a sender report per flowing stream and SDES (RFC 3550 §6.4.1, §6.5); returns the
-    /// bytes written, 0 when no publisher's clock is known yet.
+    /// bytes written, 0 when no publisher's clock is known yet. What one compound cannot hold is
+    /// due a moment later.
     ///
     /// All reports of one broadcast map RTP time to the same wall clock, so lip sync survives.
     pub fn write_reports(
@@ -233,7 +234,8 @@ impl Subscriber {
     ) -> usize {
         self.next_report = now.instant + REPORT_INTERVAL;
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
-        for sending in &self.sendings {
+        let from = std::mem::take(&mut self.report_from);
+        for (at, sending) in self.sendings.iter().enumerate().skip(from) {
             let Some(track) = sending.track.and_then(|key| tracks.get(key)) else {
                 continue;
             };
@@ -241,6 +243,11 @@ impl Subscriber {
             // Until the next key frame, a publisher that came back has no place in this stream.
             if sending.rewriter.source() != Some(track.source) {
                 continue;
+            }
+            if w.room() < REPORT_LEN + sending.cname.len() {
+                self.report_from = at;
+                self.next_report = now.instant + NEXT_REPORTS;
+                break;
             }
             let rtp = sending
                 .rewriter
@@ -285,6 +292,12 @@ impl Subscriber {
 
 /// Used by every report; sequence numbers are not asked for from a subscriber's point of view.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between the compounds of one round of sender reports: spread out, and done well within a round.
+const NEXT_REPORTS: Duration = Duration::from_millis(20);
+
+/// A sender report and SDES without the text of the name, padding included.
+const REPORT_LEN: usize = 28 + 16;
 
 /// Finer than a retry, coarser than a turn.
 const NACK_INTERVAL: Duration = Duration::from_millis(5);

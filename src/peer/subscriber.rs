@@ -8,16 +8,24 @@ use crate::base::seq::SeqNo;
 use crate::model::track::{StreamId, TrackInfo};
 use crate::router::rewrite::Rewriter;
 use crate::router::tracks::TrackKey;
+use crate::sdp::SessionVersion;
 use crate::sdp::offer::OfferSection;
 use crate::stream::send::SendStream;
 
 /// A subscriber's sending state.
 #[derive(Debug)]
 pub struct Subscriber {
-    /// Its subscriptions.
+    /// Its subscriptions. A track refers to one by its index, which therefore never moves; the
+    /// place of one that ended is used again.
     pub sendings: Vec<Sending>,
     /// The m-lines as they were last offered.
     pub offered: Vec<OfferSection>,
+    /// The `o=` line of the last offer.
+    pub session: SessionVersion,
+    /// Mids used so far; each names one track for ever.
+    mids: u32,
+    /// Where the next sender reports begin, when one compound could not hold all.
+    pub(super) report_from: usize,
     pub(super) next_transport_seq: u16,
     pub(super) asked: Vec<(usize, SeqNo)>,
     pub(super) next_report: Instant,
@@ -39,29 +47,87 @@ pub struct Sending {
     pub stream: SendStream,
     /// Numbers and timestamps.
     pub rewriter: Rewriter,
-    /// The m-line was accepted.
-    pub accepted: bool,
+    /// How far it is.
+    pub state: SendingState,
     /// False while the player has switched it off: nothing of it is sent.
     pub enabled: bool,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
     /// When the last packet sent had been received; `None` before the first.
     pub last_stored: Option<Instant>,
-    /// `a=ssrc` cname.
+    /// `a=ssrc` cname: the label of its source.
     pub cname: String,
 }
 
+/// How far a sending is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendingState {
+    /// Its m-line waits for an answer.
+    Offered,
+    /// The answer takes it.
+    Accepted,
+    /// The subscription has begun.
+    Flowing,
+    /// The answer does not take it.
+    Refused,
+    /// Its m-line was stopped; the place may be taken.
+    Ended,
+}
+
 impl Subscriber {
-    /// A subscriber to whom `offered` goes.
-    pub fn new(now: Now, sendings: Vec<Sending>, offered: Vec<OfferSection>) -> Self {
+    /// A subscriber to whom nothing is offered yet.
+    pub fn new(now: Now, session: SessionVersion) -> Self {
         Self {
-            sendings,
-            offered,
+            sendings: Vec::new(),
+            offered: Vec::new(),
+            session,
+            mids: 0,
+            report_from: 0,
             next_transport_seq: 0,
             asked: Vec::with_capacity(MAX_ASKED),
             next_report: now.instant + FIRST_REPORT,
             rtt_us: 0,
         }
+    }
+
+    /// A mid that no m-line of this peer has had.
+    pub fn next_mid(&mut self) -> Option<Mid> {
+        self.mids += 1;
+        Mid::new(&(self.mids - 1).to_string())
+    }
+
+    /// Gives `sending` a place.
+    pub fn add_sending(&mut self, sending: Sending) {
+        match self.sendings.iter_mut().find(|s| !s.is_in_use()) {
+            Some(place) => *place = sending,
+            None => self.sendings.push(sending),
+        }
+    }
+
+    /// Ends the sending at index `at` and stops its m-line; one that leads the BUNDLE group is
+    /// made inactive instead. Returns the track that it was subscribed to; `None` when there is
+    /// no such sending in use.
+    pub fn end_sending(&mut self, at: usize) -> Option<Option<TrackKey>> {
+        let sending = self.sendings.get_mut(at).filter(|s| s.is_in_use())?;
+        sending.state = SendingState::Ended;
+        let track = sending.track.take();
+        self.asked.retain(|(asked, _)| *asked != at);
+        let is_open = |s: &OfferSection| !matches!(s, OfferSection::Stopped { .. });
+        let leader = self.offered.iter().position(is_open);
+        let mid = &sending.mid;
+        let section = self.offered.iter().position(|s| s.mid() == mid);
+        let place = section.and_then(|at| self.offered.get_mut(at));
+        match place {
+            Some(OfferSection::Send(send)) if section == leader => send.disabled = true,
+            Some(place @ OfferSection::Send(_)) => {
+                *place = OfferSection::Stopped {
+                    mid: mid.clone(),
+                    kind: sending.info.kind,
+                };
+            }
+            Some(OfferSection::Data { .. } | OfferSection::Stopped { .. }) | None => {}
+        }
+        Some(track)
     }
 
     /// When reports are due.
@@ -94,6 +160,11 @@ impl Sending {
             self.rewriter.close();
         }
         resumes
+    }
+
+    /// False once it has ended.
+    pub fn is_in_use(&self) -> bool {
+        self.state != SendingState::Ended
     }
 
     /// The server's RTX payload type, when RTX is in use.

@@ -53,7 +53,16 @@ pub fn apply_answer(sections: &[OfferSection], answer: &Description) -> Result<A
         let same_mid = !section.has_mid || &section.mid == offered.mid();
         same_mid && section.kind == section_kind(offered)
     };
-    if sections.len() != answer.media.len() || !sections.iter().zip(&answer.media).all(fits) {
+    // What an earlier offer had, and this one has no more, is still in the answer to that one.
+    let outlived = |(offered, section): (&OfferSection, &MediaSection)| match offered {
+        OfferSection::Stopped { .. } => !section.rejected,
+        OfferSection::Send(send) => {
+            send.disabled && !section.rejected && section.direction.receives()
+        }
+        OfferSection::Data { .. } => false,
+    };
+    let pairs = || sections.iter().zip(&answer.media);
+    if sections.len() != answer.media.len() || !pairs().all(fits) || pairs().any(outlived) {
         return Err(SdpError::Mismatch);
     }
     let mut leader: Option<(usize, bool)> = None;

@@ -11,7 +11,8 @@ use crate::base::ids::Mid;
 use crate::model::call::{JoinAsk, RelayKind};
 use crate::model::definition::Definition;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishEnding};
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::room::RoomMail;
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// Which of the two peers that a stream id can have on one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +48,15 @@ pub enum Action {
         stream: StreamId,
         /// What it may play.
         grant: PlayGrant,
+    },
+    /// Make the player peer's next offer. Answer at once with [`PeerEvent::Offered`], with
+    /// [`PeerEvent::OfferUnchanged`] when there is nothing to negotiate, or with
+    /// [`PeerEvent::OfferFailed`].
+    Renegotiate {
+        /// Of which play.
+        stream: StreamId,
+        /// Everything that it is to be sent.
+        sources: Vec<Source>,
     },
     /// Apply the client's answer to the player peer. Answer at once with
     /// [`PeerEvent::AnswerAccepted`], [`PeerEvent::AnswerStale`] or [`PeerEvent::AnswerRefused`].
@@ -101,11 +111,14 @@ pub enum Ask {
         /// What the client said.
         ask: JoinAsk,
     },
+    /// About rooms: `Session::handle_room_answer` takes the answer. The driver makes an id where
+    /// a join names none.
+    Room(RoomMail),
 }
 
 /// News for control; the driver adds connection and application.
 ///
-/// Every question is followed by exactly one of: a denial, or a release.
+/// Every question to publish, play or join is followed by exactly one of: a denial, or a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tell {
     /// The publisher is connected; the driver adds its tracks.
@@ -153,6 +166,11 @@ pub enum Tell {
         /// The message as the other client gets it.
         text: String,
     },
+    /// Every membership in a room, granted or still asked for, is over.
+    RoomLeft {
+        /// Which room.
+        room: StreamId,
+    },
 }
 
 /// News of a peer.
@@ -174,9 +192,12 @@ pub enum PeerEvent {
         sdp: String,
         /// Track id by mid, for every media section.
         id_mapping: Vec<(Mid, String)>,
-        /// The server's candidates, sent after the offer; for the first m-line.
+        /// The server's candidates, sent after the offer; for the first m-line. None behind a
+        /// later offer.
         candidates: Vec<Candidate>,
     },
+    /// What is wanted is offered already (play).
+    OfferUnchanged,
     /// No offer could be made (play): `NotSetLocalDescription` and so on.
     OfferFailed(Definition),
     /// The client's answer was applied (play).

@@ -10,7 +10,7 @@ use super::command::{
 use super::fields::Fields;
 use crate::base::limits::MAX_STREAM_ID_LEN;
 use crate::model::definition::Definition;
-use crate::model::mail::{PlayAsk, PublishAsk};
+use crate::model::mail::{Client, PlayAsk, PublishAsk};
 use crate::model::track::StreamId;
 
 /// What became of a message.
@@ -222,6 +222,7 @@ fn publish(fields: &mut Fields) -> Result<Command, Refusal> {
         role: fields.text("role"),
         video,
         audio,
+        client: Client::default(),
     };
     Ok(Command::Publish { stream, ask })
 }
@@ -240,6 +241,7 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
         role: fields.text("role"),
         user_publish_id: fields.text("userPublishId"),
         disable_tracks_by_default: fields.flag("disableTracksByDefault").unwrap_or(false),
+        client: Client::default(),
     };
     Ok(Command::Play { stream, ask })
 }

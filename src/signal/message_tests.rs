@@ -138,6 +138,7 @@ fn reads_publish_as_the_javascript_sdk_sends_it() {
         "metaData":{"isScreenShared":false},"role":"speaker","somethingNew":[1]}"#;
     let stream = StreamId::from("s");
     let ask = PublishAsk {
+        client: crate::model::mail::Client::default(),
         stream: Some(stream.clone()),
         token: None,
         subscriber_id: Some("u".to_owned()),

@@ -24,4 +24,5 @@ pub mod message;
 mod play;
 mod publish;
 pub mod reply;
+mod room;
 pub mod session;

@@ -2,10 +2,14 @@
 //!
 //! ```text
 //!  play ──> Asking ──granted──> Offering ──offered──> Offered ──answered──> Connecting ──> Live
-//!             │                    │                     │ refused answer: stays     │       │
-//!             └ denied: error      └ failed: error       └ no answer: dropped   play_finished
+//!             │          │         ^ │ failed: error     │ refused answer: stays  │         │
+//!             └ denied:  └ nothing │ v                   └ no answer: dropped     play_finished
+//!               error    to offer: Waiting
 //! ```
-//! Says what to do and whether it is over; `session.rs` owns the table it lives in.
+//! Behind the first answer the sources of a main track may change at any time: one later offer at
+//! a time ([`Exchange`]), with everything that changed meanwhile, and the play goes on as it is
+//! until its answer. Says what to do and whether it is over; `session.rs` owns the table it lives
+//! in.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +17,23 @@ use super::action::{Action, Ask, Fate, PeerEvent, REPLACEABLE_AFTER, Role, Tell}
 use super::command::{Candidate, SdpKind};
 use super::held::HeldCandidates;
 use super::reply;
+use crate::base::ids::Mid;
 use crate::model::definition::Definition;
 use crate::model::mail::PlayAsk;
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// One play. Exists exactly while its id is played, or about to be, on this connection.
 #[derive(Debug)]
 pub(super) struct Play {
     stream: StreamId,
+    /// The room it belongs to, as the client says or control knows.
+    room: Option<StreamId>,
     /// When `play` came.
     since: Instant,
+    /// What it is to be sent.
+    wanted: Vec<Source>,
+    /// What the latest offer was made of.
+    offered: Vec<Source>,
     state: State,
 }
 
@@ -30,6 +41,8 @@ pub(super) struct Play {
 enum State {
     /// Control has been asked.
     Asking { request: u64, held: HeldCandidates },
+    /// Granted, and there is nothing to offer yet.
+    Waiting { held: HeldCandidates },
     /// The engine makes the offer.
     Offering { held: HeldCandidates },
     /// The offer was sent; a peer exists and waits for the answer.
@@ -38,9 +51,32 @@ enum State {
         held: HeldCandidates,
     },
     /// The answer was accepted.
-    Connecting { deadline: Instant },
+    Connecting {
+        deadline: Instant,
+        exchange: Exchange,
+    },
     /// The peer is connected.
-    Live,
+    Live { exchange: Exchange },
+}
+
+/// How far a later offer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exchange {
+    /// The latest offer was answered.
+    Settled,
+    /// The engine makes the offer.
+    Offering,
+    /// The offer waits for its answer.
+    Offered { deadline: Instant },
+}
+
+impl Exchange {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Offered { deadline } => Some(deadline),
+            Self::Settled | Self::Offering => None,
+        }
+    }
 }
 
 impl Play {
@@ -52,15 +88,24 @@ impl Play {
         ask: PlayAsk,
         actions: &mut Vec<Action>,
     ) -> Self {
+        let room = ask.room.as_deref().map(StreamId::from);
         actions.push(Action::Ask(Ask::Play { request, ask }));
         Self {
             stream,
+            room,
             since: now,
+            wanted: Vec::new(),
+            offered: Vec::new(),
             state: State::Asking {
                 request,
                 held: HeldCandidates::default(),
             },
         }
+    }
+
+    /// The room it belongs to.
+    pub(super) fn room(&self) -> Option<&StreamId> {
+        self.room.as_ref()
     }
 
     /// True when another `play` of the id takes its place instead of being an error.
@@ -72,18 +117,23 @@ impl Play {
     pub(super) fn is_negotiating(&self) -> bool {
         match self.state {
             State::Asking { .. }
+            | State::Waiting { .. }
             | State::Offering { .. }
             | State::Offered { .. }
             | State::Connecting { .. } => true,
-            State::Live => false,
+            State::Live { .. } => false,
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.state {
-            State::Offered { deadline, .. } | State::Connecting { deadline } => Some(deadline),
-            State::Asking { .. } | State::Offering { .. } | State::Live => None,
+        match &self.state {
+            State::Offered { deadline, .. } => Some(*deadline),
+            State::Connecting { deadline, exchange } => {
+                Some(exchange.deadline().unwrap_or(*deadline).min(*deadline))
+            }
+            State::Live { exchange } => exchange.deadline(),
+            State::Asking { .. } | State::Waiting { .. } | State::Offering { .. } => None,
         }
     }
 
@@ -103,13 +153,14 @@ impl Play {
         };
         match result {
             Ok(grant) => {
-                self.state = State::Offering {
-                    held: std::mem::take(held),
-                };
-                actions.push(Action::MakeOffer {
-                    stream: self.stream.clone(),
-                    grant,
-                });
+                let held = std::mem::take(held);
+                self.room = grant.room.clone().or(self.room.take());
+                self.wanted.clone_from(&grant.sources);
+                if grant.data_channel || has_media(&grant.sources) {
+                    self.make_offer(held, grant, actions);
+                } else {
+                    self.state = State::Waiting { held };
+                }
                 Fate::Stays
             }
             Err(definition) => {
@@ -119,27 +170,95 @@ impl Play {
         }
     }
 
+    fn make_offer(&mut self, held: HeldCandidates, grant: PlayGrant, actions: &mut Vec<Action>) {
+        self.offered.clone_from(&grant.sources);
+        self.state = State::Offering { held };
+        let stream = self.stream.clone();
+        actions.push(Action::MakeOffer { stream, grant });
+    }
+
+    /// What it is to be sent has changed. A question that control has not answered yet is not
+    /// meant: the answer will know more.
+    pub(super) fn handle_sources(&mut self, sources: Vec<Source>, actions: &mut Vec<Action>) {
+        match &mut self.state {
+            State::Asking { .. } => return,
+            State::Waiting { held } if has_media(&sources) => {
+                let held = std::mem::take(held);
+                let grant = PlayGrant {
+                    sources: sources.clone(),
+                    data_channel: false,
+                    room: self.room.clone(),
+                };
+                self.make_offer(held, grant, actions);
+            }
+            State::Waiting { .. }
+            | State::Offering { .. }
+            | State::Offered { .. }
+            | State::Connecting { .. }
+            | State::Live { .. } => {}
+        }
+        self.wanted = sources;
+        self.catch_up(actions);
+    }
+
+    /// Offers what is wanted, unless that was offered already or an offer is outstanding.
+    fn catch_up(&mut self, actions: &mut Vec<Action>) {
+        let (State::Connecting { exchange, .. } | State::Live { exchange }) = &mut self.state
+        else {
+            return;
+        };
+        if *exchange != Exchange::Settled || self.wanted == self.offered {
+            return;
+        }
+        *exchange = Exchange::Offering;
+        let missing = |list: &[Source], source: &Source| {
+            list.iter().all(|other| other.stream != source.stream)
+        };
+        for gone in self.offered.iter().filter(|s| missing(&self.wanted, s)) {
+            let text = reply::room::subtrack_removed(&self.stream, &gone.stream);
+            actions.push(Action::Reply(text));
+        }
+        for come in self.wanted.iter().filter(|s| missing(&self.offered, s)) {
+            let text = reply::room::subtrack_added(&self.stream, &come.stream);
+            actions.push(Action::Reply(text));
+        }
+        self.offered.clone_from(&self.wanted);
+        actions.push(Action::Renegotiate {
+            stream: self.stream.clone(),
+            sources: self.wanted.clone(),
+        });
+    }
+
     /// The client's answer; ignored when no offer waits for one.
     pub(super) fn handle_answer(&mut self, sdp: String, actions: &mut Vec<Action>) {
         match self.state {
-            State::Offered { .. } => actions.push(Action::AcceptAnswer {
+            State::Offered { .. }
+            | State::Connecting {
+                exchange: Exchange::Offered { .. },
+                ..
+            }
+            | State::Live {
+                exchange: Exchange::Offered { .. },
+            } => actions.push(Action::AcceptAnswer {
                 stream: self.stream.clone(),
                 sdp,
             }),
             State::Asking { .. }
+            | State::Waiting { .. }
             | State::Offering { .. }
             | State::Connecting { .. }
-            | State::Live => {}
+            | State::Live { .. } => {}
         }
     }
 
     /// The client's candidate: held until its answer was accepted.
     pub(super) fn handle_candidate(&mut self, candidate: Candidate, actions: &mut Vec<Action>) {
         match &mut self.state {
-            State::Asking { held, .. } | State::Offering { held } | State::Offered { held, .. } => {
-                held.push(candidate)
-            }
-            State::Connecting { .. } | State::Live => actions.push(Action::AddCandidate {
+            State::Asking { held, .. }
+            | State::Waiting { held }
+            | State::Offering { held }
+            | State::Offered { held, .. } => held.push(candidate),
+            State::Connecting { .. } | State::Live { .. } => actions.push(Action::AddCandidate {
                 stream: self.stream.clone(),
                 role: Role::Play,
                 candidate,
@@ -160,40 +279,27 @@ impl Play {
                 id_mapping,
                 candidates,
             } => {
-                if let State::Offering { held } = &mut self.state {
-                    self.state = State::Offered {
-                        deadline: now + ANSWER_TIMEOUT,
-                        held: std::mem::take(held),
-                    };
-                    let kind = SdpKind::Offer;
-                    let text =
-                        reply::take_configuration(&self.stream, kind, &sdp, Some(&id_mapping));
-                    actions.push(Action::Reply(text));
-                    for candidate in &candidates {
-                        let text = reply::take_candidate(&self.stream, candidate);
-                        actions.push(Action::Reply(text));
-                    }
-                }
+                self.handle_offered(now, (&sdp, &id_mapping), &candidates, actions);
+                Fate::Stays
+            }
+            PeerEvent::OfferUnchanged => {
+                self.settle(Exchange::Offering, actions);
                 Fate::Stays
             }
             PeerEvent::OfferFailed(definition) => self.handle_offer_failed(definition, actions),
             PeerEvent::AnswerAccepted => {
-                if let State::Offered { held, .. } = &mut self.state {
-                    held.flush(&self.stream, Role::Play, actions);
-                    let deadline = now + CONNECT_TIMEOUT;
-                    self.state = State::Connecting { deadline };
-                }
+                self.handle_answer_accepted(now, actions);
                 Fate::Stays
             }
             PeerEvent::AnswerRefused(definition) => {
-                if matches!(self.state, State::Offered { .. }) {
+                if self.awaits_answer() {
                     self.complain(definition, actions);
                 }
                 Fate::Stays
             }
             PeerEvent::Connected => {
-                if matches!(self.state, State::Connecting { .. }) {
-                    self.state = State::Live;
+                if let State::Connecting { exchange, .. } = self.state {
+                    self.state = State::Live { exchange };
                     actions.push(Action::Tell(Tell::PlayLive {
                         stream: self.stream.clone(),
                     }));
@@ -202,14 +308,88 @@ impl Play {
                 Fate::Stays
             }
             PeerEvent::Failed => match self.state {
-                State::Asking { .. } | State::Offering { .. } => Fate::Stays,
-                State::Offered { .. } | State::Connecting { .. } | State::Live => {
+                State::Asking { .. } | State::Waiting { .. } | State::Offering { .. } => {
+                    Fate::Stays
+                }
+                State::Offered { .. } | State::Connecting { .. } | State::Live { .. } => {
                     self.finish(actions)
                 }
             },
             PeerEvent::AnswerStale | PeerEvent::Answered { .. } | PeerEvent::OfferRefused(_) => {
                 Fate::Stays
             }
+        }
+    }
+
+    /// Candidates belong to the first offer.
+    fn handle_offered(
+        &mut self,
+        now: Instant,
+        (sdp, id_mapping): (&str, &[(Mid, String)]),
+        candidates: &[Candidate],
+        actions: &mut Vec<Action>,
+    ) {
+        let deadline = now + ANSWER_TIMEOUT;
+        match &mut self.state {
+            State::Offering { held } => {
+                let held = std::mem::take(held);
+                self.state = State::Offered { deadline, held };
+            }
+            State::Connecting { exchange, .. } | State::Live { exchange }
+                if *exchange == Exchange::Offering =>
+            {
+                *exchange = Exchange::Offered { deadline };
+            }
+            State::Asking { .. }
+            | State::Waiting { .. }
+            | State::Offered { .. }
+            | State::Connecting { .. }
+            | State::Live { .. } => return,
+        }
+        let text = reply::take_configuration(&self.stream, SdpKind::Offer, sdp, Some(id_mapping));
+        actions.push(Action::Reply(text));
+        for candidate in candidates {
+            let text = reply::take_candidate(&self.stream, candidate);
+            actions.push(Action::Reply(text));
+        }
+    }
+
+    fn handle_answer_accepted(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        match &mut self.state {
+            State::Offered { held, .. } => {
+                held.flush(&self.stream, Role::Play, actions);
+                self.state = State::Connecting {
+                    deadline: now + CONNECT_TIMEOUT,
+                    exchange: Exchange::Settled,
+                };
+            }
+            State::Connecting { exchange, .. } | State::Live { exchange } => {
+                if matches!(exchange, Exchange::Offered { .. }) {
+                    *exchange = Exchange::Settled;
+                }
+            }
+            State::Asking { .. } | State::Waiting { .. } | State::Offering { .. } => return,
+        }
+        self.catch_up(actions);
+    }
+
+    /// A later offer turned out not to be needed.
+    fn settle(&mut self, from: Exchange, actions: &mut Vec<Action>) {
+        if let State::Connecting { exchange, .. } | State::Live { exchange } = &mut self.state
+            && *exchange == from
+        {
+            *exchange = Exchange::Settled;
+            self.catch_up(actions);
+        }
+    }
+
+    fn awaits_answer(&self) -> bool {
+        match self.state {
+            State::Offered { .. } => true,
+            State::Connecting { exchange, .. } | State::Live { exchange } => {
+                matches!(exchange, Exchange::Offered { .. })
+            }
+            State::Asking { .. } | State::Waiting { .. } | State::Offering { .. } => false,
         }
     }
 
@@ -220,10 +400,18 @@ impl Play {
                 self.complain(definition, actions);
                 Fate::Ends
             }
+            State::Connecting {
+                exchange: Exchange::Offering,
+                ..
+            }
+            | State::Live {
+                exchange: Exchange::Offering,
+            } => self.finish(actions),
             State::Asking { .. }
+            | State::Waiting { .. }
             | State::Offered { .. }
             | State::Connecting { .. }
-            | State::Live => Fate::Stays,
+            | State::Live { .. } => Fate::Stays,
         }
     }
 
@@ -232,26 +420,30 @@ impl Play {
     pub(super) fn handle_broadcast_ended(&mut self, actions: &mut Vec<Action>) -> Fate {
         match self.state {
             State::Asking { .. } => Fate::Stays,
-            State::Offering { .. }
-            | State::Offered { .. }
-            | State::Connecting { .. }
-            | State::Live => self.finish(actions),
-        }
-    }
-
-    /// Drops a play without an answer silently; ends one that does not connect.
-    pub(super) fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) -> Fate {
-        match self.state {
-            State::Offered { deadline, .. } if deadline <= now => {
-                self.release(actions);
-                Fate::Ends
-            }
-            State::Connecting { deadline } if deadline <= now => self.finish(actions),
-            State::Asking { .. }
+            State::Waiting { .. }
             | State::Offering { .. }
             | State::Offered { .. }
             | State::Connecting { .. }
-            | State::Live => Fate::Stays,
+            | State::Live { .. } => self.finish(actions),
+        }
+    }
+
+    /// Drops a play without a first answer silently; ends one that does not connect, or does not
+    /// answer a later offer.
+    pub(super) fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) -> Fate {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return Fate::Stays;
+        }
+        match self.state {
+            State::Offered { .. } => {
+                self.release(actions);
+                Fate::Ends
+            }
+            State::Asking { .. }
+            | State::Waiting { .. }
+            | State::Offering { .. }
+            | State::Connecting { .. }
+            | State::Live { .. } => self.finish(actions),
         }
     }
 
@@ -265,8 +457,8 @@ impl Play {
     /// Ends it without a word to the client.
     pub(super) fn release(&mut self, actions: &mut Vec<Action>) {
         match self.state {
-            State::Asking { .. } | State::Offering { .. } => {}
-            State::Offered { .. } | State::Connecting { .. } | State::Live => {
+            State::Asking { .. } | State::Waiting { .. } | State::Offering { .. } => {}
+            State::Offered { .. } | State::Connecting { .. } | State::Live { .. } => {
                 actions.push(Action::ClosePeer {
                     stream: self.stream.clone(),
                     role: Role::Play,
@@ -282,6 +474,10 @@ impl Play {
         let text = reply::error(definition, Some(&self.stream));
         actions.push(Action::Reply(text));
     }
+}
+
+fn has_media(sources: &[Source]) -> bool {
+    sources.iter().any(|source| !source.tracks.is_empty())
 }
 
 /// How long an offer waits for its answer. The JavaScript SDK asks again after 3 s; slow phones

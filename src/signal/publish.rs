@@ -24,6 +24,8 @@ pub(super) struct Publish {
     stream: StreamId,
     /// Repeated in notifications; `None` when absent or longer than an id may be.
     subscriber_id: Option<String>,
+    /// The room it publishes into.
+    room: Option<StreamId>,
     /// When `publish` came.
     since: Instant,
     state: State,
@@ -56,6 +58,7 @@ impl Publish {
         let id = ask.subscriber_id.as_ref();
         let publish = Self {
             subscriber_id: id.filter(|id| id.len() <= MAX_STREAM_ID_LEN).cloned(),
+            room: ask.main_track.clone(),
             since: now,
             state: State::Asking {
                 request,
@@ -65,6 +68,11 @@ impl Publish {
         };
         actions.push(Action::Ask(Ask::Publish { request, ask }));
         publish
+    }
+
+    /// The room it publishes into.
+    pub(super) fn room(&self) -> Option<&StreamId> {
+        self.room.as_ref()
     }
 
     /// True when another `publish` of the id takes its place instead of being an error.
@@ -169,7 +177,8 @@ impl Publish {
                         stream: self.stream.clone(),
                     }));
                     let subscriber_id = self.subscriber_id.as_deref();
-                    let text = reply::publish_started(&self.stream, subscriber_id, None);
+                    let room = self.room.as_deref();
+                    let text = reply::publish_started(&self.stream, subscriber_id, room);
                     actions.push(Action::Reply(text));
                 }
                 Fate::Stays
@@ -180,6 +189,7 @@ impl Publish {
                 State::Live => self.finish(PublishEnding::Lost, actions),
             },
             PeerEvent::Offered { .. }
+            | PeerEvent::OfferUnchanged
             | PeerEvent::OfferFailed(_)
             | PeerEvent::AnswerAccepted
             | PeerEvent::AnswerStale

@@ -19,25 +19,27 @@ use super::message::{self, Parsed};
 use super::play::Play;
 use super::publish::Publish;
 use super::reply::{self, room};
+use super::room::Memberships;
 use crate::base::clock::Now;
 use crate::base::limits::MAX_ENTRIES_PER_CONN;
 use crate::model::call::{CallNews, JoinAsk};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, StreamId};
+use crate::model::track::{PlayGrant, Source, StreamId};
 
 /// One WebSocket's publishes, plays and calls.
 #[derive(Debug)]
 pub struct Session {
     app: AppName,
-    settings: Arc<AppSettings>,
-    publishes: BTreeMap<StreamId, Publish>,
-    plays: BTreeMap<StreamId, Play>,
+    pub(super) settings: Arc<AppSettings>,
+    pub(super) publishes: BTreeMap<StreamId, Publish>,
+    pub(super) plays: BTreeMap<StreamId, Play>,
     calls: Calls,
-    ended: EndedIds,
+    pub(super) memberships: Memberships,
+    pub(super) ended: EndedIds,
     /// Questions asked so far; the last one's number.
-    requests: u64,
+    pub(super) requests: u64,
 }
 
 impl Session {
@@ -49,6 +51,7 @@ impl Session {
             publishes: BTreeMap::new(),
             plays: BTreeMap::new(),
             calls: Calls::default(),
+            memberships: Memberships::default(),
             ended: EndedIds::default(),
             requests: 0,
         }
@@ -91,9 +94,9 @@ impl Session {
             Command::Stop { stream } => self.stop(now, &stream, actions),
             Command::Switch(switch) => self.switch(switch, actions),
             Command::PeerToPeer(command) => self.handle_call(now, command, actions),
+            Command::Room(command) => self.handle_room(now, command, actions),
             unserved @ (Command::ForceQuality { .. }
             | Command::UpdateMetaData { .. }
-            | Command::Room(_)
             | Command::Information(_)
             | Command::Slots(_)
             | Command::Push(_)) => handle_unserved(&unserved),
@@ -115,9 +118,12 @@ impl Session {
         &mut self,
         now: Instant,
         stream: StreamId,
-        ask: PublishAsk,
+        mut ask: PublishAsk,
         actions: &mut Vec<Action>,
     ) {
+        if ask.main_track.is_none() {
+            ask.main_track = self.memberships.room_of(&stream).cloned();
+        }
         let full = self.is_full();
         match self.publishes.get_mut(&stream) {
             Some(old) if old.is_replaceable(now) => old.release(PublishEnding::Stopped, actions),
@@ -148,8 +154,9 @@ impl Session {
         self.plays.insert(stream, play);
     }
 
-    fn is_full(&self) -> bool {
-        self.publishes.len() + self.plays.len() + self.calls.len() >= MAX_ENTRIES_PER_CONN
+    pub(super) fn is_full(&self) -> bool {
+        let peers = self.publishes.len() + self.plays.len();
+        peers + self.calls.len() + self.memberships.len() >= MAX_ENTRIES_PER_CONN
     }
 
     fn take_offer(
@@ -228,7 +235,9 @@ impl Session {
     /// stop of nothing is remembered: after a reconnect the SDKs stop what ended with the old
     /// socket, and what they say late about it is as harmless.
     fn stop(&mut self, now: Instant, stream: &StreamId, actions: &mut Vec<Action>) {
-        if let Some(mut publish) = self.publishes.remove(stream) {
+        let publish = self.publishes.remove(stream);
+        let was_published = publish.is_some();
+        if let Some(mut publish) = publish {
             let _ends = publish.finish(PublishEnding::Stopped, actions);
         }
         if let Some(mut play) = self.plays.remove(stream) {
@@ -236,6 +245,10 @@ impl Session {
         }
         if self.calls.leave(stream, actions) {
             actions.push(Action::Reply(room::leaved(stream)));
+        }
+        if was_published && let Some(room) = self.memberships.room_of(stream) {
+            let text = room::leaved_from_room(room, Some(stream));
+            actions.push(Action::Reply(text));
         }
         self.ended.remember(stream, now);
     }
@@ -342,6 +355,18 @@ impl Session {
         }
     }
 
+    /// What a play is to be sent has changed. A play that ended meanwhile is not meant.
+    pub fn handle_play_sources(
+        &mut self,
+        stream: &StreamId,
+        sources: Vec<Source>,
+        actions: &mut Vec<Action>,
+    ) {
+        if let Some(play) = self.plays.get_mut(stream) {
+            play.handle_sources(sources, actions);
+        }
+    }
+
     /// A peer of this session has news. News of a peer that was closed is ignored.
     pub fn handle_peer(
         &mut self,
@@ -411,6 +436,7 @@ impl Session {
         self.calls.close(actions);
         self.publishes.clear();
         self.plays.clear();
+        self.memberships.clear(actions);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
@@ -470,11 +496,11 @@ fn handle_unserved(command: &Command) {
     match command {
         Command::ForceQuality { .. } => {}
         Command::UpdateMetaData { .. } => {}
-        Command::Room(_) => {}
         Command::Information(_) => {}
         Command::Slots(_) => {}
         Command::Push(_) => {}
-        Command::Ping
+        Command::Room(_)
+        | Command::Ping
         | Command::GetIceServerConfig
         | Command::Publish { .. }
         | Command::Play { .. }
@@ -486,7 +512,7 @@ fn handle_unserved(command: &Command) {
     }
 }
 
-fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
+pub(super) fn complain(definition: Definition, stream: Option<&str>, actions: &mut Vec<Action>) {
     actions.push(Action::Reply(reply::error(definition, stream)));
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::action::{Ask, Tell};
 use super::*;
+use crate::model::room::RoomMail;
 
 #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
 fn zero() -> Now {
@@ -64,6 +65,7 @@ fn grant() -> PlayGrant {
     PlayGrant {
         sources: Vec::new(),
         data_channel: true,
+        room: None,
     }
 }
 
@@ -244,7 +246,7 @@ fn commands_of_other_parts_change_nothing() {
     let now = zero();
     let mut s = session();
     let names = "toggleVideo toggleAudio enableTrack forceStreamQuality updateStreamMetaData \
-        joinRoom leaveFromRoom getRoomInfo getStreamInfo \
+        getStreamInfo \
         getTrackList getDebugInfo assignVideoTrackCommand registerPushNotificationToken";
     for command in names.split_whitespace() {
         let actions = say(&mut s, now, json!({"command": command, "streamId": "a"}));
@@ -259,6 +261,7 @@ enum Step {
     Decide { ago: u64, granted: bool },
     Peer(usize, Role, u8),
     Ended(usize),
+    Sources(usize, usize),
     StopPublish(usize),
     Pass(u64),
     Close,
@@ -284,8 +287,9 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (command, 0..IDS.len()).prop_map(|(c, id)| Step::Say(c, id)),
         6 => (0..3u64, prop::bool::weighted(0.8))
             .prop_map(|(ago, granted)| Step::Decide { ago, granted }),
-        12 => (0..IDS.len(), role, 0..9u8).prop_map(|(id, r, e)| Step::Peer(id, r, e)),
+        12 => (0..IDS.len(), role, 0..10u8).prop_map(|(id, r, e)| Step::Peer(id, r, e)),
         1 => (0..IDS.len()).prop_map(Step::Ended),
+        4 => (0..IDS.len(), 0..3usize).prop_map(|(id, n)| Step::Sources(id, n)),
         1 => (0..IDS.len()).prop_map(Step::StopPublish),
         3 => (0..4000u64).prop_map(Step::Pass),
         1 => Just(Step::Close),
@@ -303,6 +307,8 @@ struct Model {
     open: BTreeMap<(Role, String), u64>,
     /// Calls asked for or joined, with their questions' numbers.
     calls: BTreeMap<String, u64>,
+    /// Plays whose later offer is outstanding.
+    offering: BTreeSet<String>,
     asked: u64,
 }
 
@@ -321,6 +327,11 @@ impl Model {
                     assert!(self.is_open(Role::Publish, stream));
                 }
                 Action::MakeOffer { stream, .. } => assert!(self.is_open(Role::Play, stream)),
+                Action::Renegotiate { stream, .. } => {
+                    assert!(self.peers.contains(&(Role::Play, stream.to_string())));
+                    let is_first = self.offering.insert(stream.to_string());
+                    assert!(is_first, "one outstanding offer");
+                }
                 Action::AcceptAnswer { stream, .. } => {
                     assert!(self.peers.contains(&(Role::Play, stream.to_string())));
                 }
@@ -333,6 +344,9 @@ impl Model {
                         self.peers.remove(&(*role, stream.to_string())),
                         "one close each"
                     );
+                    if *role == Role::Play {
+                        self.offering.remove(&**stream);
+                    }
                 }
             }
         }
@@ -352,6 +366,11 @@ impl Model {
                 let old = self.calls.insert(ask.stream.to_string(), *request);
                 return assert_eq!(old, None, "one membership per id");
             }
+            Ask::Room(RoomMail::AskJoin { request, .. }) => {
+                self.asked = *request;
+                return;
+            }
+            Ask::Room(RoomMail::AskInformation { .. } | RoomMail::Left { .. }) => return,
         };
         assert!(request > self.asked, "numbers are never used again");
         self.asked = request;
@@ -376,6 +395,7 @@ impl Model {
             Tell::CallRelay { stream, .. } => {
                 return assert!(self.calls.contains_key(&**stream), "not in it");
             }
+            Tell::RoomLeft { .. } => return,
         };
         let key = (role, stream.to_string());
         assert!(self.open.contains_key(&key), "told of something unasked");
@@ -398,7 +418,8 @@ impl Model {
             5 => PeerEvent::AnswerStale,
             6 => PeerEvent::AnswerRefused(Definition::NotSetRemoteDescription),
             7 => PeerEvent::Connected,
-            _ => PeerEvent::Failed,
+            8 => PeerEvent::Failed,
+            _ => PeerEvent::OfferUnchanged,
         }
     }
 
@@ -495,11 +516,19 @@ proptest! {
                 }
                 Step::Peer(id, role, number) => {
                     let (id, event) = (IDS[id], Model::event(number));
+                    if let PeerEvent::AnswerAccepted | PeerEvent::OfferUnchanged = event {
+                        model.offering.remove(id);
+                    }
                     s.handle_peer(now, &id.into(), role, event, &mut actions);
                     model.learn(id, role, &actions);
                 }
                 Step::Ended(id) => {
                     s.handle_broadcast_ended(now, &IDS[id].into(), &mut actions);
+                }
+                Step::Sources(id, n) => {
+                    let source = |id: &&str| Source { stream: (*id).into(), tracks: Vec::new() };
+                    let sources = IDS.iter().take(n).map(source).collect();
+                    s.handle_play_sources(&IDS[id].into(), sources, &mut actions);
                 }
                 Step::StopPublish(id) => {
                     s.handle_stop_publish(now, &IDS[id].into(), &mut actions);

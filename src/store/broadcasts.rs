@@ -110,23 +110,8 @@ impl Store {
         unix_ms: i64,
     ) -> Result<bool, StoreError> {
         let (app, id) = (app.clone(), id.to_owned());
-        self.write(move |db| {
-            let Some(mut record) = find(db, &app, &id)? else {
-                return Ok(false);
-            };
-            if status == BroadcastStatus::Broadcasting {
-                record.start_time = unix_ms;
-                record.absolute_start_time_ms = unix_ms;
-                record.publish_type = Some("WebRTC".to_owned());
-            } else if record.status == BroadcastStatus::Broadcasting {
-                record.duration = (unix_ms - record.start_time).max(0);
-            }
-            record.status = status;
-            record.update_time = unix_ms;
-            save(db, &app, &record)?;
-            Ok(true)
-        })
-        .await
+        self.write(move |db| set_status(db, &app, &id, status, unix_ms))
+            .await
     }
 
     /// Adds `subtrack` to the registered subtracks of `main`, or takes it out with `is_in` false,
@@ -289,6 +274,30 @@ pub(super) fn mark_interrupted(db: &Connection) -> Result<(), Fault> {
         [BroadcastStatus::TerminatedUnexpectedly.text()],
     )?;
     Ok(())
+}
+
+/// Notes how far a broadcast is; false when it is not registered.
+pub(super) fn set_status(
+    db: &Connection,
+    app: &AppName,
+    id: &str,
+    status: BroadcastStatus,
+    unix_ms: i64,
+) -> Result<bool, Fault> {
+    let Some(mut record) = find(db, app, id)? else {
+        return Ok(false);
+    };
+    if status == BroadcastStatus::Broadcasting {
+        record.start_time = unix_ms;
+        record.absolute_start_time_ms = unix_ms;
+        record.publish_type = Some("WebRTC".to_owned());
+    } else if record.status == BroadcastStatus::Broadcasting {
+        record.duration = (unix_ms - record.start_time).max(0);
+    }
+    record.status = status;
+    record.update_time = unix_ms;
+    save(db, app, &record)?;
+    Ok(true)
 }
 
 fn save(db: &Connection, app: &AppName, record: &BroadcastRecord) -> Result<(), Fault> {

@@ -1,10 +1,10 @@
 //! The coming and going of subscribers, the latest of each broadcast.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::Store;
 use super::broadcasts::whole;
-use super::error::StoreError;
+use super::error::{Fault, StoreError};
 use crate::base::limits::MAX_EVENTS_PER_STREAM;
 use crate::model::access::{AccessKind, ConnectionEvent, ConnectionEventKind};
 use crate::model::mail::AppName;
@@ -16,28 +16,7 @@ impl Store {
     /// [`StoreError::Unavailable`].
     pub async fn add_event(&self, app: &AppName, event: ConnectionEvent) -> Result<(), StoreError> {
         let app = app.clone();
-        self.write(move |db| {
-            db.prepare_cached(
-                "INSERT INTO events (app, stream, subscriber, event, kind, unix_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                app,
-                event.stream_id,
-                event.subscriber_id,
-                event.event_type.text(),
-                event.kind.text(),
-                event.timestamp
-            ])?;
-            db.prepare_cached(
-                "DELETE FROM events WHERE app = ?1 AND stream = ?2 AND serial <=
-                   (SELECT serial FROM events WHERE app = ?1 AND stream = ?2
-                    ORDER BY serial DESC LIMIT 1 OFFSET ?3)",
-            )?
-            .execute(params![app, event.stream_id, whole(MAX_EVENTS_PER_STREAM)])?;
-            Ok(())
-        })
-        .await
+        self.write(move |db| add(db, &app, &event)).await
     }
 
     /// At most `size` events of a broadcast, of one subscriber or of all, in the order they
@@ -82,4 +61,27 @@ impl Store {
         })
         .await
     }
+}
+
+/// Adds an event and forgets those that are too many.
+pub(super) fn add(db: &Connection, app: &AppName, event: &ConnectionEvent) -> Result<(), Fault> {
+    db.prepare_cached(
+        "INSERT INTO events (app, stream, subscriber, event, kind, unix_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        app,
+        event.stream_id,
+        event.subscriber_id,
+        event.event_type.text(),
+        event.kind.text(),
+        event.timestamp
+    ])?;
+    db.prepare_cached(
+        "DELETE FROM events WHERE app = ?1 AND stream = ?2 AND serial <=
+           (SELECT serial FROM events WHERE app = ?1 AND stream = ?2
+            ORDER BY serial DESC LIMIT 1 OFFSET ?3)",
+    )?
+    .execute(params![app, event.stream_id, whole(MAX_EVENTS_PER_STREAM)])?;
+    Ok(())
 }

@@ -14,6 +14,7 @@ mod admission;
 mod broadcasts;
 mod error;
 mod events;
+mod notes;
 mod open;
 mod schema;
 mod settings;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use admission::{AdmissionFacts, AdmissionQuery};
 pub use broadcasts::{BroadcastQuery, SortBy};
 pub use error::StoreError;
+pub use notes::Note;
 
 use crate::base::limits::MAX_STORE_JOBS;
 use thread::{Access, Job, Message, Ran};

@@ -89,6 +89,7 @@ impl Conns {
             conn: id,
             app: new.app.clone(),
             settings: new.settings.clone(),
+            client: new.client.clone(),
         };
         let entry = self.slots.vacant_entry();
         let slot = entry.key();

@@ -10,7 +10,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::load::Load;
 use crate::base::limits::MAX_WORKER_MAILS;
-use crate::model::mail::{AppName, WorkerMail};
+use crate::model::mail::{AppName, Client, WorkerMail};
 use crate::model::settings::AppSettings;
 
 /// What can be put into a worker's inbox.
@@ -37,6 +37,8 @@ pub struct NewConn {
     pub settings: Arc<AppSettings>,
     /// The client's address, for log lines.
     pub remote: SocketAddr,
+    /// What control is told of the client.
+    pub client: Client,
 }
 
 /// A worker as others see it. Cheap to clone.

@@ -64,6 +64,7 @@ fn new_conn(stream: TcpStream, read_ahead: Vec<u8>) -> NewConn {
         read_ahead,
         app: "live".into(),
         settings: Arc::new(AppSettings::default()),
+        client: crate::model::mail::Client::default(),
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod clients;
 mod front;
+mod security;
 mod server;
 mod start;
 mod stop;
+mod store;

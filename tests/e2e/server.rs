@@ -1,11 +1,13 @@
 //! A server of one test: started in its own empty directory, ended with the test.
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::{Bytes, Message, WebSocket};
 
@@ -17,7 +19,7 @@ pub struct Server {
     pub addr: SocketAddr,
     /// The second line it printed.
     pub playground: String,
-    _directory: TempDir,
+    directory: Option<TempDir>,
 }
 
 /// An HTTP answer.
@@ -32,8 +34,25 @@ pub struct Answer {
 impl Server {
     /// Starts it on free ports with `flags` and waits until it serves.
     pub fn start(flags: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut child = command(directory.path())
+        Self::start_in(tempfile::tempdir().unwrap(), flags)
+    }
+
+    /// The same, in a directory that may hold settings and data.
+    pub fn start_in(directory: TempDir, flags: &[&str]) -> Self {
+        let command = command(directory.path());
+        Self::run(command, directory, flags)
+    }
+
+    /// The same; everything that it logs goes to [`log`](Self::log).
+    pub fn start_logged(directory: TempDir) -> Self {
+        let mut command = command(directory.path());
+        let log = File::create(directory.path().join(LOG)).unwrap();
+        command.env("LEAFCUTTER_LOG", "debug").stderr(log);
+        Self::run(command, directory, &[])
+    }
+
+    fn run(mut command: Command, directory: TempDir, flags: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
             .args(flags)
             .stdout(Stdio::piped())
@@ -49,17 +68,54 @@ impl Server {
             addr: addr.parse().unwrap(),
             playground: line(),
             child,
-            _directory: directory,
+            directory: Some(directory),
         }
+    }
+
+    /// Kills it with `kill -9` and leaves its directory.
+    pub fn kill(mut self) -> TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.directory.take().unwrap()
+    }
+
+    /// Where it runs.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_ref().unwrap().path()
+    }
+
+    /// What it has logged, when it was started for that.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory().join(LOG)).unwrap()
+    }
+
+    /// A REST call with a JSON body, or an empty one; the answer's JSON.
+    pub fn rest(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let headers = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        let answer = self.exchange(method, path, &headers, &body);
+        assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+        serde_json::from_str(&answer.body).unwrap()
     }
 
     /// Sends a request without body and reads the answer to its end.
     pub fn request(&self, method: &str, path: &str, headers: &str) -> Answer {
+        self.exchange(method, path, headers, "")
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
         let host = self.addr;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n{body}"
         )
         .unwrap();
         let mut text = String::new();
@@ -128,5 +184,8 @@ fn command(directory: &Path) -> Command {
     command.current_dir(directory).env("LEAFCUTTER_LOG", "warn");
     command
 }
+
+/// Where [`Server::start_logged`] logs to.
+const LOG: &str = "log.txt";
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -41,7 +41,13 @@ pub fn compare(publisher: &Client, viewer: &Client, kind: MediaKind, until: Inst
     for received in viewer
         .received
         .iter()
-        .filter(|received| received.kind == kind)
+        .filter(|received| received.kind == kind && *received.label == *publisher.stream)
+        .filter(|received| {
+            publisher
+                .published
+                .first()
+                .is_some_and(|p| p.at <= received.at)
+        })
     {
         let identity = received.identity();
         let packet = published
@@ -126,7 +132,8 @@ pub fn assert_all_arrived(publisher: &Client, viewer: &Client, until: Instant) {
         assert!(findings.packets > 0, "{kind:?}: nothing came");
         assert_eq!(findings.missing, [], "{kind:?}");
     }
-    let first = viewer.received.iter().find(|r| r.kind == MediaKind::Video);
+    let is_video = |r: &&Received| r.kind == MediaKind::Video && *r.label == *publisher.stream;
+    let first = viewer.received.iter().find(is_video);
     assert!(
         first.is_some_and(is_key_frame_start),
         "video begins with a key frame"

@@ -4,7 +4,7 @@
 //! Sans-IO like the engine: `world.rs` brings texts, datagrams and time in and takes texts and
 //! datagrams out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -61,7 +61,10 @@ pub struct Client {
     local: SocketAddr,
     rtc: Option<Link>,
     timeout: Option<Instant>,
-    key_frame_retry: Option<Instant>,
+    /// Video sources that began in the middle of a frame, and when to ask again.
+    key_frame_retries: BTreeMap<u32, Instant>,
+    /// Whose track each source is, as the offers say.
+    labels: HashMap<u32, Arc<str>>,
 }
 
 /// What a client has to send.
@@ -107,6 +110,10 @@ pub enum Message {
 pub struct Received {
     /// Audio or video.
     pub kind: MediaKind,
+    /// Whose track it is: the broadcast's id.
+    pub label: Arc<str>,
+    /// Source.
+    pub ssrc: u32,
     /// When it came.
     pub at: Instant,
     /// Extended sequence number.
@@ -166,15 +173,32 @@ impl Client {
                 audio: true,
                 video: true,
             },
+            json!({}),
         )
+    }
+
+    /// As [`publisher`](Self::publisher), into the main track `room`.
+    pub fn participant(
+        conn: ConnId,
+        local: SocketAddr,
+        stream: &str,
+        seed: u64,
+        room: &str,
+    ) -> Self {
+        let role = Role::Publisher {
+            seed,
+            audio: true,
+            video: true,
+        };
+        Self::new(conn, local, stream, role, json!({ "mainTrack": room }))
     }
 
     /// A client that asks to play.
     pub fn viewer(conn: ConnId, local: SocketAddr, stream: &str) -> Self {
-        Self::new(conn, local, stream, Role::Viewer)
+        Self::new(conn, local, stream, Role::Viewer, json!({}))
     }
 
-    fn new(conn: ConnId, local: SocketAddr, stream: &str, role: Role) -> Self {
+    fn new(conn: ConnId, local: SocketAddr, stream: &str, role: Role, mut request: Value) -> Self {
         let command = match role {
             Role::Publisher { .. } => "publish",
             Role::Viewer => "play",
@@ -199,9 +223,11 @@ impl Client {
             local,
             rtc: None,
             timeout: None,
-            key_frame_retry: None,
+            key_frame_retries: BTreeMap::new(),
+            labels: HashMap::new(),
         };
-        client.say(json!({ "command": command, "streamId": stream }));
+        request["command"] = json!(command);
+        client.say(request);
         client
     }
 
@@ -286,6 +312,15 @@ impl Client {
         self.run(now);
     }
 
+    /// Asks for a key frame of one of several videos.
+    fn request_key_frame_of(&mut self, now: Instant, ssrc: u32) {
+        let Some(link) = &mut self.rtc else { return };
+        if let Some(stream) = link.rtc.direct_api().stream_rx(&ssrc.into()) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        self.run(now);
+    }
+
     /// A message of the server.
     pub fn handle_text(&mut self, now: Instant, text: &str) {
         let message: Value = serde_json::from_str(text).expect("the server writes JSON");
@@ -327,10 +362,8 @@ impl Client {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let capture = self.studio.as_ref().and_then(Studio::next_due);
-        [self.timeout, capture, self.key_frame_retry]
-            .into_iter()
-            .flatten()
-            .min()
+        let retry = self.key_frame_retries.values().min().copied();
+        [self.timeout, capture, retry].into_iter().flatten().min()
     }
 
     /// Captures, sends feedback, runs ICE and DTLS.
@@ -341,9 +374,15 @@ impl Client {
             }
             self.studio = Some(studio);
         }
-        if self.key_frame_retry.is_some_and(|due| due <= now) {
-            self.key_frame_retry = Some(now + KEY_FRAME_RETRY);
-            self.request_key_frame(now);
+        let due: Vec<u32> = self
+            .key_frame_retries
+            .iter()
+            .filter(|(_, due)| **due <= now)
+            .map(|(ssrc, _)| *ssrc)
+            .collect();
+        for ssrc in due {
+            self.key_frame_retries.insert(ssrc, now + KEY_FRAME_RETRY);
+            self.request_key_frame_of(now, ssrc);
         }
         if self.timeout.is_some_and(|due| due <= now) {
             self.run(now);
@@ -436,32 +475,38 @@ impl Client {
     }
 
     fn take_offer(&mut self, now: Instant, sdp: &str) {
-        let mut rtc = self.build(now, DtlsVersion::Auto);
+        self.labels.extend(labels(sdp));
+        let known = self.rtc.take();
+        let is_first = known.is_none();
+        let mut link = known.unwrap_or_else(|| Link {
+            rtc: self.build(now, DtlsVersion::Auto),
+            channels: Vec::new(),
+            pending: None,
+            audio: None,
+            video: None,
+        });
         // INTEROP(str0m): it would take the passive part, which the server keeps for itself;
         // browsers take the active one, as RFC 5763 §5 recommends.
         let sdp = sdp.replace("a=setup:actpass", "a=setup:passive");
         let offer = SdpOffer::from_sdp_string(&sdp).expect("an offer that parses");
-        let answer = rtc
+        let answer = link
+            .rtc
             .sdp_api()
             .accept_offer(offer)
             .expect("an acceptable offer");
         self.say(json!({
             "command": "takeConfiguration", "type": "answer", "sdp": answer.to_sdp_string(),
         }));
-        self.say_candidates();
-        if self.opens_channel {
-            rtc.direct_api().create_data_channel(ChannelConfig {
-                label: "fileTransfer".to_owned(),
-                ..ChannelConfig::default()
-            });
+        if is_first {
+            self.say_candidates();
+            if self.opens_channel {
+                link.rtc.direct_api().create_data_channel(ChannelConfig {
+                    label: "fileTransfer".to_owned(),
+                    ..ChannelConfig::default()
+                });
+            }
         }
-        self.rtc = Some(Link {
-            rtc,
-            channels: Vec::new(),
-            pending: None,
-            audio: None,
-            video: None,
-        });
+        self.rtc = Some(link);
         self.run(now);
     }
 
@@ -563,8 +608,12 @@ impl Client {
             111 => MediaKind::Audio,
             _ => MediaKind::Video,
         };
+        let ssrc = *packet.header.ssrc;
+        let label = self.labels.get(&ssrc).cloned();
         let received = Received {
             kind,
+            label: label.expect("the offer announces every source"),
+            ssrc,
             at: now,
             seq: *packet.seq_no,
             timestamp: packet.header.timestamp,
@@ -573,12 +622,12 @@ impl Client {
         };
         // A decoder that is given the middle of a frame first cannot start and asks for another.
         if kind == MediaKind::Video {
-            let first = !self.received.iter().any(|r| r.kind == MediaKind::Video);
+            let first = !self.received.iter().any(|r| r.ssrc == ssrc);
             let starts = is_key_frame_start(&received);
             if first && !starts {
-                self.key_frame_retry = Some(now + KEY_FRAME_RETRY);
+                self.key_frame_retries.insert(ssrc, now + KEY_FRAME_RETRY);
             } else if starts {
-                self.key_frame_retry = None;
+                self.key_frame_retries.remove(&ssrc);
             }
         }
         self.received.push(received);
@@ -613,6 +662,16 @@ impl Client {
             RawPacket::RtcpRx(_) | RawPacket::RtcpTx(_) | RawPacket::RtpTx(..) => {}
         }
     }
+}
+
+/// The first token of each source's msid: whose it is.
+fn labels(sdp: &str) -> Vec<(u32, Arc<str>)> {
+    let label = |line: &str| {
+        let (ssrc, rest) = line.strip_prefix("a=ssrc:")?.split_once(" msid:")?;
+        let label = rest.split(' ').next()?;
+        Some((ssrc.parse().ok()?, Arc::from(label)))
+    };
+    sdp.lines().filter_map(label).collect()
 }
 
 /// True for the first packet of a key frame.

@@ -58,12 +58,21 @@ impl Control {
         &mut self.directory
     }
 
+    /// Broadcasts that exist.
+    pub fn broadcasts(&self) -> usize {
+        self.directory.broadcasts(APP).count()
+    }
+
     /// An engine's mail.
     pub fn handle_mail(&mut self, now: Now, mail: ControlMail) {
         if matches!(mail, ControlMail::PublishMeasured { .. }) {
             self.measured += 1;
         }
         self.directory.handle_mail(now, mail);
+        while let Some((id, step)) = self.directory.poll_step() {
+            let result = step.in_an_empty_world();
+            self.directory.handle_step(now, id, result);
+        }
     }
 
     /// Ends what was lost for too long.

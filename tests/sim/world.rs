@@ -15,7 +15,7 @@ use leafcutter::base::egress::{Egress, Route};
 use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{ConnId, TrackId, WorkerId};
 use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
-use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
+use leafcutter::model::mail::{self, ControlMail, Outgoing, WorkerMail};
 use leafcutter::transport::certificate::Certificate;
 
 use super::client::{Client, Message};
@@ -181,12 +181,31 @@ impl World {
         self.collect_control();
     }
 
+    /// Adds a participant of a room on `worker`: over one WebSocket it publishes `stream` into the
+    /// main track `room` and plays `room`. Returns the numbers of publisher and viewer.
+    pub fn participate(&mut self, worker: u16, stream: &str, room: &str) -> (usize, usize) {
+        let (conn, publisher, local) = self.open(worker);
+        let seed = self.seed ^ (publisher as u64) << 32;
+        let client = Client::participant(conn, local, stream, seed, room);
+        self.clients.push(client);
+        let (viewer, local) = self.connect_client();
+        self.clients.push(Client::viewer(conn, local, room));
+        self.collect(publisher);
+        self.collect(viewer);
+        (publisher, viewer)
+    }
+
     fn open(&mut self, worker: u16) -> (ConnId, usize, SocketAddr) {
         let conn = self.open_conn(worker);
+        let (number, local) = self.connect_client();
+        (conn, number, local)
+    }
+
+    fn connect_client(&mut self) -> (usize, SocketAddr) {
         let number = self.network.connect();
         let [high, low] = (number as u16).to_be_bytes();
         let local = SocketAddr::from((Ipv4Addr::new(10, 0, high, low + 1), 4000));
-        (conn, number, local)
+        (number, local)
     }
 
     /// Opens a WebSocket to an engine, without a client behind it.
@@ -201,6 +220,7 @@ impl World {
             conn,
             app: self.control.app(),
             settings: self.control.settings(),
+            client: mail::Client::default(),
         };
         let server = &mut self.servers[usize::from(worker)];
         server.engine.handle_conn_opened(self.now, opened);
@@ -283,6 +303,19 @@ impl World {
             "not connected: {stories:?}, drops: {:?}",
             self.drops()
         );
+    }
+
+    /// Runs until those of `clients` are heard to be connected, others ended or not.
+    pub fn connect_late(&mut self, clients: &[usize]) {
+        let connected = self.run_until(Duration::from_secs(20), |world| {
+            clients
+                .iter()
+                .map(|&client| &world.clients[client])
+                .all(|client| {
+                    client.has_heard("publish_started") || client.has_heard("play_started")
+                })
+        });
+        assert!(connected, "not connected, drops: {:?}", self.drops());
     }
 
     /// Counters of one engine.
@@ -516,7 +549,10 @@ impl World {
     }
 
     fn output(&mut self, conn: ConnId, output: ConnOutput) {
-        let client = self.clients.iter().position(|client| client.conn == conn);
+        let client = match &output {
+            ConnOutput::Text(text) => self.listener(conn, text),
+            ConnOutput::Close => None,
+        };
         match (output, client) {
             (ConnOutput::Text(text), Some(client)) => {
                 self.schedule(TEXT_DELAY, What::TextToClient { client, text });
@@ -524,6 +560,17 @@ impl World {
             (ConnOutput::Text(text), None) => self.unheard.push((conn, text)),
             (ConnOutput::Close, _) => self.schedule(TEXT_DELAY, What::Close { conn }),
         }
+    }
+
+    /// Who on a WebSocket a message is for: the client whose id it names, or else the first.
+    fn listener(&self, conn: ConnId, text: &str) -> Option<usize> {
+        let message: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        let named = ["streamId", "mainTrack", "room"].map(|key| message[key].as_str());
+        let named = named.into_iter().flatten().next();
+        let on_conn = |client: &Client| client.conn == conn;
+        let is_meant = |client: &Client| on_conn(client) && named == Some(&*client.stream);
+        let meant = self.clients.iter().position(is_meant);
+        meant.or_else(|| self.clients.iter().position(on_conn))
     }
 
     /// Puts what a client wants sent on its way.

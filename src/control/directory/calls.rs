@@ -1,8 +1,10 @@
 //! Calls between two clients: decides who may join, and mails what `control/calls.rs` says.
 
 use super::Directory;
+use super::questions::Question;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
+use crate::control::admission::Asked;
 use crate::control::calls::News;
 use crate::model::call::{CallNews, CallStep, JoinAsk, JoinGrant};
 use crate::model::definition::Definition;
@@ -14,12 +16,12 @@ impl Directory {
         let mut news = News::new();
         match step {
             CallStep::Join { request, ask } => {
-                let result = self.decide_join(conn, app, &ask, &mut news);
-                let news = CallNews::Decision { request, result };
-                self.outbox
-                    .push_back((conn.worker, WorkerMail::Call { conn, news }));
+                let as_play = ask.as_play();
+                let asked = Asked::Join(ask, as_play);
+                self.ask(Question::new(conn, request, app.clone(), asked));
             }
             CallStep::Leave { stream } => {
+                self.withdraw_join(conn, &stream);
                 if let Some(app) = self.apps.get_mut(app) {
                     app.calls.leave(now.instant, conn, &stream, &mut news);
                 }
@@ -32,6 +34,23 @@ impl Directory {
                 }
             }
         }
+        self.spread(news);
+    }
+
+    /// A join that was checked: answers it, and tells the other member.
+    pub(super) fn join(&mut self, conn: ConnId, app: &AppName, request: u64, ask: &JoinAsk) {
+        let mut news = News::new();
+        let result = self.decide_call(conn, app, ask, &mut news);
+        let decision = CallNews::Decision { request, result };
+        let mail = WorkerMail::Call {
+            conn,
+            news: decision,
+        };
+        self.outbox.push_back((conn.worker, mail));
+        self.spread(news);
+    }
+
+    fn spread(&mut self, news: News) {
         for (conn, stream, event) in news {
             let news = CallNews::Event { stream, event };
             self.outbox
@@ -39,7 +58,7 @@ impl Directory {
         }
     }
 
-    fn decide_join(
+    fn decide_call(
         &mut self,
         conn: ConnId,
         app: &AppName,

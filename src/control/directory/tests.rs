@@ -40,6 +40,10 @@ impl World {
 
     fn tell(&mut self, mail: ControlMail) {
         self.directory.handle_mail(self.now, mail);
+        while let Some((id, step)) = self.directory.poll_step() {
+            let result = step.in_an_empty_world();
+            self.directory.handle_step(self.now, id, result);
+        }
     }
 
     fn pass(&mut self, ms: u64) {
@@ -245,6 +249,7 @@ fn settings_refuse_in_order() {
         webrtc_enabled: false,
         ..AppSettings::default()
     });
+    w.live(ALICE);
     assert_eq!(w.ask_play(BOB, "s"), Err(Definition::WebrtcNotEnabled));
     let mut w = World::new(AppSettings {
         ingesting_stream_limit: 1,

@@ -41,7 +41,7 @@ pub fn router() -> OpenApiRouter<Shared> {
     operation_id = "createBroadcast",
     tag = "broadcasts",
     request_body(content = Option<BroadcastRecord>, content_type = "application/json"),
-    responses((status = 200, body = BroadcastView), Refusals, TooLong, StoreDown)
+    responses((status = 200, description = "As asked", body = BroadcastView), Refusals, TooLong, StoreDown)
 )]
 async fn create(
     State(shared): State<Shared>,
@@ -87,7 +87,7 @@ async fn create(
     operation_id = "getBroadcast",
     tag = "broadcasts",
     params(OfBroadcast),
-    responses((status = 200, body = BroadcastView), Refusals, Missing, StoreDown)
+    responses((status = 200, description = "As asked", body = BroadcastView), Refusals, Missing, StoreDown)
 )]
 async fn show(
     State(shared): State<Shared>,
@@ -116,7 +116,7 @@ async fn show(
     tag = "broadcasts",
     params(OfBroadcast),
     request_body = BroadcastRecord,
-    responses((status = 200, body = Outcome), Refusals, TooLong, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
 )]
 async fn change(
     State(shared): State<Shared>,
@@ -156,7 +156,7 @@ pub struct Deletion {
     operation_id = "deleteBroadcast",
     tag = "broadcasts",
     params(OfBroadcast, Deletion),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn remove(
     State(shared): State<Shared>,
@@ -188,7 +188,7 @@ pub struct Deletions {
     operation_id = "deleteBroadcasts",
     tag = "broadcasts",
     params(Deletions),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 pub async fn remove_many(
     State(shared): State<Shared>,
@@ -260,7 +260,7 @@ impl Listing {
     operation_id = "listBroadcasts",
     tag = "broadcasts",
     params(Page, Listing),
-    responses((status = 200, body = Vec<BroadcastView>), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Vec<BroadcastView>), Refusals, StoreDown)
 )]
 async fn list(
     State(shared): State<Shared>,
@@ -301,7 +301,7 @@ async fn list(
     path = "/broadcasts/count",
     operation_id = "countBroadcasts",
     tag = "broadcasts",
-    responses((status = 200, body = Number), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Number), Refusals, StoreDown)
 )]
 async fn count(State(shared): State<Shared>, app: KnownApp) -> Result<Number, RestError> {
     number_of(&shared, &app.name, BroadcastQuery::default()).await
@@ -323,7 +323,7 @@ struct Search {
     operation_id = "countBroadcastsFound",
     tag = "broadcasts",
     params(Search),
-    responses((status = 200, body = Number), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Number), Refusals, StoreDown)
 )]
 async fn count_found(
     State(shared): State<Shared>,
@@ -343,7 +343,7 @@ async fn count_found(
     path = "/broadcasts/active-live-stream-count",
     operation_id = "countLiveBroadcasts",
     tag = "broadcasts",
-    responses((status = 200, body = Number), Refusals)
+    responses((status = 200, description = "As asked", body = Number), Refusals)
 )]
 async fn count_live(State(shared): State<Shared>, app: KnownApp) -> Number {
     let is_live = |broadcast: &&Broadcast| broadcast.is_playable();
@@ -428,7 +428,34 @@ async fn forget(
     Ok(is_registered || was_live)
 }
 
-/// The subtracks of a broadcast.
+/// The subtracks of a broadcast as REST shows them, by id; `None` when there is no such broadcast.
+pub async fn views_of(
+    shared: &Shared,
+    app: &AppName,
+    main: &str,
+) -> Result<Option<Vec<BroadcastView>>, RestError> {
+    let is_live = shared.read(|directory, _| directory.broadcast(app, main).is_some());
+    if !is_live && shared.store().broadcast(app, main).await?.is_none() {
+        return Ok(None);
+    }
+    let mut ids = subtracks_of(shared, app, main).await?;
+    ids.sort();
+    let mut views = Vec::with_capacity(ids.len());
+    for id in ids {
+        let record = shared.store().broadcast(app, &id).await?;
+        let view = shared.read(|directory, now| {
+            let live = directory.broadcast(app, &id);
+            match (record, live) {
+                (Some(record), live) => Some(BroadcastView::registered(&record, live, now.unix_us)),
+                (None, live) => live.map(|live| BroadcastView::of(live, now.unix_us)),
+            }
+        });
+        views.extend(view);
+    }
+    Ok(Some(views))
+}
+
+/// The ids of the subtracks of a broadcast.
 pub async fn subtracks_of(
     shared: &Shared,
     app: &AppName,

@@ -7,11 +7,11 @@ use axum::extract::{Extension, RawPathParams, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use ipnet::IpNet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
 use super::error::RestError;
+use crate::auth::addresses;
 use crate::front::app::KnownApp;
 use crate::front::http::Remote;
 use crate::front::shared::Shared;
@@ -48,7 +48,7 @@ fn check(
     token: Option<&str>,
     now_unix_s: u64,
 ) -> Result<(), RestError> {
-    if settings.ip_filter_enabled && !is_among(&settings.remote_allowed_cidr, ip) {
+    if settings.ip_filter_enabled && !addresses::holds(&settings.remote_allowed_cidr, ip) {
         return Err(RestError::NotAllowedIp);
     }
     let is_good = |token| is_app_jwt(token, &settings.jwt_secret_key, now_unix_s);
@@ -56,17 +56,6 @@ fn check(
         return Err(RestError::InvalidAppJwt);
     }
     Ok(())
-}
-
-/// Whether `ip` is in one of the comma-separated `ranges`. An IPv4 address that came through an
-/// IPv6 socket counts as IPv4.
-fn is_among(ranges: &str, ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    ranges.split(',').map(str::trim).any(|range| {
-        let net = range.parse::<IpNet>();
-        let net = net.or_else(|_| range.parse::<IpAddr>().map(IpNet::from));
-        net.is_ok_and(|net| net.contains(&ip))
-    })
 }
 
 /// The text of the `Authorization` header, without `Bearer`, which may be in any case or missing.
@@ -115,27 +104,6 @@ mod tests {
     fn jwt(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
         let key = EncodingKey::from_secret(secret.as_bytes());
         encode(&Header::new(algorithm), claims, &key).unwrap()
-    }
-
-    #[test]
-    fn addresses_are_matched_against_every_range() {
-        let cases = [
-            ("127.0.0.1", "127.0.0.1", true),
-            ("127.0.0.1", "127.0.0.2", false),
-            ("127.0.0.1", "::ffff:127.0.0.1", true),
-            ("127.0.0.1", "::1", false),
-            ("10.0.0.0/8, 192.168.1.0/24", "192.168.1.9", true),
-            ("10.0.0.0/8, 192.168.1.0/24", "192.168.2.9", false),
-            ("2001:db8::/32", "2001:db8::7", true),
-            ("", "127.0.0.1", false),
-        ];
-        for (ranges, ip, expected) in cases {
-            assert_eq!(
-                is_among(ranges, ip.parse().unwrap()),
-                expected,
-                "{ranges} {ip}"
-            );
-        }
     }
 
     #[test]

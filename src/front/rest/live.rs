@@ -40,7 +40,7 @@ struct Stopping {
     operation_id = "stopBroadcast",
     tag = "live",
     params(OfBroadcast, Stopping),
-    responses((status = 200, body = Outcome), Refusals, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, StoreDown)
 )]
 async fn stop(
     State(shared): State<Shared>,
@@ -68,7 +68,7 @@ async fn stop(
     operation_id = "startBroadcast",
     tag = "live",
     params(OfBroadcast),
-    responses((status = 200, body = Outcome), Refusals)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals)
 )]
 async fn start(InPath(_broadcast): InPath<OfBroadcast>) -> Json<Outcome> {
     Json(Outcome::failed(
@@ -110,7 +110,7 @@ impl BroadcastStatistics {
     operation_id = "getBroadcastStatistics",
     tag = "statistics",
     params(OfBroadcast),
-    responses((status = 200, body = BroadcastStatistics), Refusals)
+    responses((status = 200, description = "As asked", body = BroadcastStatistics), Refusals)
 )]
 async fn statistics(
     State(shared): State<Shared>,
@@ -140,7 +140,7 @@ struct TotalStatistics {
     path = "/broadcasts/total-broadcast-statistics",
     operation_id = "getTotalStatistics",
     tag = "statistics",
-    responses((status = 200, body = TotalStatistics), Refusals)
+    responses((status = 200, description = "As asked", body = TotalStatistics), Refusals)
 )]
 async fn total_statistics(State(shared): State<Shared>, app: KnownApp) -> Json<TotalStatistics> {
     let (viewers, active) = shared.read(|directory, _| {
@@ -162,7 +162,7 @@ async fn total_statistics(State(shared): State<Shared>, app: KnownApp) -> Json<T
     tag = "live",
     params(OfBroadcast),
     request_body(content = String, content_type = "text/plain"),
-    responses((status = 200, body = Outcome), Refusals, TooLong)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong)
 )]
 async fn send_data(
     State(shared): State<Shared>,

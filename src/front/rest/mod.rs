@@ -9,6 +9,9 @@ mod guard;
 mod input;
 mod live;
 mod settings;
+mod subscribers;
+mod subtracks;
+mod tokens;
 mod version;
 
 use axum::Router;
@@ -44,4 +47,7 @@ fn operations() -> OpenApiRouter<Shared> {
         .merge(settings::router())
         .merge(broadcasts::router())
         .merge(live::router())
+        .merge(subtracks::router())
+        .merge(tokens::router())
+        .merge(subscribers::router())
 }

@@ -24,7 +24,7 @@ pub fn router() -> OpenApiRouter<Shared> {
     path = "/settings",
     operation_id = "getSettings",
     tag = "settings",
-    responses((status = 200, body = AppSettings), Refusals)
+    responses((status = 200, description = "As asked", body = AppSettings), Refusals)
 )]
 async fn show(app: KnownApp) -> Json<Map<String, Value>> {
     Json(app.settings.shown())
@@ -39,7 +39,7 @@ async fn show(app: KnownApp) -> Json<Map<String, Value>> {
     operation_id = "putSettings",
     tag = "settings",
     request_body = AppSettings,
-    responses((status = 200, body = Outcome), Refusals, TooLong, StoreDown)
+    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
 )]
 async fn change(
     State(shared): State<Shared>,

@@ -21,7 +21,7 @@ pub struct Version {
     path = "/version",
     operation_id = "getVersion",
     tag = "server",
-    responses((status = 200, body = Version), Refusals)
+    responses((status = 200, description = "As asked", body = Version), Refusals)
 )]
 pub async fn show() -> Json<Version> {
     Json(Version {

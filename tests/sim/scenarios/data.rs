@@ -131,6 +131,32 @@ fn a_subtrack_is_heard_in_its_room_and_hears_the_room() {
 }
 
 #[test]
+fn in_a_room_nobody_hears_their_own_socket_and_all_hear_of_new_tracks() {
+    let mut world = World::new(16, 2);
+    let (alice, alice_hears) = world.participate(0, "alice", "room");
+    world.clients[alice].opens_channel = true;
+    world.run(Duration::from_secs(3));
+    let (bob, bob_hears) = world.participate(1, "bob", "room");
+    world.clients[bob].opens_channel = true;
+    open(&mut world, &[alice, alice_hears, bob, bob_hears]);
+    world.run(Duration::from_secs(3));
+    let event = r#"{"streamId":"room","eventType":"TRACK_LIST_UPDATED","command":"event"}"#;
+    assert_eq!(world.clients[alice_hears].messages, [text(event)]);
+    for client in &mut world.clients {
+        client.messages.clear();
+    }
+    world.send_data(alice, &text("from alice"));
+    world.run(Duration::from_secs(1));
+    world.send_data(bob_hears, &text("from bob"));
+    world.run(Duration::from_secs(1));
+    let heard = |client: usize| world.clients[client].messages.clone();
+    assert_eq!(heard(bob_hears), [text("from alice")]);
+    assert_eq!(heard(alice_hears), [text("from bob")]);
+    assert_eq!(heard(alice), [text("from bob")]);
+    assert_eq!(heard(bob), []);
+}
+
+#[test]
 fn a_player_may_open_a_channel_of_its_own_and_hears_nothing_twice() {
     let mut world = World::new(9, 1);
     let publisher = world.publish_data(0, "call", json!({}));

@@ -7,6 +7,7 @@ mod key_frames;
 mod loss;
 mod repeatable;
 mod reports;
+mod rooms;
 mod switches;
 mod vanishing;
 mod workers;

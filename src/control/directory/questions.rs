@@ -1,0 +1,574 @@
+//! The story of a question: may this connection publish, or play?
+//!
+//! ```text
+//!  asked ──> Look ──facts: judge──> Hook ──> judge_last ──> Consume ──> granted by directory.rs
+//!    │            └ refused            └ refused    └ refused    └ refused
+//!    └ withdrawn: its step's late result changes nothing
+//! ```
+//! Each step is done by the shell: [`Directory::poll_step`] and [`Directory::handle_step`]. Hook
+//! and Consume are taken only where the application asks for them.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Broadcast;
+use super::Directory;
+use crate::auth::token::hash_of;
+use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
+use crate::base::ids::ConnId;
+use crate::base::limits::{MAX_CHECKS, MAX_CHECKS_PER_CONN, MAX_NOTES, MAX_TOKENS_PER_CONN};
+use crate::control::admission::{
+    Asked, CheckId, Credentials, Step, StepResult, any_video_codec, check_blocks, check_codecs,
+    check_dates, check_registered, reaches,
+};
+use crate::control::seats::{Seat, SeatKey, Seats};
+use crate::model::access::{
+    AccessKind, BlockKind, ConnectionEvent, ConnectionEventKind, TokenGrant,
+};
+use crate::model::broadcast::BroadcastStatus;
+use crate::model::call::CallNews;
+use crate::model::definition::Definition;
+use crate::model::mail::{AppName, WorkerMail};
+use crate::model::track::{PlayGrant, StreamId, TrackInfo};
+use crate::store::{AdmissionFacts, AdmissionQuery, Note, StoreError};
+
+/// Everything about questions that wait and about who was let in.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    waiting: BTreeMap<CheckId, Question>,
+    asked: u64,
+    steps: VecDeque<(CheckId, Step)>,
+    /// Tokens that a WebSocket has used, by hash, the oldest first.
+    used: BTreeMap<ConnId, VecDeque<([u8; 32], TokenGrant)>>,
+    seats: Seats,
+    notes: VecDeque<Note>,
+}
+
+/// One question on its way.
+#[derive(Debug)]
+pub(super) struct Question {
+    conn: ConnId,
+    request: u64,
+    app: AppName,
+    asked: Asked,
+    /// Nobody waits for the answer any more.
+    is_withdrawn: bool,
+    /// The room that the broadcast is in, or will be.
+    main_track: Option<String>,
+    /// What is stored about it; empty before that is known.
+    facts: Box<AdmissionFacts>,
+    /// The token is to be used up as the last step.
+    uses_up: bool,
+}
+
+impl Question {
+    /// A question that no step was taken for.
+    pub fn new(conn: ConnId, request: u64, app: AppName, asked: Asked) -> Self {
+        Self {
+            conn,
+            request,
+            app,
+            asked,
+            is_withdrawn: false,
+            main_track: None,
+            facts: Box::default(),
+            uses_up: false,
+        }
+    }
+
+    fn is(&self, (conn, stream, kind): &SeatKey) -> bool {
+        let is_kind = match self.asked {
+            Asked::Publish(_) | Asked::Play(_) => self.asked.kind() == *kind,
+            Asked::Join(..) => false,
+        };
+        is_kind && self.conn == *conn && self.asked.stream() == Some(stream)
+    }
+
+    fn query(&self) -> AdmissionQuery {
+        AdmissionQuery {
+            app: self.app.clone(),
+            stream: self.asked.stream().unwrap_or_default().to_owned(),
+            main_track: self.main_track.clone(),
+            subscriber_id: self.asked.subscriber_id().map(str::to_owned),
+            token: self.asked.token().map(str::to_owned),
+        }
+    }
+}
+
+impl Directory {
+    /// The next step that the shell has to take.
+    pub fn poll_step(&mut self) -> Option<(CheckId, Step)> {
+        self.questions.steps.pop_front()
+    }
+
+    /// What came of a step. The question may be withdrawn or unknown: then nothing happens.
+    pub fn handle_step(&mut self, now: Now, id: CheckId, result: StepResult) {
+        let Some(question) = self.questions.waiting.remove(&id) else {
+            return;
+        };
+        match result {
+            StepResult::Looked(facts) if !question.is_withdrawn => {
+                self.looked(now, id, question, facts);
+            }
+            StepResult::Hooked(true) if !question.is_withdrawn => {
+                self.finish(now, id, question);
+            }
+            StepResult::Hooked(false) => {
+                self.answer(question, Err(Definition::UnauthorizedAccess));
+            }
+            StepResult::Consumed(Ok(true)) => {
+                self.questions.remember(&question);
+                if !question.is_withdrawn {
+                    self.grant(now, question);
+                }
+            }
+            StepResult::Consumed(Ok(false)) => {
+                self.answer(question, Err(Definition::UnauthorizedAccess));
+            }
+            StepResult::Consumed(Err(_)) => {
+                self.answer(question, Err(Definition::DataStoreNotAvailable));
+            }
+            StepResult::Looked(_) | StepResult::Hooked(true) => {}
+        }
+    }
+
+    /// From here on newcomers are refused, or welcome again; whoever is served is not touched.
+    pub fn set_overloaded(&mut self, is_overloaded: bool) {
+        self.is_overloaded = is_overloaded;
+    }
+
+    /// A subscriber of `stream` was blocked: what it has there, and in the room `stream`, ends at
+    /// once, and its open questions are refused.
+    pub fn block_subscriber(
+        &mut self,
+        app: &AppName,
+        stream: &str,
+        subscriber_id: &str,
+        kind: BlockKind,
+    ) {
+        let ended = self
+            .questions
+            .seats
+            .blocked(app, stream, subscriber_id, kind);
+        for (conn, stream, access) in ended {
+            let mail = match access {
+                AccessKind::Publish => WorkerMail::StopPublish { conn, stream },
+                AccessKind::Play => WorkerMail::StopPlay { conn, stream },
+            };
+            self.outbox.push_back((conn.worker, mail));
+        }
+        let refused: Vec<CheckId> = self
+            .questions
+            .waiting
+            .iter()
+            .filter(|(_, question)| {
+                let is_of = question.asked.stream() == Some(stream)
+                    || question.main_track.as_deref() == Some(stream);
+                question.app == *app
+                    && is_of
+                    && question.asked.subscriber_id() == Some(subscriber_id)
+                    && kind.covers(question.asked.kind())
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in refused {
+            if let Some(question) = self.questions.waiting.remove(&id) {
+                self.answer(question, Err(Definition::UserBlocked));
+            }
+        }
+    }
+
+    /// What is to be written to the store, at most `max` of it, the oldest first.
+    pub fn take_notes(&mut self, max: usize) -> Vec<Note> {
+        let count = self.questions.notes.len().min(max);
+        self.questions.notes.drain(..count).collect()
+    }
+
+    /// A question came.
+    pub(super) fn ask(&mut self, mut question: Question) {
+        if question.asked.stream().is_none() {
+            return self.answer(question, Err(Definition::NoStreamNameSpecified));
+        }
+        if !self.apps.contains_key(&question.app) {
+            return self.answer(question, Err(Definition::NotInitializedYet));
+        }
+        if self.questions.is_full(question.conn) {
+            return self.answer(question, Err(Definition::HighResourceUsage));
+        }
+        question.main_track = self.main_track_of(&question);
+        self.questions.asked += 1;
+        let id = CheckId(self.questions.asked);
+        let step = Step::Look(Box::new(question.query()));
+        self.questions.wait(id, question, step);
+    }
+
+    /// A publish or play is over, or its question is withdrawn.
+    pub(super) fn withdraw(&mut self, now: Now, key: SeatKey) {
+        for question in self.questions.waiting.values_mut() {
+            question.is_withdrawn |= question.is(&key);
+        }
+        if let Some(seat) = self.questions.seats.free(&key)
+            && seat.is_live
+        {
+            let event = ConnectionEventKind::Disconnected;
+            self.questions.note_event(now, &key, &seat, event);
+        }
+    }
+
+    /// The question to join a call is withdrawn.
+    pub(super) fn withdraw_join(&mut self, conn: ConnId, stream: &str) {
+        for question in self.questions.waiting.values_mut() {
+            let is_join = matches!(question.asked, Asked::Join(..));
+            let is_it = question.conn == conn && question.asked.stream() == Some(stream);
+            question.is_withdrawn |= is_join && is_it;
+        }
+    }
+
+    /// A publish or play is connected.
+    pub(super) fn seat_connected(&mut self, now: Now, key: SeatKey) {
+        if let Some(seat) = self.questions.seats.connect(&key).cloned() {
+            let event = ConnectionEventKind::Connected;
+            self.questions.note_event(now, &key, &seat, event);
+        }
+    }
+
+    /// The room: where a publish wants to go; where a played broadcast is.
+    fn main_track_of(&self, question: &Question) -> Option<String> {
+        let main_track = match &question.asked {
+            Asked::Publish(ask) => ask.main_track.clone(),
+            Asked::Play(ask) | Asked::Join(_, ask) => {
+                let broadcast = self.broadcast(&question.app, ask.stream.as_deref()?)?;
+                broadcast.main_track.clone()
+            }
+        };
+        main_track.map(|id| id.to_string())
+    }
+
+    fn looked(
+        &mut self,
+        now: Now,
+        id: CheckId,
+        mut question: Question,
+        facts: Result<Box<AdmissionFacts>, StoreError>,
+    ) {
+        let judged = match facts {
+            Ok(facts) => {
+                question.facts = facts;
+                if question.main_track.is_none() {
+                    let record = question.facts.broadcast.as_ref();
+                    question.main_track = record.and_then(|r| r.main_track_stream_id.clone());
+                }
+                self.judge(now, &question)
+            }
+            Err(_) => Err(Definition::DataStoreNotAvailable),
+        };
+        match judged {
+            Ok(uses_up) => question.uses_up = uses_up,
+            Err(definition) => return self.answer(question, Err(definition)),
+        }
+        let hook = self
+            .apps
+            .get(&question.app)
+            .and_then(|app| question.asked.hook(&question.app, &app.settings));
+        match hook {
+            Some(hook) => {
+                let step = Step::Hook(Box::new(hook));
+                self.questions.wait(id, question, step);
+            }
+            None => self.finish(now, id, question),
+        }
+    }
+
+    /// Everything up to the webhook. True: the token is to be used up.
+    fn judge(&self, now: Now, question: &Question) -> Result<bool, Definition> {
+        let app = self
+            .apps
+            .get(&question.app)
+            .ok_or(Definition::NotInitializedYet)?;
+        let settings = &app.settings;
+        let facts = &question.facts;
+        let stream = question.asked.stream().unwrap_or_default();
+        let kind = question.asked.kind();
+        let unix_ms = unix_ms(now);
+        if settings.application_suspended {
+            return Err(Definition::LicenseSuspended);
+        }
+        if self.is_overloaded {
+            return Err(Definition::HighResourceUsage);
+        }
+        match &question.asked {
+            Asked::Publish(ask) => {
+                check_codecs(settings, ask)?;
+                self.check_free(question.conn, &question.app, stream)?;
+                check_registered(settings, facts, question.main_track.as_deref())?;
+            }
+            Asked::Play(_) => self.check_playable(&question.app, stream)?,
+            Asked::Join(..) => {}
+        }
+        if let Some(record) = &facts.broadcast {
+            check_dates(record, kind, unix_ms)?;
+        }
+        check_blocks(facts, kind, unix_ms)?;
+        Credentials {
+            settings,
+            asked: &question.asked,
+            facts,
+            main_track: question.main_track.as_deref(),
+            remembered: self.questions.remembered(question),
+            connections: self.connections(question),
+            unix_ms,
+        }
+        .check()
+    }
+
+    /// The checks behind the credentials, then the token, then the grant.
+    fn finish(&mut self, now: Now, id: CheckId, question: Question) {
+        if let Err(definition) = self.judge_last(&question) {
+            return self.answer(question, Err(definition));
+        }
+        match question.asked.token() {
+            Some(token) if question.uses_up => {
+                let step = Step::Consume {
+                    app: question.app.clone(),
+                    token: token.to_owned(),
+                };
+                self.questions.wait(id, question, step);
+            }
+            Some(_) | None => self.grant(now, question),
+        }
+    }
+
+    /// Limits and switches of the application that are looked at last.
+    fn judge_last(&self, question: &Question) -> Result<(), Definition> {
+        let app = self
+            .apps
+            .get(&question.app)
+            .ok_or(Definition::NotInitializedYet)?;
+        let stream = question.asked.stream().unwrap_or_default();
+        match &question.asked {
+            Asked::Publish(_) => {
+                let limit = question
+                    .facts
+                    .main
+                    .as_ref()
+                    .map(|main| main.subtracks_limit);
+                let others = app.broadcasts.values().filter(|other| {
+                    let main_track = other.main_track.as_deref();
+                    main_track.is_some()
+                        && main_track == question.main_track.as_deref()
+                        && *other.stream != *stream
+                });
+                if limit.is_some_and(|limit| reaches(others.count(), limit)) {
+                    return Err(Definition::SubtrackLimitReached);
+                }
+            }
+            Asked::Play(_) => {
+                let record = question.facts.broadcast.as_ref();
+                let limits = [
+                    Some(app.settings.webrtc_viewer_limit),
+                    record.map(|record| record.webrtc_viewer_limit),
+                ];
+                let places = app
+                    .broadcasts
+                    .get(stream)
+                    .map_or(0, |broadcast| broadcast.places_besides(question.conn));
+                if limits.iter().flatten().any(|limit| reaches(places, *limit)) {
+                    return Err(Definition::ViewerLimitReached);
+                }
+                if !app.settings.webrtc_enabled {
+                    return Err(Definition::WebrtcNotEnabled);
+                }
+                if !any_video_codec(&app.settings) && has_video(app.broadcasts.get(stream)) {
+                    return Err(Definition::NoCodecEnabled);
+                }
+            }
+            Asked::Join(..) => {}
+        }
+        Ok(())
+    }
+
+    /// The id is taken, or the place given, unless somebody was faster meanwhile.
+    fn grant(&mut self, now: Now, question: Question) {
+        let (conn, app) = (question.conn, question.app.clone());
+        let granted = match &question.asked {
+            Asked::Publish(ask) => self
+                .judge_last(&question)
+                .and_then(|()| self.decide_publish(now, conn, &app, ask.clone()))
+                .map(Granted::Publish),
+            Asked::Play(ask) => self
+                .judge_last(&question)
+                .and_then(|()| self.decide_play(conn, &app, ask))
+                .map(Granted::Play),
+            Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
+        };
+        if granted.is_ok() {
+            self.take_seat(&question);
+        }
+        self.answer(question, granted);
+    }
+
+    fn take_seat(&mut self, question: &Question) {
+        let (Some(stream), Some(subscriber_id)) =
+            (question.asked.stream(), question.asked.subscriber_id())
+        else {
+            return;
+        };
+        let key = (question.conn, StreamId::from(stream), question.asked.kind());
+        let seat = Seat {
+            app: question.app.clone(),
+            subscriber_id: subscriber_id.to_owned(),
+            registered_for: registered_for(question).to_owned(),
+            main_track: question.main_track.clone(),
+            is_live: false,
+        };
+        self.questions.seats.take(key, seat);
+    }
+
+    fn connections(&self, question: &Question) -> usize {
+        let Some(id) = question.asked.subscriber_id() else {
+            return 0;
+        };
+        let (conn, app) = (question.conn, &question.app);
+        self.questions
+            .seats
+            .connections_besides(conn, app, registered_for(question), id)
+    }
+
+    fn answer(&mut self, question: Question, granted: Result<Granted, Definition>) {
+        if question.is_withdrawn {
+            return;
+        }
+        let Question { conn, request, .. } = question;
+        let answer = match (granted, question.asked) {
+            (Ok(Granted::Publish(())), _) => WorkerMail::PublishDecision {
+                conn,
+                request,
+                result: Ok(()),
+            },
+            (Ok(Granted::Play(grant)), _) => WorkerMail::PlayDecision {
+                conn,
+                request,
+                result: Ok(grant),
+            },
+            (Err(definition), Asked::Publish(_)) => WorkerMail::PublishDecision {
+                conn,
+                request,
+                result: Err(definition),
+            },
+            (Err(definition), Asked::Play(_)) => WorkerMail::PlayDecision {
+                conn,
+                request,
+                result: Err(definition),
+            },
+            (Err(definition), Asked::Join(..)) => WorkerMail::Call {
+                conn,
+                news: CallNews::Decision {
+                    request,
+                    result: Err(definition),
+                },
+            },
+        };
+        self.outbox.push_back((conn.worker, answer));
+    }
+}
+
+/// What a question led to.
+enum Granted {
+    Publish(()),
+    Play(PlayGrant),
+}
+
+impl Questions {
+    /// The WebSocket is gone.
+    pub fn forget(&mut self, conn: ConnId) {
+        self.used.remove(&conn);
+    }
+
+    /// A broadcast of the directory got so far.
+    pub fn note_status(
+        &mut self,
+        now: Now,
+        app: &AppName,
+        stream: &StreamId,
+        status: BroadcastStatus,
+    ) {
+        self.note(Note::Status {
+            app: app.clone(),
+            stream: stream.to_string(),
+            status,
+            unix_ms: unix_ms(now),
+        });
+    }
+
+    fn note_event(&mut self, now: Now, key: &SeatKey, seat: &Seat, kind: ConnectionEventKind) {
+        self.note(Note::Event {
+            app: seat.app.clone(),
+            event: ConnectionEvent {
+                stream_id: key.1.to_string(),
+                subscriber_id: seat.subscriber_id.clone(),
+                event_type: kind,
+                timestamp: unix_ms(now),
+                kind: key.2,
+                event_protocol: "webrtc".to_owned(),
+            },
+        });
+    }
+
+    fn note(&mut self, note: Note) {
+        if self.notes.len() >= MAX_NOTES {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(note);
+    }
+
+    fn wait(&mut self, id: CheckId, question: Question, step: Step) {
+        self.waiting.insert(id, question);
+        self.steps.push_back((id, step));
+    }
+
+    fn is_full(&self, conn: ConnId) -> bool {
+        let own = self.waiting.values().filter(|q| q.conn == conn);
+        self.waiting.len() >= MAX_CHECKS || own.count() >= MAX_CHECKS_PER_CONN
+    }
+
+    /// The SDKs come back with the token that they have used up, on the same WebSocket.
+    fn remember(&mut self, question: &Question) {
+        let (Some(token), Some(grant)) = (question.asked.token(), &question.facts.token) else {
+            return;
+        };
+        let used = self.used.entry(question.conn).or_default();
+        if used.len() >= MAX_TOKENS_PER_CONN {
+            used.pop_front();
+        }
+        used.push_back((hash_of(token), grant.clone()));
+    }
+
+    fn remembered(&self, question: &Question) -> Option<&TokenGrant> {
+        let hash = hash_of(question.asked.token()?);
+        let used = self.used.get(&question.conn)?;
+        used.iter()
+            .find(|(used, _)| *used == hash)
+            .map(|(_, grant)| grant)
+    }
+}
+
+/// What the subscriber of a question is registered for: the broadcast itself when it is not.
+fn registered_for(question: &Question) -> &str {
+    match &question.facts.subscriber {
+        Some(subscriber) => &subscriber.stream_id,
+        None => question.asked.stream().unwrap_or_default(),
+    }
+}
+
+fn has_video(broadcast: Option<&Broadcast>) -> bool {
+    let is_video = |track: &TrackInfo| track.kind == MediaKind::Video;
+    broadcast.is_some_and(|broadcast| broadcast.tracks.iter().any(is_video))
+}
+
+fn unix_ms(now: Now) -> i64 {
+    i64::try_from(now.unix_us / 1000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "questions_tests.rs"]
+mod tests;

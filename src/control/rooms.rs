@@ -1,0 +1,254 @@
+//! Main tracks and rooms: who belongs to which, and what each play of them is to be sent.
+//!
+//! State-based: whenever something about a group changes, each of its plays is told the complete
+//! list of its sources, if that differs from what it was told before. A group without a publisher
+//! of its own exists while it has subtracks or members.
+
+use super::broadcast::{Broadcast, Phase};
+use super::directory::{App, Directory};
+use super::filter::Filter;
+use crate::base::clock::Now;
+use crate::base::ids::ConnId;
+use crate::base::limits::MAX_SOURCES_PER_PLAY;
+use crate::model::definition::Definition;
+use crate::model::mail::{AppName, PlayAsk, WorkerMail};
+use crate::model::room::{JoinAsk, Joined, RoomAnswer, RoomMail, RoomStream};
+use crate::model::settings::AppSettings;
+use crate::model::track::{Source, StreamId};
+use crate::signal::reply::event;
+
+impl App {
+    /// The wishes of a play of `main` that begins.
+    pub(super) fn filter(&self, main: &Broadcast, ask: &PlayAsk) -> Filter {
+        let on_air = |id: &&StreamId| self.broadcasts.get(*id).is_some_and(Broadcast::is_on_air);
+        let own = main.is_on_air().then_some(&main.stream);
+        let present: Vec<StreamId> = main
+            .subtracks
+            .iter()
+            .filter(on_air)
+            .chain(own)
+            .cloned()
+            .collect();
+        Filter::of(ask, &present)
+    }
+
+    /// What `player` is to be sent of `main`: its own media, then those of its subtracks.
+    pub(super) fn sources(&self, main: &Broadcast, player: ConnId, filter: &Filter) -> Vec<Source> {
+        let source = |broadcast: &Broadcast| Source {
+            stream: broadcast.stream.clone(),
+            tracks: broadcast.tracks.clone(),
+        };
+        if !main.is_group() {
+            return vec![source(main)];
+        }
+        let own = (main.is_on_air() && filter.wants(&main.stream)).then_some(main);
+        let matrix = &self.settings.participant_visibility_matrix;
+        let subtracks = main.subtracks.iter().filter_map(|id| {
+            let subtrack = self.broadcasts.get(id)?;
+            let is_wanted = subtrack.is_on_air() && filter.admits(player, subtrack, matrix);
+            is_wanted.then_some(subtrack)
+        });
+        own.into_iter()
+            .chain(subtracks)
+            .take(MAX_SOURCES_PER_PLAY)
+            .map(source)
+            .collect()
+    }
+
+    /// Who is on air in `room`, without `own`, and without what `caller` publishes when it does
+    /// not say which id is its own.
+    fn streams(&self, room: &Broadcast, caller: ConnId, own: Option<&StreamId>) -> Vec<RoomStream> {
+        let listed = room.subtracks.iter().filter_map(|id| {
+            let subtrack = self.broadcasts.get(id).filter(|b| b.is_on_air())?;
+            let is_own = match own {
+                Some(own) => subtrack.stream == *own,
+                None => subtrack.publisher() == Some(caller),
+            };
+            (!is_own).then(|| RoomStream {
+                stream: subtrack.stream.clone(),
+                name: subtrack.name.clone(),
+                meta_data: subtrack.meta_data.clone(),
+            })
+        });
+        listed.collect()
+    }
+}
+
+impl Directory {
+    /// A connection asks or tells something about rooms.
+    pub(super) fn handle_room_mail(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app: &AppName,
+        mail: RoomMail,
+    ) {
+        let answer = match mail {
+            RoomMail::AskJoin { request, ask } => {
+                let result = self.decide_join(now, conn, app, ask);
+                RoomAnswer::Join { request, result }
+            }
+            RoomMail::AskInformation { room, stream } => {
+                let result = self.room_information(conn, app, &room, stream.as_ref());
+                RoomAnswer::Information {
+                    room,
+                    stream,
+                    result,
+                }
+            }
+            RoomMail::Left { room } => return self.room_left(conn, app, &room),
+        };
+        let mail = WorkerMail::Room { conn, answer };
+        self.outbox.push_back((conn.worker, mail));
+    }
+
+    /// `stream`, whose publish was just granted, belongs to `main`, which is made when there is
+    /// none.
+    pub(super) fn enter_group(
+        &mut self,
+        now: Now,
+        app: &AppName,
+        main: &StreamId,
+        stream: &StreamId,
+    ) {
+        let Some(state) = self.apps.get_mut(app) else {
+            return;
+        };
+        if let Some(broadcast) = state.broadcasts.get_mut(stream) {
+            broadcast.main_track = Some(main.clone());
+        }
+        let group = state.group(main, now);
+        if !group.subtracks.contains(stream) {
+            group.subtracks.push(stream.clone());
+        }
+        self.refresh(app, main);
+    }
+
+    /// `stream` belongs to `main` no more. The end of the last subtrack is that of the group's
+    /// plays, unless the group has media of its own.
+    pub(super) fn leave_group(&mut self, app: &AppName, main: &StreamId, stream: &StreamId) {
+        let Some(group) = self.broadcast_mut(app, main) else {
+            return;
+        };
+        group.subtracks.retain(|id| id != stream);
+        for play in group.players.values_mut() {
+            play.filter.forget(stream);
+        }
+        if group.phase != Phase::Virtual || !group.subtracks.is_empty() {
+            self.refresh(app, main);
+        } else if group.members.is_empty() {
+            self.remove(app, main);
+        } else {
+            self.end_plays(app, main);
+        }
+    }
+
+    /// Tells each play of `main` what it is to be sent, where that changed.
+    pub(super) fn refresh(&mut self, app: &AppName, main: &StreamId) {
+        let Some(state) = self.apps.get(app) else {
+            return;
+        };
+        let Some(group) = state.broadcasts.get(main) else {
+            return;
+        };
+        let mut changes = Vec::new();
+        for (&player, play) in &group.players {
+            let sources = state.sources(group, player, &play.filter);
+            if sources != play.told {
+                changes.push((player, sources));
+            }
+        }
+        for (conn, sources) in changes {
+            if let Some(group) = self.broadcast_mut(app, main)
+                && let Some(play) = group.players.get_mut(&conn)
+            {
+                play.told.clone_from(&sources);
+            }
+            let stream = main.clone();
+            let mail = WorkerMail::PlaySources {
+                conn,
+                stream,
+                sources,
+            };
+            self.outbox.push_back((conn.worker, mail));
+            self.send_event(conn, main, event::track_list_updated(main));
+        }
+    }
+
+    /// Checks in the order that `docs/signalling.md` gives for `joinRoom`.
+    fn decide_join(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        app: &AppName,
+        ask: JoinAsk,
+    ) -> Result<Joined, Definition> {
+        let state = self
+            .apps
+            .get_mut(app)
+            .ok_or(Definition::NotInitializedYet)?;
+        let stream = ask.stream.ok_or(Definition::NoStreamNameSpecified)?;
+        let holder = state.broadcasts.get(&stream);
+        if holder.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
+            return Err(Definition::StreamIdInUse);
+        }
+        state.check_room(&ask.room)?;
+        let group = state.group(&ask.room, now);
+        group.members.insert((conn, stream.clone()));
+        let others = match state.broadcasts.get(&ask.room) {
+            Some(room) => state.streams(room, conn, Some(&stream)),
+            None => Vec::new(),
+        };
+        Ok(Joined { stream, others })
+    }
+
+    /// Every membership of `conn` in `room` is over.
+    fn room_left(&mut self, conn: ConnId, app: &AppName, room: &StreamId) {
+        let Some(group) = self.broadcast_mut(app, room) else {
+            return;
+        };
+        group.members.retain(|(member, _)| *member != conn);
+        if !group.is_playable() && group.phase == Phase::Virtual && group.members.is_empty() {
+            self.remove(app, room);
+        }
+    }
+
+    /// Who is on air in `room`.
+    fn room_information(
+        &self,
+        conn: ConnId,
+        app: &AppName,
+        room: &StreamId,
+        own: Option<&StreamId>,
+    ) -> Result<Vec<RoomStream>, Definition> {
+        let state = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
+        match state.broadcasts.get(room).filter(|b| b.is_group()) {
+            Some(group) => Ok(state.streams(group, conn, own)),
+            None => Err(Definition::NoActiveStreamsInRoom),
+        }
+    }
+}
+
+impl App {
+    /// The broadcast `main`, made when there is none.
+    fn group(&mut self, main: &StreamId, now: Now) -> &mut Broadcast {
+        self.broadcasts
+            .entry(main.clone())
+            .or_insert_with(|| Broadcast::grouping(main.clone(), now))
+    }
+
+    /// Whether `room` may be entered.
+    pub(super) fn check_room(&self, room: &StreamId) -> Result<(), Definition> {
+        let AppSettings {
+            accept_only_rooms_in_data_store: only_known,
+            ..
+        } = *self.settings;
+        if only_known && !self.broadcasts.contains_key(room) {
+            return Err(Definition::NotAllowedUnregisteredStreams);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Stories of rooms, told to the directory.

@@ -1,0 +1,329 @@
+//! Offers to a player: the first one, and the later ones of a main track whose sources come and
+//! go (RFC 8829 §5.2.2).
+//!
+//! The m-lines of an offer only grow in number. That of a source that left is stopped, which is
+//! what makes browsers fire `removetrack`; once that was answered, the next track of its kind
+//! takes the m-line over under a mid that was never used before, because a browser keeps the track
+//! id of a mid for ever (INTEROP(chrome)). The m-line that leads the BUNDLE group carries the
+//! transport and is never stopped: in a room that is the data channel's, elsewhere a track's,
+//! which is made inactive instead.
+
+use rand::Rng;
+
+use super::Engine;
+use super::negotiation::Description;
+use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
+use crate::base::ids::{ConnId, Mid, PeerId, Ssrc};
+use crate::base::limits::MAX_MEDIA_SECTIONS;
+use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use crate::peer::subscriber::{Sending, SendingState, Subscriber};
+use crate::peer::{Peer, Side};
+use crate::router::rewrite::Rewriter;
+use crate::sdp::offer::{self, OfferSection, SendSection};
+use crate::sdp::{SdpError, SessionVersion};
+use crate::stream::send::{RtxStream, SendStream};
+
+/// What became of a later offer.
+#[derive(Clone, Debug)]
+pub(super) enum Renegotiated {
+    /// What is wanted is offered already.
+    Unchanged,
+    /// The next offer.
+    Offer(Description),
+}
+
+impl Engine {
+    /// Makes a subscriber for `grant` and the offer to it.
+    pub(super) fn make_offer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        stream: &StreamId,
+        grant: &PlayGrant,
+    ) -> Option<(PeerId, Description)> {
+        let session = SessionVersion {
+            id: self.rng.random::<u64>() >> 1,
+            version: 1,
+        };
+        let mut subscriber = Subscriber::new(now, session);
+        let leads = grant.room.as_ref() == Some(stream);
+        if grant.data_channel && leads {
+            let mid = subscriber.next_mid()?;
+            subscriber.offered.push(OfferSection::Data { mid });
+        }
+        for (label, info) in lanes(&grant.sources) {
+            let mid = subscriber.next_mid()?;
+            let section = self.send_section(mid, label, info);
+            subscriber
+                .sendings
+                .push(self.sending(&section, label, info));
+            subscriber.offered.push(OfferSection::Send(section));
+        }
+        if grant.data_channel && !leads {
+            let mid = subscriber.next_mid()?;
+            subscriber.offered.push(OfferSection::Data { mid });
+        }
+        let id = self.insert_peer(now, conn, stream, Side::Subscriber(Box::new(subscriber)));
+        Some((id, self.describe(id)?))
+    }
+
+    /// Ends what is not among `sources` at once, and makes the offer of what is. `None` when
+    /// there is no such subscriber.
+    pub(super) fn renegotiate_play(
+        &mut self,
+        id: PeerId,
+        sources: &[Source],
+    ) -> Option<Renegotiated> {
+        let subscriber = self.subscriber_mut(id)?;
+        let lanes = lanes(sources);
+        let is_lane = |sending: &Sending, (label, info): &(&StreamId, &TrackInfo)| {
+            sending.is_in_use() && sending.info.id == info.id && sending.label == **label
+        };
+        let sendings = &subscriber.sendings;
+        let gone: Vec<usize> = (0..)
+            .zip(sendings)
+            .filter(|(_, s)| s.is_in_use() && !lanes.iter().any(|lane| is_lane(s, lane)))
+            .map(|(at, _)| at)
+            .collect();
+        let come: Vec<_> = lanes
+            .iter()
+            .filter(|lane| !sendings.iter().any(|s| is_lane(s, lane)))
+            .collect();
+        if gone.is_empty() && come.is_empty() {
+            return Some(Renegotiated::Unchanged);
+        }
+        // Only what an earlier answer has seen stopped may be used again.
+        let mut free: Vec<usize> = (0..)
+            .zip(&subscriber.offered)
+            .filter(|(_, section)| matches!(section, OfferSection::Stopped { .. }))
+            .map(|(at, _)| at)
+            .collect();
+        subscriber.session.version += 1;
+        for at in gone {
+            self.stop_sending(id, at);
+        }
+        for &(label, info) in come {
+            self.add_sending(id, label, info, &mut free);
+        }
+        self.describe(id).map(Renegotiated::Offer)
+    }
+
+    /// Ends a subscription and stops its m-line.
+    fn stop_sending(&mut self, id: PeerId, at: usize) {
+        let Some(subscriber) = self.subscriber_mut(id) else {
+            return;
+        };
+        let Some(track) = subscriber.end_sending(at) else {
+            return;
+        };
+        if let Some(key) = track {
+            self.unsubscribe(id, key);
+        }
+    }
+
+    /// Offers one more track, on an m-line of `free` when one is of its kind.
+    fn add_sending(
+        &mut self,
+        id: PeerId,
+        label: &StreamId,
+        info: &TrackInfo,
+        free: &mut Vec<usize>,
+    ) {
+        let Some(mid) = self.subscriber_mut(id).and_then(Subscriber::next_mid) else {
+            return;
+        };
+        let section = self.send_section(mid, label, info);
+        let sending = self.sending(&section, label, info);
+        let Some(subscriber) = self.subscriber_mut(id) else {
+            return;
+        };
+        let stopped = |&at: &usize| match subscriber.offered.get(at) {
+            Some(OfferSection::Stopped { kind, .. }) => *kind == info.kind,
+            Some(OfferSection::Send(_) | OfferSection::Data { .. }) | None => false,
+        };
+        match free.iter().position(stopped).map(|at| free.swap_remove(at)) {
+            Some(at) => {
+                if let Some(place) = subscriber.offered.get_mut(at) {
+                    *place = OfferSection::Send(section);
+                }
+            }
+            None if subscriber.offered.len() < MAX_MEDIA_SECTIONS => {
+                subscriber.offered.push(OfferSection::Send(section));
+            }
+            None => return,
+        }
+        subscriber.add_sending(sending);
+    }
+
+    /// The text of a subscriber's current offer, and what goes with it.
+    fn describe(&self, id: PeerId) -> Option<Description> {
+        let local = self.local_parameters(id)?;
+        let Side::Subscriber(subscriber) = &self.peers.get(id)?.side else {
+            return None;
+        };
+        let sections = &subscriber.offered;
+        let sdp = offer::write(sections, &local, subscriber.session);
+        let named = sections.iter().filter_map(|section| match section {
+            OfferSection::Send(send) if !send.disabled => {
+                Some((send.mid.clone(), send.track_id.clone()))
+            }
+            OfferSection::Send(_) | OfferSection::Data { .. } | OfferSection::Stopped { .. } => {
+                None
+            }
+        });
+        Some(Description {
+            sdp,
+            id_mapping: named.collect(),
+            candidates: local.candidates,
+            first_mid: "0".to_owned(),
+            first_label: 0,
+        })
+    }
+
+    fn send_section(&mut self, mid: Mid, label: &str, info: &TrackInfo) -> SendSection {
+        let letter = match info.kind {
+            MediaKind::Audio => 'a',
+            MediaKind::Video => 'v',
+        };
+        SendSection {
+            mid,
+            kind: info.kind,
+            codec: info.codec,
+            fmtp: info.fmtp.to_string(),
+            server_pt: info.pt,
+            server_rtx_pt: info.rtx_pt,
+            track_id: format!("ARDAMS{letter}{label}"),
+            stream_id: label.to_owned(),
+            ssrc: Ssrc(self.rng.random()),
+            rtx_ssrc: info.rtx_pt.map(|_| Ssrc(self.rng.random())),
+            cname: label.to_owned(),
+            disabled: false,
+        }
+    }
+
+    fn sending(&mut self, section: &SendSection, label: &StreamId, info: &TrackInfo) -> Sending {
+        let rtx = section
+            .rtx_ssrc
+            .zip(section.server_rtx_pt)
+            .map(|(ssrc, pt)| RtxStream {
+                ssrc,
+                pt,
+                next_seq: self.first_seq(),
+            });
+        Sending {
+            mid: section.mid.clone(),
+            label: label.clone(),
+            info: info.clone(),
+            track: None,
+            stream: SendStream::new(section.ssrc, rtx),
+            rewriter: Rewriter::new(self.first_seq()),
+            state: SendingState::Offered,
+            enabled: true,
+            transport_cc: false,
+            last_stored: None,
+            cname: section.cname.clone(),
+        }
+    }
+
+    /// RFC 3550 §5.1 asks for a random start; the lower half keeps the first roll-over away from
+    /// the start, where a receiver could guess it wrong (RFC 3711 §3.3.1).
+    fn first_seq(&mut self) -> u64 {
+        0x1_0000 + u64::from(self.rng.random::<u16>() >> 1)
+    }
+
+    /// A subscriber's answer. What it newly takes begins to flow when the peer is connected.
+    pub(super) fn accept_answer(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        sdp: &str,
+    ) -> Result<(), SdpError> {
+        let answer = crate::sdp::parse(sdp)?;
+        let subscriber = self.subscriber_mut(id).ok_or(SdpError::Mismatch)?;
+        let accepted = offer::apply_answer(&subscriber.offered, &answer)?;
+        let transport = accepted.transport.ok_or(SdpError::NothingAccepted)?;
+        for section in &accepted.sections {
+            let is_new =
+                |s: &&mut Sending| s.mid == section.mid && s.state == SendingState::Offered;
+            let Some(sending) = subscriber.sendings.iter_mut().find(is_new) else {
+                continue;
+            };
+            sending.state = match section.accepted {
+                true => SendingState::Accepted,
+                false => SendingState::Refused,
+            };
+            sending.transport_cc = section.transport_cc;
+            if !section.rtx {
+                sending.stream.rtx = None;
+            }
+        }
+        self.set_remote(now, id, &transport);
+        self.add_data(now, id, accepted.data.as_ref());
+        if self
+            .peers
+            .get(id)
+            .is_some_and(|peer| peer.transport.is_connected())
+        {
+            self.start_subscriptions(now, id);
+        }
+        Ok(())
+    }
+
+    /// Starts what a connected subscriber has accepted and is not sent yet.
+    pub(super) fn start_subscriptions(&mut self, now: Now, id: PeerId) {
+        let Some(subscriber) = self.subscriber_mut(id) else {
+            return;
+        };
+        let starts = |sending: &mut Sending| match sending.state {
+            SendingState::Accepted => {
+                sending.state = SendingState::Flowing;
+                Some(sending.info.clone())
+            }
+            SendingState::Offered
+            | SendingState::Flowing
+            | SendingState::Refused
+            | SendingState::Ended => None,
+        };
+        let sendings = (0..).zip(&mut subscriber.sendings);
+        let wanted: Vec<(usize, TrackInfo)> = sendings
+            .filter_map(|(at, sending)| Some((at, starts(sending)?)))
+            .collect();
+        for (at, info) in wanted {
+            let key = self.subscribe(now, id, at, &info);
+            if let Some(sending) = self
+                .subscriber_mut(id)
+                .and_then(|subscriber| subscriber.sendings.get_mut(at))
+            {
+                sending.track = key;
+            }
+        }
+    }
+
+    pub(super) fn subscriber_mut(&mut self, id: PeerId) -> Option<&mut Subscriber> {
+        match self.peers.get_mut(id)? {
+            Peer {
+                side: Side::Subscriber(subscriber),
+                ..
+            } => Some(subscriber),
+            Peer {
+                side: Side::Publisher(_),
+                ..
+            } => None,
+        }
+    }
+}
+
+/// The m-lines of `sources` in order: of each source its first audio and its first video track.
+/// More of a kind would have the same track id, which browsers refuse (INTEROP(chrome)).
+fn lanes(sources: &[Source]) -> Vec<(&StreamId, &TrackInfo)> {
+    let kinds = [MediaKind::Audio, MediaKind::Video];
+    let of = |source: &'_ Source, kind| source.tracks.iter().position(|t| t.kind == kind);
+    let mut lanes = Vec::with_capacity(2 * sources.len());
+    for source in sources {
+        for at in kinds.iter().filter_map(|&kind| of(source, kind)) {
+            lanes.extend(source.tracks.get(at).map(|info| (&source.stream, info)));
+        }
+    }
+    lanes
+}
