@@ -20,6 +20,7 @@ use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::access::AccessKind;
 use crate::model::broadcast::BroadcastStatus;
+use crate::model::data::DataRelay;
 use crate::model::definition::Definition;
 use crate::model::errand::Errand;
 use crate::model::event::{Event, EventAction};
@@ -44,6 +45,8 @@ pub struct Directory {
     questions: Questions,
     /// Newcomers are refused.
     is_overloaded: bool,
+    pub(super) data_messages: VecDeque<Arc<DataRelay>>,
+    pub(super) data_messages_len: usize,
 }
 
 /// One application.
@@ -128,10 +131,7 @@ impl Directory {
                 self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
-                let broadcast = self.broadcast_mut(&app, &stream);
-                if broadcast.is_some_and(|broadcast| broadcast.released(conn)) {
-                    self.tell_play(&app, &stream, conn, false);
-                }
+                self.play_released(conn, &app, &stream);
                 self.withdraw(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::ConnClosed { conn } => self.questions.forget(conn),
@@ -144,6 +144,7 @@ impl Directory {
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
             ControlMail::Room { conn, app, mail } => self.handle_room_mail(conn, &app, mail),
+            ControlMail::DataMessage(relay) => self.data_message(relay),
         }
     }
 
@@ -452,6 +453,13 @@ impl Directory {
         }
     }
 
+    fn play_released(&mut self, conn: ConnId, app: &AppName, stream: &StreamId) {
+        let broadcast = self.broadcast_mut(app, stream);
+        if broadcast.is_some_and(|broadcast| broadcast.released(conn)) {
+            self.tell_play(app, stream, conn, false);
+        }
+    }
+
     /// A publisher switches its media for everybody; only its own.
     fn publish_switched(
         &mut self,
@@ -636,6 +644,11 @@ impl Directory {
             };
             self.outbox.push_back((worker, mail));
         }
+    }
+
+    /// Queues a mail for a worker's engine.
+    pub(super) fn mail(&mut self, worker: WorkerId, mail: WorkerMail) {
+        self.outbox.push_back((worker, mail));
     }
 
     pub(super) fn broadcast_mut(

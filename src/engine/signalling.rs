@@ -50,6 +50,11 @@ impl Conn {
         &self.app
     }
 
+    /// That application's settings.
+    pub(super) fn settings(&self) -> &Arc<AppSettings> {
+        &self.settings
+    }
+
     /// When its session has a timer to run.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.session.poll_timeout()
@@ -191,6 +196,12 @@ impl Engine {
                 }
             }
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
+            WorkerMail::Data(relay) => self.deliver_data(now, &relay),
+            WorkerMail::DataEvent {
+                conn,
+                stream,
+                message,
+            } => self.send_data_event(now, conn, &stream, &message),
         }
     }
 
@@ -208,6 +219,7 @@ impl Engine {
     pub(super) fn peer_connected(&mut self, now: Now, id: PeerId) {
         self.counters.peers_connected += 1;
         self.start_subscriptions(now, id);
+        self.start_data(now, id);
         self.tell_session(now, id, PeerEvent::Connected);
         if let Some(peer) = self.peers.get(id)
             && let Side::Publisher(publisher) = &peer.side
@@ -324,6 +336,9 @@ impl Engine {
             return;
         };
         let (app, client) = (asking.app.clone(), asking.client.clone());
+        if let Ask::Publish { ask, .. } = &ask {
+            self.note_main_track(conn, ask);
+        }
         let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
@@ -370,6 +385,9 @@ impl Engine {
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
         let Some(app) = self.app_of(conn) else { return };
+        if let Tell::PublishReleased { stream, .. } = &tell {
+            self.forget_main_track(conn, stream);
+        }
         self.mail_control(match tell {
             Tell::PublishLive { stream } => {
                 let peer = self.held(conn, Role::Publish, &stream);
@@ -482,11 +500,11 @@ impl Engine {
         peers.map(|held| (held.role, held.peer))
     }
 
-    fn app_of(&self, conn: ConnId) -> Option<AppName> {
+    pub(super) fn app_of(&self, conn: ConnId) -> Option<AppName> {
         Some(self.conns.get(&conn)?.app.clone())
     }
 
-    fn mail_control(&mut self, mail: ControlMail) {
+    pub(super) fn mail_control(&mut self, mail: ControlMail) {
         self.mails.push_back(Outgoing::Control(Box::new(mail)));
     }
 
@@ -498,7 +516,7 @@ impl Engine {
             .collect()
     }
 
-    fn held(&self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
+    pub(super) fn held(&self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
         self.conns.get(&id)?.peer(role, stream)
     }
 

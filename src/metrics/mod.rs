@@ -74,6 +74,7 @@ impl Collector for Snapshot {
         let mut page = Page(&mut encoder);
         self.encode_packets(&mut page)?;
         self.encode_repair(&mut page)?;
+        self.encode_data(&mut page)?;
         self.encode_usage(&mut page)?;
         self.encode_webhooks(&mut page)?;
         self.encode_workers(&mut page)
@@ -123,6 +124,22 @@ impl Snapshot {
             "retransmitted",
             "RTP packets sent again to subscribers",
             self.sum(|c| c.retransmitted),
+        )
+    }
+
+    fn encode_data(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.counters(
+            "data_messages",
+            "Data channel messages: in, received; out, sent, one per receiver",
+            [
+                ([("direction", "in")], self.sum(|c| c.data_received)),
+                ([("direction", "out")], self.sum(|c| c.data_sent)),
+            ],
+        )?;
+        page.counter(
+            "data_messages_dropped",
+            "Data channel messages that a receiver did not get",
+            self.sum(|c| c.data_dropped),
         )
     }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::call::CallNews;
+use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::errand::Errand;
 use super::plays::PlayFigures;
@@ -25,6 +26,8 @@ pub enum Outgoing {
     Control(Box<ControlMail>),
     /// To the engine of another worker.
     Worker(WorkerId, WorkerMail),
+    /// To the engine of every other worker.
+    Others(WorkerMail),
 }
 
 /// What a worker asks of, or tells to, the control plane.
@@ -131,6 +134,9 @@ pub enum ControlMail {
         /// What it is.
         mail: RoomMail,
     },
+    /// A client sent this over its data channel, and the application has a
+    /// `dataChannelWebHookURL`.
+    DataMessage(Arc<DataRelay>),
 }
 
 /// How a publish ended.
@@ -374,6 +380,18 @@ pub enum WorkerMail {
     RelayKeyFrame {
         /// A track of the receiving worker.
         track: TrackId,
+    },
+    /// A message for data channels of this worker's peers.
+    Data(Arc<DataRelay>),
+    /// A message of the server itself for one client's data channel: that of its play of `stream`,
+    /// or of its publish when it does not play it. It is held until the channel is open.
+    DataEvent {
+        /// Whose.
+        conn: ConnId,
+        /// Under which id.
+        stream: StreamId,
+        /// The message.
+        message: DataMessage,
     },
     /// One turn's fresh packets of a track of another worker.
     RelayPackets(Arc<RelayBatch>),

@@ -7,6 +7,7 @@ use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
 use crate::model::mail::{ControlMail, PublishAsk, PublishEnding};
+use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, TrackInfo};
 
 const APP: &str = "live";
