@@ -115,8 +115,8 @@ impl Engine {
                 request,
                 result,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_publish_decision(now, request, result, actions);
+                self.with_session(now, conn, |s, a| {
+                    s.handle_publish_decision(now, request, result, a)
                 });
             }
             WorkerMail::PlayDecision {
@@ -124,8 +124,8 @@ impl Engine {
                 request,
                 result,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_play_decision(now, request, result, actions);
+                self.with_session(now, conn, |s, a| {
+                    s.handle_play_decision(now, request, result, a)
                 });
             }
             WorkerMail::Text { conn, text } => self.send_text(conn, text),
@@ -133,23 +133,17 @@ impl Engine {
                 self.switch_published(now, &(app, stream), flow);
             }
             WorkerMail::Call { conn, news } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_call_news(news, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_call_news(news, a));
             }
             WorkerMail::PlaySources {
                 conn,
                 stream,
                 sources,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_play_sources(&stream, sources, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_play_sources(&stream, sources, a));
             }
             WorkerMail::Room { conn, answer } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_room_answer(answer, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_room_answer(answer, a));
             }
             WorkerMail::BroadcastEnded { app, stream } => {
                 self.drop_published(&app, &stream);
@@ -160,19 +154,13 @@ impl Engine {
                 self.replace_tracks(now, (app, stream), &moves);
             }
             WorkerMail::SessionRestored { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_session_restored(&stream, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_session_restored(&stream, a));
             }
             WorkerMail::StopPublish { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_stop_publish(now, &stream, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_stop_publish(now, &stream, a));
             }
             WorkerMail::StopPlay { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_broadcast_ended(now, &stream, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_broadcast_ended(now, &stream, a));
             }
             WorkerMail::AskPlays {
                 request,
@@ -183,9 +171,7 @@ impl Engine {
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
             WorkerMail::ServerWillStop => {
                 for conn in self.conn_ids(|_| true) {
-                    self.with_session(now, conn, |session, actions| {
-                        session.handle_server_will_stop(actions);
-                    });
+                    self.with_session(now, conn, |s, a| s.handle_server_will_stop(a));
                 }
             }
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
