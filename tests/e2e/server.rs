@@ -80,6 +80,8 @@ impl Server {
             .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("{first}"));
         Self {
+            addr: addr.parse().unwrap(),
+            playground: line(),
             child,
             directory: Some(directory),
         }
