@@ -13,7 +13,7 @@ use super::renegotiation::Renegotiated;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
-use crate::base::ids::{ConnId, PeerId};
+use crate::base::ids::{ConnId, PeerId, TrackId};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::RoomMail;
@@ -110,8 +110,8 @@ impl Engine {
                 request,
                 result,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_publish_decision(now, request, result, actions);
+                self.with_session(now, conn, |s, to| {
+                    s.handle_publish_decision(now, request, result, to)
                 });
             }
             WorkerMail::PlayDecision {
@@ -119,8 +119,8 @@ impl Engine {
                 request,
                 result,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_play_decision(now, request, result, actions);
+                self.with_session(now, conn, |s, to| {
+                    s.handle_play_decision(now, request, result, to)
                 });
             }
             WorkerMail::Text { conn, text } => self.send_text(conn, text),
@@ -128,23 +128,19 @@ impl Engine {
                 self.switch_published(now, &(app, stream), flow);
             }
             WorkerMail::Call { conn, news } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_call_news(news, actions);
-                });
+                self.with_session(now, conn, |s, to| s.handle_call_news(news, to));
             }
             WorkerMail::PlaySources {
                 conn,
                 stream,
                 sources,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_play_sources(&stream, sources, actions);
+                self.with_session(now, conn, |s, to| {
+                    s.handle_play_sources(&stream, sources, to)
                 });
             }
             WorkerMail::Room { conn, answer } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_room_answer(answer, actions);
-                });
+                self.with_session(now, conn, |s, to| s.handle_room_answer(answer, to));
             }
             WorkerMail::BroadcastEnded { app, stream } => {
                 self.drop_published(&app, &stream);
@@ -155,42 +151,35 @@ impl Engine {
                 self.replace_tracks(now, (app, stream), &moves);
             }
             WorkerMail::SessionRestored { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_session_restored(&stream, actions);
-                });
+                self.with_session(now, conn, |s, to| s.handle_session_restored(&stream, to));
             }
             WorkerMail::StopPublish { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_stop_publish(now, &stream, actions);
-                });
+                self.with_session(now, conn, |s, to| s.handle_stop_publish(now, &stream, to));
             }
             WorkerMail::StopPlay { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_broadcast_ended(now, &stream, actions);
+                self.with_session(now, conn, |s, to| {
+                    s.handle_broadcast_ended(now, &stream, to)
                 });
             }
-            WorkerMail::AskPlays {
-                request,
-                app,
-                stream,
-                max,
-            } => self.answer_plays(now, request, &app, stream.as_ref(), max),
+            WorkerMail::AskPlays(ask) => self.answer_plays(now, &ask),
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
-            WorkerMail::ServerWillStop => {
-                for conn in self.conn_ids(|_| true) {
-                    self.with_session(now, conn, |session, actions| {
-                        session.handle_server_will_stop(actions);
-                    });
-                }
-            }
+            WorkerMail::ServerWillStop => self.say_goodbye(now),
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
-            WorkerMail::RelayKeyFrame { track } => {
-                if let Some(key) = self.tracks.key(track) {
-                    self.tracks.want_key_frame(now.instant, key);
-                }
-            }
+            WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
+        }
+    }
+
+    fn say_goodbye(&mut self, now: Now) {
+        for conn in self.conn_ids(|_| true) {
+            self.with_session(now, conn, |s, to| s.handle_server_will_stop(to));
+        }
+    }
+
+    fn want_key_frame(&mut self, now: Now, track: TrackId) {
+        if let Some(key) = self.tracks.key(track) {
+            self.tracks.want_key_frame(now.instant, key);
         }
     }
 
