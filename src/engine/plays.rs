@@ -3,29 +3,25 @@
 use super::Engine;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
-use crate::model::mail::{AppName, ControlMail, Outgoing};
-use crate::model::plays::{PlayFigures, SentFigures};
-use crate::model::track::StreamId;
+use crate::model::mail::{ControlMail, Outgoing};
+use crate::model::plays::{PlayFigures, PlaysAsk, SentFigures};
 use crate::peer::Side;
 use crate::peer::subscriber::Subscriber;
 
 impl Engine {
-    /// Answers with the figures of at most `max` plays of `stream`, or of every broadcast of `app`
-    /// when none is named, by connection.
-    pub(super) fn answer_plays(
-        &mut self,
-        now: Now,
-        request: u64,
-        app: &AppName,
-        stream: Option<&StreamId>,
-        max: usize,
-    ) {
-        let is_of = |conn| self.conns.get(&conn).is_some_and(|conn| conn.app() == app);
+    /// Answers with the figures of at most `max` plays, by connection.
+    pub(super) fn answer_plays(&mut self, now: Now, ask: &PlaysAsk) {
+        let is_of = |conn| {
+            self.conns
+                .get(&conn)
+                .is_some_and(|conn| *conn.app() == ask.app)
+        };
         let mut plays = Vec::new();
         for (_, peer) in self.peers.iter() {
             let Side::Subscriber(subscriber) = &peer.side else {
                 continue;
             };
+            let stream = ask.stream.as_ref();
             if stream.is_none_or(|stream| peer.stream == *stream) && is_of(peer.conn) {
                 plays.push(PlayFigures {
                     conn: peer.conn,
@@ -39,8 +35,11 @@ impl Engine {
             }
         }
         plays.sort_by(|a, b| (a.conn, &a.stream).cmp(&(b.conn, &b.stream)));
-        plays.truncate(max);
-        let mail = ControlMail::Plays { request, plays };
+        plays.truncate(ask.max);
+        let mail = ControlMail::Plays {
+            request: ask.request,
+            plays,
+        };
         self.mails.push_back(Outgoing::Control(Box::new(mail)));
     }
 }

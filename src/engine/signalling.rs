@@ -13,7 +13,7 @@ use super::renegotiation::Renegotiated;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
-use crate::base::ids::{ConnId, PeerId};
+use crate::base::ids::{ConnId, PeerId, TrackId};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::RoomMail;
@@ -115,8 +115,13 @@ impl Engine {
                 request,
                 result,
             } => {
+<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| {
                     s.handle_publish_decision(now, request, result, a)
+=======
+                self.with_session(now, conn, |s, to| {
+                    s.handle_publish_decision(now, request, result, to)
+>>>>>>> rest
                 });
             }
             WorkerMail::PlayDecision {
@@ -124,8 +129,13 @@ impl Engine {
                 request,
                 result,
             } => {
+<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| {
                     s.handle_play_decision(now, request, result, a)
+=======
+                self.with_session(now, conn, |s, to| {
+                    s.handle_play_decision(now, request, result, to)
+>>>>>>> rest
                 });
             }
             WorkerMail::Text { conn, text } => self.send_text(conn, text),
@@ -133,17 +143,30 @@ impl Engine {
                 self.switch_published(now, &(app, stream), flow);
             }
             WorkerMail::Call { conn, news } => {
+<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| s.handle_call_news(news, a));
+=======
+                self.with_session(now, conn, |s, to| s.handle_call_news(news, to));
+>>>>>>> rest
             }
             WorkerMail::PlaySources {
                 conn,
                 stream,
                 sources,
             } => {
+<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| s.handle_play_sources(&stream, sources, a));
             }
             WorkerMail::Room { conn, answer } => {
                 self.with_session(now, conn, |s, a| s.handle_room_answer(answer, a));
+=======
+                self.with_session(now, conn, |s, to| {
+                    s.handle_play_sources(&stream, sources, to)
+                });
+            }
+            WorkerMail::Room { conn, answer } => {
+                self.with_session(now, conn, |s, to| s.handle_room_answer(answer, to));
+>>>>>>> rest
             }
             WorkerMail::BroadcastEnded { app, stream } => {
                 self.drop_published(&app, &stream);
@@ -154,6 +177,7 @@ impl Engine {
                 self.replace_tracks(now, (app, stream), &moves);
             }
             WorkerMail::SessionRestored { conn, stream } => {
+<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| s.handle_session_restored(&stream, a));
             }
             WorkerMail::StopPublish { conn, stream } => {
@@ -161,26 +185,32 @@ impl Engine {
             }
             WorkerMail::StopPlay { conn, stream } => {
                 self.with_session(now, conn, |s, a| s.handle_broadcast_ended(now, &stream, a));
+=======
+                self.with_session(now, conn, |s, to| s.handle_session_restored(&stream, to));
             }
-            WorkerMail::AskPlays {
-                request,
-                app,
-                stream,
-                max,
-            } => self.answer_plays(now, request, &app, stream.as_ref(), max),
+            WorkerMail::StopPublish { conn, stream } => {
+                self.with_session(now, conn, |s, to| s.handle_stop_publish(now, &stream, to));
+            }
+            WorkerMail::StopPlay { conn, stream } => {
+                self.with_session(now, conn, |s, to| {
+                    s.handle_broadcast_ended(now, &stream, to)
+                });
+>>>>>>> rest
+            }
+            WorkerMail::AskPlays(ask) => self.answer_plays(now, &ask),
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
+<<<<<<< HEAD
             WorkerMail::ServerWillStop => {
                 for conn in self.conn_ids(|_| true) {
                     self.with_session(now, conn, |s, a| s.handle_server_will_stop(a));
                 }
             }
+=======
+            WorkerMail::ServerWillStop => self.say_goodbye(now),
+>>>>>>> rest
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
-            WorkerMail::RelayKeyFrame { track } => {
-                if let Some(key) = self.tracks.key(track) {
-                    self.tracks.want_key_frame(now.instant, key);
-                }
-            }
+            WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
             WorkerMail::Data(relay) => self.deliver_data(now, &relay),
             WorkerMail::DataEvent {
@@ -188,6 +218,18 @@ impl Engine {
                 stream,
                 message,
             } => self.send_data_event(now, conn, &stream, &message),
+        }
+    }
+
+    fn say_goodbye(&mut self, now: Now) {
+        for conn in self.conn_ids(|_| true) {
+            self.with_session(now, conn, |s, to| s.handle_server_will_stop(to));
+        }
+    }
+
+    fn want_key_frame(&mut self, now: Now, track: TrackId) {
+        if let Some(key) = self.tracks.key(track) {
+            self.tracks.want_key_frame(now.instant, key);
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::shared::Shared;
 use crate::model::mail::{AppName, WorkerMail};
-use crate::model::plays::PlayFigures;
+use crate::model::plays::{PlayFigures, PlaysAsk};
 use crate::model::track::StreamId;
 
 /// Who waits for answers, by the number of the question.
@@ -51,12 +51,12 @@ pub async fn ask(
     max: usize,
 ) -> Vec<PlayFigures> {
     let (request, mut answers) = shared.with_census(Census::open);
-    let workers = shared.ask_workers(&WorkerMail::AskPlays {
+    let workers = shared.ask_workers(&WorkerMail::AskPlays(PlaysAsk {
         request,
         app: app.clone(),
         stream,
         max,
-    });
+    }));
     let mut plays = Vec::new();
     let gather = async {
         for _ in 0..workers {

@@ -118,8 +118,8 @@ impl Shared {
         look(&state.directory, state.clock.now())
     }
 
-    /// Changes the directory, posts the mail and takes the steps that follow from it, and lets the control loop
-    /// look at its deadlines again.
+    /// Changes the directory, posts the mail and takes the steps that follow from it, hands its
+    /// events to the webhooks, and lets the control loop look at its deadlines again.
     pub fn update<R>(&self, change: impl FnOnce(&mut Directory, Now) -> R) -> R {
         let state = &mut *self.lock();
         let before = state.wake_at();

@@ -10,7 +10,7 @@ use super::call::CallNews;
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::errand::Errand;
-use super::plays::PlayFigures;
+use super::plays::{PlayFigures, PlaysAsk};
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
@@ -343,16 +343,7 @@ pub enum WorkerMail {
         stream: StreamId,
     },
     /// What is sent to players? Answered by [`ControlMail::Plays`].
-    AskPlays {
-        /// Echoed in the answer.
-        request: u64,
-        /// Of which application.
-        app: AppName,
-        /// Of which broadcast; `None`: of all.
-        stream: Option<StreamId>,
-        /// Figures of at most so many plays are wanted.
-        max: usize,
-    },
+    AskPlays(PlaysAsk),
     /// An application's settings changed.
     Settings {
         /// Which application.

@@ -2,8 +2,22 @@
 
 use std::net::SocketAddr;
 
+use super::mail::AppName;
 use super::track::StreamId;
 use crate::base::ids::ConnId;
+
+/// A question about players.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaysAsk {
+    /// Echoed in the answer.
+    pub request: u64,
+    /// Of which application.
+    pub app: AppName,
+    /// Of which broadcast; `None`: of all.
+    pub stream: Option<StreamId>,
+    /// Figures of at most so many plays are wanted.
+    pub max: usize,
+}
 
 /// What one player has been sent since its play began.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ START_SECONDS = 30
 RUNS = (
     # A drawn setting may shut everybody out, so settings are drawn in an application of their own.
     ("live", ["--exclude-operation-id", "putSettings"], 60),
-    ("LiveApp", ["--include-operation-id", "putSettings"], 20),
+    ("LiveApp", ["--include-operation-id", "putSettings", "--phases", "coverage,fuzzing"], 20),
 )
 
 

@@ -118,7 +118,10 @@ async fn create(
     operation_id = "getBroadcast",
     tag = "broadcasts",
     params(OfBroadcast),
-    responses((status = 200, description = "As asked", body = BroadcastView), Refusals, Missing, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = BroadcastView),
+        Refusals, Missing, StoreDown
+    )
 )]
 async fn show(
     State(shared): State<Shared>,
@@ -147,7 +150,10 @@ async fn show(
     tag = "broadcasts",
     params(OfBroadcast),
     request_body = BroadcastRecord,
-    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Outcome),
+        Refusals, TooLong, StoreDown
+    )
 )]
 async fn change(
     State(shared): State<Shared>,
@@ -291,7 +297,10 @@ impl Listing {
     operation_id = "listBroadcasts",
     tag = "broadcasts",
     params(Page, Listing),
-    responses((status = 200, description = "As asked", body = Vec<BroadcastView>), Refusals, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Vec<BroadcastView>),
+        Refusals, StoreDown
+    )
 )]
 async fn list(
     State(shared): State<Shared>,

@@ -76,7 +76,10 @@ pub fn frame() -> OpenApi {
     path = "/openapi.json",
     operation_id = "getOpenApi",
     tag = "server",
-    responses((status = 200, description = "As asked", body = Object, content_type = "application/json"), Refusals)
+    responses(
+        (status = 200, description = "As asked", body = Object, content_type = "application/json"),
+        Refusals
+    )
 )]
 pub async fn show(app: KnownApp, Extension(document): Extension<Document>) -> Json<Value> {
     Json(document.for_app(&app.name))

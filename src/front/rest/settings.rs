@@ -39,7 +39,10 @@ async fn show(app: KnownApp) -> Json<Map<String, Value>> {
     operation_id = "putSettings",
     tag = "settings",
     request_body = AppSettings,
-    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Outcome),
+        Refusals, TooLong, StoreDown
+    )
 )]
 async fn change(
     State(shared): State<Shared>,

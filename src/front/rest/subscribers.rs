@@ -34,7 +34,10 @@ pub fn router() -> OpenApiRouter<Shared> {
     tag = "subscribers",
     params(OfBroadcast),
     request_body = Subscriber,
-    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Outcome),
+        Refusals, TooLong, StoreDown
+    )
 )]
 async fn add(
     State(shared): State<Shared>,
@@ -203,7 +206,10 @@ struct ListedSubscriber {
     operation_id = "listSubscribers",
     tag = "subscribers",
     params(PageOfBroadcast),
-    responses((status = 200, description = "As asked", body = Vec<ListedSubscriber>), Refusals, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Vec<ListedSubscriber>),
+        Refusals, StoreDown
+    )
 )]
 async fn list(
     State(shared): State<Shared>,
@@ -317,7 +323,10 @@ struct EventsOf {
     operation_id = "listConnectionEvents",
     tag = "subscribers",
     params(PageOfBroadcast, EventsOf),
-    responses((status = 200, description = "As asked", body = Vec<ConnectionEvent>), Refusals, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Vec<ConnectionEvent>),
+        Refusals, StoreDown
+    )
 )]
 async fn events(
     State(shared): State<Shared>,

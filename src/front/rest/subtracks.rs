@@ -113,7 +113,10 @@ struct Only {
     operation_id = "listSubtracks",
     tag = "subtracks",
     params(PageOfBroadcast, Only),
-    responses((status = 200, description = "As asked", body = Vec<BroadcastView>), Refusals, Missing, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Vec<BroadcastView>),
+        Refusals, Missing, StoreDown
+    )
 )]
 async fn list(
     State(shared): State<Shared>,
@@ -131,7 +134,10 @@ async fn list(
     operation_id = "listActiveSubtracks",
     tag = "subtracks",
     params(PageOfBroadcast, Only),
-    responses((status = 200, description = "As asked", body = Vec<BroadcastView>), Refusals, Missing, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Vec<BroadcastView>),
+        Refusals, Missing, StoreDown
+    )
 )]
 async fn list_active(
     State(shared): State<Shared>,

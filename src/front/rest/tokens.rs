@@ -108,7 +108,10 @@ async fn create_jwt(
     operation_id = "validateToken",
     tag = "tokens",
     request_body = Token,
-    responses((status = 200, description = "As asked", body = Outcome), Refusals, TooLong, StoreDown)
+    responses(
+        (status = 200, description = "As asked", body = Outcome),
+        Refusals, TooLong, StoreDown
+    )
 )]
 async fn validate(
     State(shared): State<Shared>,
