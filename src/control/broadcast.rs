@@ -130,7 +130,6 @@ impl Broadcast {
         self.name = ask.stream_name;
         self.meta_data = ask.meta_data;
         self.role = ask.role;
-        self.main_track = ask.main_track;
         self.updated_unix_us = now.unix_us;
     }
 

@@ -236,6 +236,7 @@ mod tests {
             rewriter: Rewriter::new(70_000),
             state: SendingState::Flowing,
             enabled: true,
+            dropped: 0,
             transport_cc: false,
             last_stored: None,
             cname: serial.to_string(),
