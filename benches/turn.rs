@@ -18,11 +18,12 @@ use leafcutter::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
 use leafcutter::base::seq::{RtpTime, SeqNo};
 use leafcutter::model::track::TrackInfo;
 use leafcutter::peer::send::{Outlet, Sent};
-use leafcutter::peer::subscriber::{Sending, Subscriber};
+use leafcutter::peer::subscriber::{Sending, SendingState, Subscriber};
 use leafcutter::router::history::Stored;
 use leafcutter::router::rewrite::Rewriter;
 use leafcutter::router::track::Track;
 use leafcutter::rtp::{RtpHeader, canonical};
+use leafcutter::sdp::SessionVersion;
 use leafcutter::srtp::{MasterKey, Profile, Protect};
 use leafcutter::stream::send::SendStream;
 
@@ -87,11 +88,14 @@ fn store_frame(track: &mut Track, now: Now, first: u64) {
 fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
     let sending = Sending {
         mid: Mid::new("0").expect("a mid"),
+        label: "bench".into(),
         info: track.info.clone(),
         track: None,
         stream: SendStream::new(Ssrc(n), None),
         rewriter: Rewriter::new(0x1_0000),
-        accepted: true,
+        state: SendingState::Flowing,
+        enabled: true,
+        dropped: 0,
         transport_cc: true,
         last_stored: None,
         cname: String::new(),
@@ -100,8 +104,10 @@ fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
     let master = MasterKey::new(Profile::AeadAes128Gcm, &key, &[7; 12]).expect("lengths fit");
     let protect = Protect::new(&master).expect("a key");
     let remote = SocketAddr::from(([127, 0, 0, 1], 1024 + n as u16));
+    let mut subscriber = Subscriber::new(now, SessionVersion { id: 1, version: 1 });
+    subscriber.add_sending(sending);
     (
-        Subscriber::new(now, vec![sending], Vec::new()),
+        subscriber,
         protect,
         Route {
             remote,

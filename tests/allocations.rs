@@ -34,10 +34,12 @@ use leafcutter::base::ids::Ssrc;
 use leafcutter::base::seq::{RtpTime, SeqNo};
 use leafcutter::engine::{ConnOutput, Engine, Progress};
 use leafcutter::model::mail::{Outgoing, WorkerMail};
+use leafcutter::model::settings::AppSettings;
 use leafcutter::rtcp::report::{ReportBlock, SenderInfo};
 use leafcutter::rtcp::write;
 
 use bare::{AUDIO_SSRC, Bare, Negotiated, Rtp, VIDEO_SSRC};
+use control::Control;
 use world::World;
 
 /// Counts allocations of the thread that asked for it.
@@ -137,6 +139,7 @@ impl Bench {
                         self.relayed += usize::from(matches!(mail, WorkerMail::RelayPackets(_)));
                         self.engines[usize::from(to.0)].handle_mail(self.now, mail);
                     }
+                    Outgoing::Others(_) => {}
                     Outgoing::Control(_) => self.told += 1,
                 }
             }
@@ -314,6 +317,11 @@ fn compound(peer: &mut Bare, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 /// A publisher on engine 0, ten viewers there and two on engine 1, all connected and watching.
 fn stage() -> (Bench, Script) {
     let mut world = World::new(1, 2);
+    // The peers that answer here speak no SCTP, and a server that is not answered asks again.
+    world.control = Control::new(AppSettings {
+        data_channel_enabled: false,
+        ..AppSettings::default()
+    });
     let publisher = Negotiated::publisher(&mut world, 0, "call").connect(&mut world);
     let workers = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
     let peers: Vec<_> = workers

@@ -77,7 +77,7 @@ const ERRORS: [&str; 19] = [
 ];
 
 /// Every command that a client can send.
-const ALL_COMMANDS: [&str; 34] = [
+const ALL_COMMANDS: [&str; 33] = [
     "ping",
     "getIceServerConfig",
     "publish",
@@ -110,9 +110,8 @@ const ALL_COMMANDS: [&str; 34] = [
     "setMaxVideoTrackCountCommand",
     "registerPushNotificationToken",
     "sendPushNotification",
-    // Older and newer spellings.
+    // Its older spelling.
     "getVideoTrackAssignments",
-    "getIceServerConfig",
 ];
 
 /// One row: what it is about, who runs it, and what is said.
@@ -189,6 +188,18 @@ fn every_command_and_every_definition_has_a_transcript() {
     });
     let missing: Vec<_> = commands.copied().chain(definitions).collect();
     assert!(missing.is_empty(), "without a transcript: {missing:?}");
+}
+
+#[test]
+fn the_compatibility_page_names_every_command_and_every_definition_once() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compatibility.md");
+    let page = fs::read_to_string(page).unwrap();
+    let definitions = Definition::ALL.iter().map(|definition| definition.text());
+    let commands: BTreeSet<_> = ALL_COMMANDS.into_iter().collect();
+    for name in commands.into_iter().chain(definitions) {
+        let cell = format!("| `{name}` | ");
+        assert_eq!(page.matches(&cell).count(), 1, "{name}");
+    }
 }
 
 /// A row holds when its conversation does and says what the row is about.

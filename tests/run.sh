@@ -177,6 +177,8 @@ if ! $fast; then
   ran=$(sum '^Ran [0-9]+ tests?' "$report")
   bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$report" | grep -oE '(failures|errors)=[0-9]+' | awk -F= '{ total += $2 } END { print total + 0 }' || true)
   count "other stacks" "$status" $((ran > bad ? ran - bad : 0)) "$((bad))"
+
+  check "REST properties" "$cache/venv/bin/python" tests/rest/properties.py
 fi
 
 # ---- total ------------------------------------------------------------------------------------------

@@ -521,6 +521,7 @@ fn told(tell: &Tell) -> String {
             let ending = match ending {
                 PublishEnding::Stopped => "stopped",
                 PublishEnding::Lost => "lost",
+                PublishEnding::TimedOut => "timed out",
             };
             format!("released publish {stream} {ending}")
         }

@@ -149,6 +149,23 @@ pub const MAX_DATA_CHANNELS: usize = 16;
 /// association.
 pub const MAX_DATA_RESETS: usize = 64;
 
+/// Bytes of data channel messages on their way from one worker to others and to control; while
+/// there are more, that worker's senders wait.
+pub const MAX_DATA_RELAYED_LEN: usize = 16 * 1024 * 1024;
+
+/// Messages in them.
+pub const MAX_DATA_RELAYED: usize = MAX_WORKER_MAILS / 2;
+
+/// Bytes of data channel messages that wait to be handed to a web hook; the oldest are forgotten.
+pub const MAX_DATA_HOOKS_LEN: usize = 4 * 1024 * 1024;
+
+/// Messages in them.
+pub const MAX_DATA_HOOKS: usize = 1024;
+
+// What waits for a web hook must not hold up the workers' senders.
+const _: () = assert!(MAX_DATA_HOOKS_LEN < MAX_DATA_RELAYED_LEN);
+const _: () = assert!(MAX_DATA_HOOKS < MAX_DATA_RELAYED);
+
 const _: () = assert!(DATA_RECEIVE_WINDOW_LEN >= 2 * MAX_DATA_MESSAGE_LEN);
 const _: () = assert!(MAX_DATA_BACKLOG_LEN >= 2 * MAX_DATA_MESSAGE_LEN);
 const _: () = assert!(MAX_RTP_LEN + MAX_SRTP_OVERHEAD <= MAX_DATAGRAM_LEN);

@@ -86,6 +86,8 @@ impl Step {
 pub(super) enum Asked {
     Publish(PublishAsk),
     Play(PlayAsk),
+    /// To see the tracks of a broadcast; checked as its play.
+    Tracks(PlayAsk),
     /// Of a call; checked as the play that goes with it.
     Join(JoinAsk, PlayAsk),
     /// To join a room, which opens nothing by itself; with the play of that room.
@@ -105,28 +107,32 @@ impl Asked {
     pub fn kind(&self) -> AccessKind {
         match self {
             Self::Publish(_) => AccessKind::Publish,
-            Self::Play(_) | Self::Join(..) | Self::Room(..) => AccessKind::Play,
+            Self::Play(_) | Self::Tracks(_) | Self::Join(..) | Self::Room(..) => AccessKind::Play,
         }
     }
 
     pub fn stream(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.stream.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => ask.stream.as_deref(),
+            Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+                ask.stream.as_deref()
+            }
         }
     }
 
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.token.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => ask.token.as_deref(),
+            Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+                ask.token.as_deref()
+            }
         }
     }
 
     pub fn subscriber_id(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_id.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+            Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
                 ask.subscriber_id.as_deref()
             }
         }
@@ -135,7 +141,7 @@ impl Asked {
     fn subscriber_code(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_code.as_deref(),
-            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+            Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
                 ask.subscriber_code.as_deref()
             }
         }
@@ -144,7 +150,9 @@ impl Asked {
     fn remote(&self) -> Option<IpAddr> {
         match self {
             Self::Publish(ask) => ask.client.remote,
-            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => ask.client.remote,
+            Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+                ask.client.remote
+            }
         }
     }
 
@@ -152,7 +160,7 @@ impl Asked {
     pub fn hook(&self, app: &AppName, settings: &AppSettings) -> Option<HookRequest> {
         let (url, body) = match self {
             Self::Publish(ask) => (&settings.webhook_authenticate_url, publish_body(app, ask)),
-            Self::Play(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
+            Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
                 (&settings.webhook_play_auth_url, play_body(app, ask))
             }
         };

@@ -36,6 +36,10 @@ pub struct Broadcast {
     pub measure: PublishMeasure,
     /// The main track it belongs to.
     pub main_track: Option<StreamId>,
+    /// `subscriberId` of the publish.
+    pub subscriber_id: Option<String>,
+    /// When its next status is told to webhooks; `None` when it is not.
+    pub(super) status_due: Option<Instant>,
     /// The broadcasts whose main track it is, in order of arrival; also those not on air yet.
     pub subtracks: Vec<StreamId>,
     /// Connections that joined it as a room, with the id each joined under.
@@ -104,6 +108,8 @@ impl Broadcast {
             name: None,
             meta_data: None,
             role: None,
+            subscriber_id: None,
+            status_due: None,
             flow: Flow::ALL,
             tracks: Vec::new(),
             created_unix_us: now.unix_us,
@@ -130,6 +136,7 @@ impl Broadcast {
         self.name = ask.stream_name;
         self.meta_data = ask.meta_data;
         self.role = ask.role;
+        self.subscriber_id = ask.subscriber_id;
         self.updated_unix_us = now.unix_us;
     }
 
@@ -202,6 +209,12 @@ impl Broadcast {
         self.players.values().filter(|play| play.is_live)
     }
 
+    /// Their connections.
+    pub(super) fn connected_conns(&self) -> Vec<ConnId> {
+        let live = self.players.iter().filter(|(_, play)| play.is_live);
+        live.map(|(conn, _)| *conn).collect()
+    }
+
     /// Players that hold a place, connected or not, `conn` left out.
     pub(super) fn places_besides(&self, conn: ConnId) -> usize {
         self.players
@@ -229,15 +242,16 @@ impl Broadcast {
     }
 
     /// The play of `player` is connected; ignored when it holds no place.
-    pub(super) fn connected(&mut self, player: ConnId) {
-        if let Some(play) = self.players.get_mut(&player) {
-            play.is_live = true;
-        }
+    /// True when it was not connected before.
+    pub(super) fn connected(&mut self, player: ConnId) -> bool {
+        let play = self.players.get_mut(&player);
+        play.is_some_and(|play| !std::mem::replace(&mut play.is_live, true))
     }
 
-    /// The place of `player` is free.
-    pub(super) fn released(&mut self, player: ConnId) {
-        self.players.remove(&player);
+    /// The place of `player` is free. True when its play was connected.
+    pub(super) fn released(&mut self, player: ConnId) -> bool {
+        let play = self.players.remove(&player);
+        play.is_some_and(|play| play.is_live)
     }
 
     /// Every worker that has its tracks or players.

@@ -5,6 +5,7 @@
 //! was withdrawn is followed by its release: granting it in between does no harm.
 
 mod calls;
+mod events;
 mod information;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,8 +20,11 @@ use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 use crate::model::access::AccessKind;
 use crate::model::broadcast::BroadcastStatus;
+use crate::model::data::DataRelay;
 use crate::model::definition::Definition;
 use crate::model::errand::Errand;
+use crate::model::event::{Event, EventAction};
+use crate::model::information::Information;
 use crate::model::mail::{
     AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
@@ -35,9 +39,14 @@ pub struct Directory {
     pub(super) apps: BTreeMap<AppName, App>,
     deadlines: BTreeSet<(Instant, AppName, StreamId)>,
     pub(super) outbox: VecDeque<(WorkerId, WorkerMail)>,
+    events: VecDeque<Event>,
+    event_unix_ms: u64,
+    statuses: BTreeSet<(Instant, AppName, StreamId)>,
     questions: Questions,
     /// Newcomers are refused.
     is_overloaded: bool,
+    pub(super) data_messages: VecDeque<Arc<DataRelay>>,
+    pub(super) data_messages_len: usize,
 }
 
 /// One application.
@@ -75,6 +84,7 @@ impl Directory {
 
     /// A worker asks or tells something.
     pub fn handle_mail(&mut self, now: Now, mail: ControlMail) {
+        self.note_time(now);
         match mail {
             ControlMail::AskPublish {
                 conn,
@@ -114,18 +124,19 @@ impl Directory {
                 self.withdraw(now, (conn, stream, AccessKind::Publish));
             }
             ControlMail::PlayLive { conn, app, stream } => {
-                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
-                    broadcast.connected(conn);
+                let broadcast = self.broadcast_mut(&app, &stream);
+                if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
+                    self.tell_play(&app, &stream, conn, true);
                 }
                 self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
-                if let Some(broadcast) = self.broadcast_mut(&app, &stream) {
-                    broadcast.released(conn);
-                }
+                self.play_released(conn, &app, &stream);
                 self.withdraw(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::ConnClosed { conn } => self.questions.forget(conn),
+            // The shell asked, and the shell takes the answer.
+            ControlMail::Plays { .. } => {}
             ControlMail::Errand { conn, app, errand } => self.run_errand(now, conn, &app, errand),
             ControlMail::PublishMeasured {
                 app,
@@ -133,12 +144,21 @@ impl Directory {
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
             ControlMail::Room { conn, app, mail } => self.handle_room_mail(conn, &app, mail),
+            ControlMail::DataMessage(relay) => self.data_message(relay),
         }
     }
 
     fn run_errand(&mut self, now: Now, conn: ConnId, app: &AppName, errand: Errand) {
         match errand {
             Errand::Call(step) => self.call(now, conn, app, step),
+            Errand::Question(Information::TrackList { stream, token }) => {
+                let ask = PlayAsk {
+                    stream: Some(stream),
+                    token,
+                    ..PlayAsk::default()
+                };
+                self.ask(Question::new(conn, 0, app.clone(), Asked::Tracks(ask)));
+            }
             Errand::Question(question) => {
                 let text = self.inform(now, app, &question);
                 let mail = WorkerMail::Text { conn, text };
@@ -157,6 +177,8 @@ impl Directory {
 
     /// Ends the broadcasts whose publisher did not come back in time.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.note_time(now);
+        self.tell_statuses(now);
         while let Some((due, app, stream)) = self.deadlines.first().cloned() {
             if due > now.instant {
                 return;
@@ -167,7 +189,8 @@ impl Directory {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(due, ..)| *due)
+        let deadline = self.deadlines.first().map(|(due, ..)| *due);
+        deadline.into_iter().chain(self.next_status()).min()
     }
 
     /// The next mail for a worker's engine.
@@ -183,11 +206,12 @@ impl Directory {
 
     /// Puts other settings in the place of an application's; they count from the next decision on.
     /// False when there is no such application.
-    pub fn set_settings(&mut self, app: &str, settings: Arc<AppSettings>) -> bool {
-        let Some(app) = self.apps.get_mut(app) else {
+    pub fn set_settings(&mut self, now: Now, app: &AppName, settings: Arc<AppSettings>) -> bool {
+        let Some(state) = self.apps.get_mut(app) else {
             return false;
         };
-        app.settings = settings;
+        state.settings = settings;
+        self.plan_statuses(now, app);
         true
     }
 
@@ -206,6 +230,7 @@ impl Directory {
             stream: stream.clone(),
         };
         self.outbox.push_back((conn.worker, mail));
+        self.note_time(now);
         self.end(now, app, &stream);
         true
     }
@@ -428,6 +453,16 @@ impl Directory {
         if let Some(main) = main {
             self.refresh(app, &main);
         }
+        if is_new {
+            self.tell_started(now, app, stream);
+        }
+    }
+
+    fn play_released(&mut self, conn: ConnId, app: &AppName, stream: &StreamId) {
+        let broadcast = self.broadcast_mut(app, stream);
+        if broadcast.is_some_and(|broadcast| broadcast.released(conn)) {
+            self.tell_play(app, stream, conn, false);
+        }
     }
 
     /// A publisher switches its media for everybody; only its own.
@@ -539,6 +574,10 @@ impl Directory {
             | (_, PublishEnding::Stopped) => {
                 self.end(now, app, stream);
             }
+            (_, PublishEnding::TimedOut) => {
+                self.tell(app, stream, EventAction::PublishTimeoutError);
+                self.end(now, app, stream);
+            }
         }
     }
 
@@ -560,6 +599,7 @@ impl Directory {
     /// The publish of a broadcast is over: the broadcast is removed, or goes on as a group.
     /// Nothing happens when there is none.
     fn end(&mut self, now: Now, app: &AppName, stream: &StreamId) {
+        self.tell_ended(app, stream);
         let Some(broadcast) = self.broadcast_mut(app, stream) else {
             return;
         };
@@ -594,6 +634,7 @@ impl Directory {
     /// Removes a broadcast and tells every worker that has a part in it; the origin always, so
     /// that it frees its tracks.
     pub(super) fn remove(&mut self, app: &AppName, stream: &StreamId) {
+        self.tell_plays_ended(app, stream);
         let Some(broadcast) = self
             .apps
             .get_mut(app)
@@ -608,6 +649,11 @@ impl Directory {
             };
             self.outbox.push_back((worker, mail));
         }
+    }
+
+    /// Queues a mail for a worker's engine.
+    pub(super) fn mail(&mut self, worker: WorkerId, mail: WorkerMail) {
+        self.outbox.push_back((worker, mail));
     }
 
     pub(super) fn broadcast_mut(

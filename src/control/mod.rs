@@ -6,6 +6,7 @@
 mod admission;
 mod broadcast;
 mod calls;
+mod data;
 mod directory;
 mod filter;
 mod load;
@@ -15,6 +16,7 @@ mod view;
 
 pub use admission::{CheckId, HookRequest, Step, StepResult};
 pub use broadcast::{Broadcast, Phase, Play};
+pub use data::DataRefused;
 pub use directory::{AppCounts, Directory};
 pub use load::{HostLoad, HostSample};
 pub use view::BroadcastView;

@@ -15,6 +15,7 @@ use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::room::{JoinAsk, Joined, RoomAnswer, RoomMail, RoomStream};
 use crate::model::track::{Source, StreamId};
+use crate::signal::reply::event;
 
 impl App {
     /// The wishes of a play of `main` that begins.
@@ -167,6 +168,7 @@ impl Directory {
                 sources,
             };
             self.outbox.push_back((conn.worker, mail));
+            self.send_event(conn, main, event::track_list_updated(main));
         }
     }
 

@@ -64,6 +64,19 @@ impl Seats {
         Some(seat)
     }
 
+    /// One seat.
+    pub fn get(&self, key: &SeatKey) -> Option<&Seat> {
+        self.seats.get(key)
+    }
+
+    /// Connections of a subscriber; all that one does counts once.
+    pub fn connections(&self, app: &AppName, registered_for: &str, subscriber_id: &str) -> usize {
+        let seats = self.of(app, subscriber_id);
+        let own = seats.filter(|(_, seat)| seat.registered_for == registered_for);
+        let conns: BTreeSet<ConnId> = own.map(|((conn, ..), _)| *conn).collect();
+        conns.len()
+    }
+
     /// Connections of a subscriber besides `conn`; all that one does counts once.
     pub fn connections_besides(
         &self,

@@ -152,7 +152,6 @@ impl BroadcastView {
         view.name = live.name.or(view.name);
         view.meta_data = live.meta_data.or(view.meta_data);
         view.role = live.role.or(view.role);
-        view.main_track_stream_id = live.main_track_stream_id.or(view.main_track_stream_id);
         view.publish_type = live.publish_type;
         view.webrtc_viewer_count = live.webrtc_viewer_count;
         view.start_time = live.start_time;
@@ -164,6 +163,13 @@ impl BroadcastView {
         view.packets_lost = live.packets_lost;
         view.rtt_ms = live.rtt_ms;
         view.update_time = live.update_time.max(view.update_time);
+        view.main_track_stream_id = live.main_track_stream_id.or(view.main_track_stream_id);
+        view.is_virtual |= live.is_virtual;
+        for id in live.sub_track_stream_ids {
+            if !view.sub_track_stream_ids.contains(&id) {
+                view.sub_track_stream_ids.push(id);
+            }
+        }
         view
     }
 

@@ -6,7 +6,7 @@
 //! the server's, so that no peer gets one twice.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sctp_proto::PayloadProtocolIdentifier as Ppid;
@@ -87,9 +87,9 @@ impl DataChannels {
     }
 
     /// Opens an ordered, reliable channel as soon as there is an association (RFC 8832 §6).
-    pub fn open(&mut self, label: &str) {
+    pub fn open(&mut self, now: Instant, label: &str) {
         self.label = Some(label.to_owned());
-        self.open_own();
+        self.open_own(now);
     }
 
     /// One SCTP packet of the peer.
@@ -126,7 +126,7 @@ impl DataChannels {
                 return Some(event);
             }
             let received = self.link.as_mut()?.read()?;
-            if let Some(message) = self.take(received) {
+            if let Some(message) = self.take(now, received) {
                 self.events.push_back(DataEvent::Message(message));
             }
             self.settle(now);
@@ -142,7 +142,7 @@ impl DataChannels {
     ///
     /// # Errors
     /// The message was dropped, whole.
-    pub fn send(&mut self, message: &DataMessage) -> Result<(), NotSent> {
+    pub fn send(&mut self, now: Instant, message: &DataMessage) -> Result<(), NotSent> {
         if message.bytes.len() > self.remote.max_message_len as usize {
             return Err(NotSent::TooLong);
         }
@@ -152,7 +152,7 @@ impl DataChannels {
         let Some(stream) = self.pipe() else {
             return self.hold(message);
         };
-        self.write(stream, message)
+        self.write(now, stream, message)
     }
 
     /// True once a channel is open.
@@ -165,9 +165,11 @@ impl DataChannels {
         self.link.as_ref().map_or(0, Link::backlog_len)
     }
 
-    /// When the peer last took something of the backlog, or there was none; `None` before DTLS.
-    pub fn progressed(&self) -> Option<Instant> {
-        self.link.as_ref().map(Link::progressed)
+    /// True when those who send to this peer do well to wait: its backlog has become long, and has
+    /// not been so for longer than a peer is waited for.
+    pub fn is_pressed(&self, now: Instant) -> bool {
+        let since = self.link.as_ref().and_then(Link::long_since);
+        since.is_some_and(|since| now.saturating_duration_since(since) < WAITED_FOR)
     }
 
     /// Messages of the peer that were neither text, bytes nor DCEP that makes sense.
@@ -191,7 +193,7 @@ impl DataChannels {
         Ok(())
     }
 
-    fn write(&mut self, stream: u16, message: &DataMessage) -> Result<(), NotSent> {
+    fn write(&mut self, now: Instant, stream: u16, message: &DataMessage) -> Result<(), NotSent> {
         let link = self.link.as_mut().ok_or(NotSent::Lost)?;
         if link.backlog_len() + message.bytes.len() > MAX_DATA_BACKLOG_LEN {
             return Err(NotSent::Full);
@@ -204,14 +206,14 @@ impl DataChannels {
             (DataKind::Binary, false) => (Ppid::Binary, &*message.bytes),
             (DataKind::Binary, true) => (Ppid::BinaryEmpty, &[0][..]),
         };
-        match link.write(stream, ppid, bytes) {
+        match link.write(now, stream, ppid, bytes) {
             true => Ok(()),
             false => Err(NotSent::Lost),
         }
     }
 
     /// One message of one stream: a message of the pipe, or DCEP.
-    fn take(&mut self, received: Received) -> Option<DataMessage> {
+    fn take(&mut self, now: Instant, received: Received) -> Option<DataMessage> {
         let Received {
             stream,
             ppid,
@@ -219,7 +221,7 @@ impl DataChannels {
         } = received;
         let message = match ppid {
             Ppid::Dcep => {
-                self.take_dcep(stream, &bytes);
+                self.take_dcep(now, stream, &bytes);
                 return None;
             }
             Ppid::String if std::str::from_utf8(&bytes).is_ok() => DataMessage {
@@ -241,16 +243,16 @@ impl DataChannels {
             Some(channel) if channel.open => {}
             Some(channel) => {
                 channel.open = true;
-                self.opened();
+                self.opened(now);
             }
-            None => self.add(stream, true),
+            None => self.add(now, stream, true),
         }
         Some(message)
     }
 
-    fn take_dcep(&mut self, stream: u16, bytes: &[u8]) {
+    fn take_dcep(&mut self, now: Instant, stream: u16, bytes: &[u8]) {
         match Dcep::parse(bytes) {
-            Some(Dcep::Open(open)) => self.take_open(stream, &open),
+            Some(Dcep::Open(open)) => self.take_open(now, stream, &open),
             Some(Dcep::Ack) => {
                 let waiting = self
                     .channels
@@ -258,17 +260,17 @@ impl DataChannels {
                     .find(|c| c.stream == stream && !c.open);
                 if let Some(channel) = waiting {
                     channel.open = true;
-                    self.opened();
+                    self.opened(now);
                 }
             }
             None => self.ignored += 1,
         }
     }
 
-    fn take_open(&mut self, stream: u16, open: &Open) {
+    fn take_open(&mut self, now: Instant, stream: u16, open: &Open) {
         if let Some(link) = &mut self.link {
             link.set_reliability(stream, true, Reliability::Reliable);
-            link.write(stream, Ppid::Dcep, &Dcep::Ack.write());
+            link.write(now, stream, Ppid::Dcep, &Dcep::Ack.write());
             link.set_reliability(stream, open.ordered, open.reliability);
         }
         let known = self.channels.iter().position(|c| c.stream == stream);
@@ -276,10 +278,10 @@ impl DataChannels {
         if let Some(at) = known {
             self.channels.remove(at);
         }
-        self.add(stream, true);
+        self.add(now, stream, true);
     }
 
-    fn add(&mut self, stream: u16, open: bool) {
+    fn add(&mut self, now: Instant, stream: u16, open: bool) {
         if self.channels.len() >= MAX_DATA_CHANNELS {
             self.ignored += 1;
             return;
@@ -290,24 +292,24 @@ impl DataChannels {
             open,
         });
         if open {
-            self.opened();
+            self.opened(now);
         }
     }
 
     /// A channel is open: what was held goes out.
-    fn opened(&mut self) {
+    fn opened(&mut self, now: Instant) {
         self.events.push_back(DataEvent::Opened);
         let Some(stream) = self.pipe() else { return };
         while let Some(message) = self.held.pop_front() {
             self.held_len -= message.bytes.len();
             // There is room for all of them unless the peer stands still.
-            if self.write(stream, &message).is_err() {
+            if self.write(now, stream, &message).is_err() {
                 self.ignored += 1;
             }
         }
     }
 
-    fn open_own(&mut self) {
+    fn open_own(&mut self, now: Instant) {
         let Some(link) = self.link.as_mut().filter(|link| link.is_up()) else {
             return;
         };
@@ -325,13 +327,13 @@ impl DataChannels {
             label,
             protocol: String::new(),
         });
-        link.write(stream, Ppid::Dcep, &open.write());
-        self.add(stream, false);
+        link.write(now, stream, Ppid::Dcep, &open.write());
+        self.add(now, stream, false);
     }
 
     /// Follows the association.
     fn settle(&mut self, now: Instant) {
-        self.open_own();
+        self.open_own(now);
         let Some(link) = &mut self.link else { return };
         while let Some(stream) = link.poll_closed(now) {
             self.channels.retain(|c| c.stream != stream);
@@ -349,6 +351,10 @@ impl DataChannels {
 /// The DTLS server opens odd streams (RFC 8832 §6). INTEROP(android): its SDK asks for stream 1
 /// whatever its part is, so that one is left to it.
 const FIRST_STREAM: u16 = 3;
+
+/// How long senders wait for one peer: whoever cannot take half a backlog within this does not
+/// hold the others up, and goes without some messages instead.
+const WAITED_FOR: Duration = Duration::from_secs(5);
 
 /// RFC 8831 §6.4.
 const PRIORITY_NORMAL: u16 = 256;

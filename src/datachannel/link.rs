@@ -20,8 +20,8 @@ use sctp_proto::{
 use super::dcep::Reliability;
 use crate::base::bytes::Reader;
 use crate::base::limits::{
-    DATA_RECEIVE_WINDOW_LEN, MAX_DATA_CHANNELS, MAX_DATA_MESSAGE_LEN, MAX_DATA_RESETS,
-    MAX_DATAGRAM_LEN,
+    DATA_RECEIVE_WINDOW_LEN, MAX_DATA_BACKLOG_LEN, MAX_DATA_CHANNELS, MAX_DATA_MESSAGE_LEN,
+    MAX_DATA_RESETS, MAX_DATAGRAM_LEN,
 };
 
 /// The association of one peer, or the wait for it.
@@ -42,7 +42,8 @@ pub(super) struct Link {
     out: VecDeque<Bytes>,
     /// Bytes that were not acknowledged when that was last looked at.
     backlog_len: usize,
-    progressed: Instant,
+    /// Since when the backlog has been long.
+    long_since: Option<Instant>,
 }
 
 /// What the peer's description says of its end (RFC 8841).
@@ -97,7 +98,7 @@ impl Link {
             streams: 0,
             out: VecDeque::new(),
             backlog_len: 0,
-            progressed: now,
+            long_since: None,
         }
     }
 
@@ -247,15 +248,19 @@ impl Link {
     }
 
     /// Queues one message; false when the stream is closed.
-    pub fn write(&mut self, stream: u16, ppid: Ppid, bytes: &[u8]) -> bool {
+    pub fn write(&mut self, now: Instant, stream: u16, ppid: Ppid, bytes: &[u8]) -> bool {
         let Some((_, association)) = &mut self.association else {
             return false;
         };
         let written = association
             .stream(stream)
             .and_then(|mut s| s.write_with_ppi(bytes, ppid));
-        self.backlog_len += written.as_ref().map_or(0, |_| bytes.len());
-        written.is_ok()
+        let written = written.is_ok();
+        if written {
+            self.backlog_len += bytes.len();
+            self.note_backlog(now);
+        }
+        written
     }
 
     /// Bytes that wait to be sent or acknowledged, over all streams.
@@ -263,9 +268,18 @@ impl Link {
         self.backlog_len
     }
 
-    /// When the peer last acknowledged something, or nothing was left to be acknowledged.
-    pub fn progressed(&self) -> Instant {
-        self.progressed
+    /// Since when the backlog has been long: over half of what it may be, and not yet under a
+    /// quarter again. `None` when it is not.
+    pub fn long_since(&self) -> Option<Instant> {
+        self.long_since
+    }
+
+    fn note_backlog(&mut self, now: Instant) {
+        if self.backlog_len > MAX_DATA_BACKLOG_LEN / 2 {
+            self.long_since.get_or_insert(now);
+        } else if self.backlog_len < MAX_DATA_BACKLOG_LEN / 4 {
+            self.long_since = None;
+        }
     }
 
     /// Gives the association up without a word: what else would be sent waits for a peer that
@@ -298,10 +312,8 @@ impl Link {
                         self.streams += 1;
                         hoards |= self.streams > MAX_DATA_CHANNELS;
                     }
-                    StreamEvent::Readable { id } => {
-                        if !self.readable.contains(&id) {
-                            self.readable.push_back(id);
-                        }
+                    StreamEvent::Readable { id } if !self.readable.contains(&id) => {
+                        self.readable.push_back(id);
                     }
                     StreamEvent::Finished { id } => {
                         self.streams = self.streams.saturating_sub(1);
@@ -325,10 +337,8 @@ impl Link {
             let buffered = association.stream(id).and_then(|s| s.buffered_amount());
             backlog_len += buffered.unwrap_or(0);
         }
-        if backlog_len == 0 || backlog_len < self.backlog_len {
-            self.progressed = now;
-        }
         self.backlog_len = backlog_len;
+        self.note_backlog(now);
         if hoards {
             self.abort();
         }

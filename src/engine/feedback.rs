@@ -132,6 +132,7 @@ impl Engine {
                 Ok(())
             };
             let settled = self.settle_dtls(now, id, outcome);
+            self.run_data_timers(now, id);
             for result in [flushed, reported, settled] {
                 if let Err(reason) = result {
                     self.counters.dropped.count(reason);

@@ -112,6 +112,7 @@ impl Engine {
         let due = peer.poll_timeout(now);
         self.arm(id, due);
         self.settle_dtls(now, id, outcome)?;
+        self.accept_data(now, id);
         flushed
     }
 

@@ -4,10 +4,12 @@
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
 //! message; the others are called from those two.
 
+mod data;
 mod debug;
 mod feedback;
 mod media;
 mod negotiation;
+mod plays;
 mod relay;
 mod renegotiation;
 mod signalling;
@@ -33,6 +35,7 @@ use crate::model::track::StreamId;
 use crate::peer::Peer;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::transport::certificate::Certificate;
+use data::DataPlane;
 use media::Cursor;
 use relay::Batches;
 use signalling::Conn;
@@ -100,6 +103,12 @@ pub struct Counters {
     pub nacks_sent: u64,
     /// Sequence numbers asked for by subscribers.
     pub nacked: u64,
+    /// Data channel messages received.
+    pub data_received: u64,
+    /// Data channel messages sent, one per receiver.
+    pub data_sent: u64,
+    /// Data channel messages that a receiver did not get.
+    pub data_dropped: u64,
     /// Peers whose DTLS handshake is complete.
     pub peers_connected: u64,
     /// Peers that exist.
@@ -134,6 +143,7 @@ pub struct Engine {
     key_frames_due: Vec<TrackKey>,
     cursor: Cursor,
     batches: Batches,
+    data: DataPlane,
     conn_outputs: VecDeque<(ConnId, ConnOutput)>,
     mails: VecDeque<Outgoing>,
     counters: Counters,
@@ -159,6 +169,7 @@ impl Engine {
             key_frames_due: Vec::new(),
             cursor: Cursor::default(),
             batches: Batches::default(),
+            data: DataPlane::default(),
             conn_outputs: VecDeque::new(),
             mails: VecDeque::new(),
             counters: Counters::default(),
@@ -198,8 +209,9 @@ impl Engine {
         self.run_peer_timers(now);
     }
 
-    /// Writes what waits to be sent: handshakes, feedback, and every fresh packet of every track
-    /// to every subscriber. When the buffer is full the caller flushes it and calls again.
+    /// Writes what waits to be sent: handshakes, feedback, every fresh packet of every track to
+    /// every subscriber, and what data channels have for their peers. When the buffer is full the
+    /// caller flushes it and calls again.
     pub fn forward(&mut self, now: Now, egress: &mut Egress) -> Progress {
         self.request_key_frames(now);
         self.retransmit(now);
@@ -209,7 +221,10 @@ impl Engine {
             }
             std::mem::swap(&mut self.urgent, egress);
         }
-        self.forward_tracks(egress)
+        if self.forward_tracks(egress) == Progress::EgressFull {
+            return Progress::EgressFull;
+        }
+        self.forward_data(now, egress)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.

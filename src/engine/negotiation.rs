@@ -13,7 +13,7 @@ use crate::model::track::{StreamId, TrackInfo};
 use crate::peer::publisher::{Published, Publisher};
 use crate::peer::{Peer, Side};
 use crate::router::track::Track;
-use crate::sdp::answer::{self, Negotiated, ReceiveSection, Section};
+use crate::sdp::answer::{self, DataSection, Negotiated, ReceiveSection, Section};
 use crate::sdp::{
     self, CodecPolicy, Fingerprint, HashFunction, IceParameters, LocalParameters, RemoteTransport,
     SdpError, SessionVersion,
@@ -91,6 +91,7 @@ impl Engine {
         let id = self.insert_peer(now, conn, stream, Side::Publisher(Box::new(publisher)));
         self.set_remote(now, id, &negotiated.transport);
         self.own_tracks(id);
+        self.add_data(now, id, data_section(negotiated));
         id
     }
 
@@ -128,6 +129,7 @@ impl Engine {
         }
         self.set_remote(now, id, &negotiated.transport);
         self.own_tracks(id);
+        self.add_data(now, id, data_section(negotiated));
     }
 
     /// Makes a track for one accepted m-line.
@@ -266,6 +268,7 @@ impl Engine {
         let Some(peer) = self.peers.remove(id) else {
             return;
         };
+        self.drop_data(id);
         self.ufrags.remove(&peer.transport.credentials().ufrag);
         for address in peer.transport.validated() {
             if self.addresses.get(address) == Some(&id) {
@@ -306,13 +309,14 @@ impl Engine {
         };
         let ufrag = credentials.ufrag.clone();
         let transport = Transport::new(now, credentials);
-        let (stream, armed) = (stream.clone(), None);
+        let stream = stream.clone();
         let id = self.peers.insert_with(|_| Peer {
             conn,
             stream,
             transport,
             side,
-            armed,
+            data: None,
+            armed: None,
         });
         self.ufrags.insert(ufrag, id);
         self.arm(id, now.instant);
@@ -376,6 +380,16 @@ fn receive_sections(negotiated: &Negotiated) -> impl Iterator<Item = &ReceiveSec
         })
 }
 
+fn data_section(negotiated: &Negotiated) -> Option<&DataSection> {
+    negotiated
+        .sections
+        .iter()
+        .find_map(|section| match section {
+            Section::Data(section) => Some(section),
+            Section::Receive(_) | Section::Rejected { .. } => None,
+        })
+}
+
 fn policy(settings: &AppSettings) -> CodecPolicy {
     CodecPolicy::default()
         .with(Codec::H264, settings.h264_enabled)
@@ -383,4 +397,5 @@ fn policy(settings: &AppSettings) -> CodecPolicy {
         .with(Codec::Vp9, settings.vp9_enabled)
         .with(Codec::H265, settings.h265_enabled)
         .with(Codec::Av1, settings.av1_enabled)
+        .with_data_channels(settings.data_channel_enabled)
 }

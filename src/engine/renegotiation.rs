@@ -260,6 +260,7 @@ impl Engine {
             }
         }
         self.set_remote(now, id, &transport);
+        self.add_data(now, id, accepted.data.as_ref());
         if self
             .peers
             .get(id)

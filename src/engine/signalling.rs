@@ -13,7 +13,7 @@ use super::renegotiation::Renegotiated;
 use super::{ConnOpened, ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::PeerFault;
-use crate::base::ids::{ConnId, PeerId};
+use crate::base::ids::{ConnId, PeerId, TrackId};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::RoomMail;
@@ -48,6 +48,11 @@ impl Conn {
     /// The application of its path.
     pub(super) fn app(&self) -> &AppName {
         &self.app
+    }
+
+    /// That application's settings.
+    pub(super) fn settings(&self) -> &Arc<AppSettings> {
+        &self.settings
     }
 
     /// When its session has a timer to run.
@@ -109,18 +114,14 @@ impl Engine {
                 conn,
                 request,
                 result,
-            } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_publish_decision(now, request, result, actions);
-                });
-            }
+            } => self.tell_publish_decision(now, conn, request, result),
             WorkerMail::PlayDecision {
                 conn,
                 request,
                 result,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_play_decision(now, request, result, actions);
+                self.with_session(now, conn, |s, a| {
+                    s.handle_play_decision(now, request, result, a)
                 });
             }
             WorkerMail::Text { conn, text } => self.send_text(conn, text),
@@ -128,63 +129,79 @@ impl Engine {
                 self.switch_published(now, &(app, stream), flow);
             }
             WorkerMail::Call { conn, news } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_call_news(news, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_call_news(news, a));
             }
             WorkerMail::PlaySources {
                 conn,
                 stream,
                 sources,
             } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_play_sources(&stream, sources, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_play_sources(&stream, sources, a));
             }
             WorkerMail::Room { conn, answer } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_room_answer(answer, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_room_answer(answer, a));
             }
-            WorkerMail::BroadcastEnded { app, stream } => {
-                self.drop_published(&app, &stream);
-                self.end_plays(now, &app, &stream);
-            }
+            WorkerMail::BroadcastEnded { app, stream } => self.end_broadcast(now, &app, &stream),
             WorkerMail::PlaysEnded { app, stream } => self.end_plays(now, &app, &stream),
             WorkerMail::TracksReplaced { app, stream, moves } => {
                 self.replace_tracks(now, (app, stream), &moves);
             }
             WorkerMail::SessionRestored { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_session_restored(&stream, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_session_restored(&stream, a));
             }
             WorkerMail::StopPublish { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_stop_publish(now, &stream, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_stop_publish(now, &stream, a));
             }
             WorkerMail::StopPlay { conn, stream } => {
-                self.with_session(now, conn, |session, actions| {
-                    session.handle_broadcast_ended(now, &stream, actions);
-                });
+                self.with_session(now, conn, |s, a| s.handle_broadcast_ended(now, &stream, a));
             }
+            WorkerMail::AskPlays {
+                request,
+                app,
+                stream,
+                max,
+            } => self.answer_plays(now, request, &app, stream.as_ref(), max),
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
-            WorkerMail::ServerWillStop => {
-                for conn in self.conn_ids(|_| true) {
-                    self.with_session(now, conn, |session, actions| {
-                        session.handle_server_will_stop(actions);
-                    });
-                }
-            }
+            WorkerMail::ServerWillStop => self.announce_stop(now),
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
-            WorkerMail::RelayKeyFrame { track } => {
-                if let Some(key) = self.tracks.key(track) {
-                    self.tracks.want_key_frame(now.instant, key);
-                }
-            }
+            WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
+            WorkerMail::Data(relay) => self.deliver_data(now, &relay),
+            WorkerMail::DataEvent {
+                conn,
+                stream,
+                message,
+            } => self.send_data_event(now, conn, &stream, &message),
+        }
+    }
+
+    fn tell_publish_decision(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: u64,
+        result: Result<(), Definition>,
+    ) {
+        self.with_session(now, conn, |session, actions| {
+            session.handle_publish_decision(now, request, result, actions);
+        });
+    }
+
+    fn end_broadcast(&mut self, now: Now, app: &AppName, stream: &StreamId) {
+        self.drop_published(app, stream);
+        self.end_plays(now, app, stream);
+    }
+
+    fn announce_stop(&mut self, now: Now) {
+        for conn in self.conn_ids(|_| true) {
+            self.with_session(now, conn, |s, actions| s.handle_server_will_stop(actions));
+        }
+    }
+
+    fn want_key_frame(&mut self, now: Now, track: TrackId) {
+        if let Some(key) = self.tracks.key(track) {
+            self.tracks.want_key_frame(now.instant, key);
         }
     }
 
@@ -202,6 +219,7 @@ impl Engine {
     pub(super) fn peer_connected(&mut self, now: Now, id: PeerId) {
         self.counters.peers_connected += 1;
         self.start_subscriptions(now, id);
+        self.start_data(now, id);
         self.tell_session(now, id, PeerEvent::Connected);
         if let Some(peer) = self.peers.get(id)
             && let Side::Publisher(publisher) = &peer.side
@@ -318,6 +336,9 @@ impl Engine {
             return;
         };
         let (app, client) = (asking.app.clone(), asking.client.clone());
+        if let Ask::Publish { ask, .. } = &ask {
+            self.note_main_track(conn, ask);
+        }
         let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
@@ -364,6 +385,9 @@ impl Engine {
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
         let Some(app) = self.app_of(conn) else { return };
+        if let Tell::PublishReleased { stream, .. } = &tell {
+            self.forget_main_track(conn, stream);
+        }
         self.mail_control(match tell {
             Tell::PublishLive { stream } => {
                 let peer = self.held(conn, Role::Publish, &stream);
@@ -476,11 +500,11 @@ impl Engine {
         peers.map(|held| (held.role, held.peer))
     }
 
-    fn app_of(&self, conn: ConnId) -> Option<AppName> {
+    pub(super) fn app_of(&self, conn: ConnId) -> Option<AppName> {
         Some(self.conns.get(&conn)?.app.clone())
     }
 
-    fn mail_control(&mut self, mail: ControlMail) {
+    pub(super) fn mail_control(&mut self, mail: ControlMail) {
         self.mails.push_back(Outgoing::Control(Box::new(mail)));
     }
 
@@ -492,7 +516,7 @@ impl Engine {
             .collect()
     }
 
-    fn held(&self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
+    pub(super) fn held(&self, id: ConnId, role: Role, stream: &str) -> Option<PeerId> {
         self.conns.get(&id)?.peer(role, stream)
     }
 

@@ -5,6 +5,7 @@
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
 mod app;
+mod census;
 mod checks;
 mod host;
 mod http;
@@ -15,6 +16,7 @@ mod routes;
 mod run;
 mod shared;
 mod upgrade;
+mod webhooks;
 mod workers;
 
 pub use run::{Front, Signals, serve};

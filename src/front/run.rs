@@ -13,7 +13,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::shared::Shared;
 use super::workers::Workers;
-use super::{host, http, routes};
+use super::{host, http, routes, webhooks};
+use crate::base::clock::Now;
 use crate::control::{Directory, HostLoad};
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
@@ -52,6 +53,7 @@ pub async fn serve(front: Front) {
     shared.overrides().load(&shared).await;
     let ticking = tokio::spawn(tick(shared.clone(), front.load));
     let noting = tokio::spawn(note(shared.clone()));
+    let calling = tokio::spawn(webhooks::run(shared.clone()));
     let accepting = tokio::spawn(http::accept(
         front.listener,
         routes::router(shared.clone()),
@@ -70,6 +72,12 @@ pub async fn serve(front: Front) {
             if ended.is_err() {
                 tracing::warn!("a worker did not end in time");
             }
+            // The ends of the broadcasts are told too, as far as that is quick.
+            let told = timeout(LAST_WEBHOOKS, shared.webhooks().drained()).await;
+            if told.is_err() {
+                tracing::warn!("the last webhooks were not delivered in time");
+            }
+            calling.abort();
         }
         name = signals.next() => {
             tracing::warn!(signal = name, "stopping at once");
@@ -91,10 +99,10 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
         tokio::select! {
             mail = mails.recv() => match mail {
                 Some(mail) => shared.update(|directory, now| {
-                    directory.handle_mail(now, mail);
+                    hear(&shared, directory, now, mail);
                     for _ in 1..MAILS_AT_ONCE {
                         let Ok(mail) = mails.try_recv() else { break };
-                        directory.handle_mail(now, mail);
+                        hear(&shared, directory, now, mail);
                     }
                 }),
                 None => return,
@@ -102,6 +110,15 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
             () = deadline => shared.update(|directory, now| directory.handle_timeout(now)),
             () = shared.changed() => {}
         }
+    }
+}
+
+/// Most mails are the directory's; answers to the shell's own questions are the shell's.
+fn hear(shared: &Shared, directory: &mut Directory, now: Now, mail: ControlMail) {
+    if let ControlMail::Plays { request, plays } = mail {
+        shared.with_census(|census| census.answer(request, plays));
+    } else {
+        directory.handle_mail(now, mail);
     }
 }
 
@@ -178,6 +195,9 @@ const NOTES_AT_ONCE: usize = 1024;
 
 /// How often the store's file and the host are looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the last webhooks may take.
+const LAST_WEBHOOKS: Duration = Duration::from_millis(500);
 
 /// How long the workers may take to end: the second they give their WebSockets, and some.
 const END_TIME: Duration = Duration::from_millis(1500);

@@ -11,8 +11,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::census::Census;
 use super::checks::{self, Hooks};
 use super::overrides::Overrides;
+use super::webhooks::Webhooks;
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
@@ -37,6 +39,8 @@ struct Inner {
     store: Store,
     hooks: Hooks,
     overrides: Overrides,
+    webhooks: Webhooks,
+    census: Mutex<Census>,
 }
 
 #[derive(Debug)]
@@ -70,6 +74,8 @@ impl Shared {
             store,
             hooks: Hooks::default(),
             overrides: Overrides::default(),
+            webhooks: Webhooks::default(),
+            census: Mutex::default(),
         }))
     }
 
@@ -88,6 +94,24 @@ impl Shared {
         &self.0.overrides
     }
 
+    /// Events on their way out.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.0.webhooks
+    }
+
+    /// Questions about players that wait for answers.
+    pub fn with_census<R>(&self, act: impl FnOnce(&mut Census) -> R) -> R {
+        let census = &self.0.census;
+        act(&mut census.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks every worker; how many there are.
+    pub fn ask_workers(&self, question: &WorkerMail) -> usize {
+        let workers = &mut self.lock().workers;
+        workers.post_all(question);
+        workers.count()
+    }
+
     /// Looks something up.
     pub fn read<R>(&self, look: impl FnOnce(&Directory, Now) -> R) -> R {
         let state = &mut *self.lock();
@@ -103,6 +127,9 @@ impl Shared {
         state.workers.retry();
         while let Some((to, mail)) = state.directory.poll_mail() {
             state.workers.post(to, mail);
+        }
+        while let Some(event) = state.directory.poll_event() {
+            self.0.webhooks.push(event);
         }
         while let Some((id, step)) = state.directory.poll_step() {
             tokio::spawn(checks::take(self.clone(), id, step));
@@ -130,7 +157,8 @@ impl Shared {
     /// Puts other settings in the place of an application's, here and in every worker.
     pub fn change_settings(&self, app: &AppName, settings: Arc<AppSettings>) {
         let state = &mut *self.lock();
-        if state.directory.set_settings(app, settings.clone()) {
+        let now = state.clock.now();
+        if state.directory.set_settings(now, app, settings.clone()) {
             let app = app.clone();
             state
                 .workers
@@ -177,6 +205,7 @@ impl Shared {
             workers: state.workers.figures(),
             apps: state.directory.counts(),
             http_conns: MAX_HTTP_CONNS.saturating_sub(free),
+            webhooks: self.0.webhooks.figures(),
         }
     }
 

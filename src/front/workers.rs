@@ -84,6 +84,11 @@ impl Workers {
         self.enqueue(usize::from(to.0), Mail::Engine(mail));
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.inboxes.len()
+    }
+
     /// Mails every engine.
     pub fn post_all(&mut self, mail: &WorkerMail) {
         for to in 0..self.inboxes.len() {

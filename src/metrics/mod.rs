@@ -29,6 +29,21 @@ pub struct Snapshot {
     pub apps: Vec<AppCounts>,
     /// Open HTTP connections that are not WebSockets.
     pub http_conns: usize,
+    /// What became of webhooks.
+    pub webhooks: WebhookFigures,
+}
+
+/// Webhooks since the start, and those that wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WebhookFigures {
+    /// In the queue.
+    pub waiting: usize,
+    /// Answered with status 200.
+    pub delivered: u64,
+    /// Given up after the last repetition.
+    pub failed: u64,
+    /// Thrown out of the full queue.
+    pub dropped: u64,
 }
 
 /// One worker's figures.
@@ -59,7 +74,9 @@ impl Collector for Snapshot {
         let mut page = Page(&mut encoder);
         self.encode_packets(&mut page)?;
         self.encode_repair(&mut page)?;
+        self.encode_data(&mut page)?;
         self.encode_usage(&mut page)?;
+        self.encode_webhooks(&mut page)?;
         self.encode_workers(&mut page)
     }
 }
@@ -110,6 +127,22 @@ impl Snapshot {
         )
     }
 
+    fn encode_data(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.counters(
+            "data_messages",
+            "Data channel messages: in, received; out, sent, one per receiver",
+            [
+                ([("direction", "in")], self.sum(|c| c.data_received)),
+                ([("direction", "out")], self.sum(|c| c.data_sent)),
+            ],
+        )?;
+        page.counter(
+            "data_messages_dropped",
+            "Data channel messages that a receiver did not get",
+            self.sum(|c| c.data_dropped),
+        )
+    }
+
     fn encode_usage(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let gauges = [
             ("peers", "PeerConnections", self.sum(|c| c.peers)),
@@ -141,6 +174,29 @@ impl Snapshot {
         page.gauges("viewers", "Connected players", per_app(|app| app.viewers))?;
         let build = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauges("build_info", "This build", [(build, 1_i64)])
+    }
+
+    fn encode_webhooks(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let WebhookFigures {
+            waiting,
+            delivered,
+            failed,
+            dropped,
+        } = self.webhooks;
+        page.gauge(
+            "webhooks_waiting",
+            "Webhooks in the queue",
+            whole(waiting as u64),
+        )?;
+        page.counters(
+            "webhooks",
+            "Webhooks that were answered with 200, given up, or thrown out of the full queue",
+            [
+                ([("result", "delivered")], delivered),
+                ([("result", "failed")], failed),
+                ([("result", "dropped")], dropped),
+            ],
+        )
     }
 
     fn encode_workers(&self, page: &mut Page<'_, '_>) -> fmt::Result {
@@ -276,12 +332,19 @@ mod tests {
                 viewers: 3,
             }],
             http_conns: 1,
+            webhooks: WebhookFigures {
+                waiting: 4,
+                failed: 2,
+                ..WebhookFigures::default()
+            },
         });
         for line in [
             "leafcutter_packets_total{direction=\"out\"} 15\n",
             "leafcutter_packets_dropped_total{reason=\"auth_failed\"} 2\n",
             "leafcutter_peers 4\n",
             "leafcutter_viewers{app=\"live\"} 3\n",
+            "leafcutter_webhooks_waiting 4\n",
+            "leafcutter_webhooks_total{result=\"failed\"} 2\n",
             "leafcutter_worker_peers{worker=\"1\"} 2\n",
             "leafcutter_worker_turn_seconds{worker=\"0\"} 0.00025\n",
         ] {

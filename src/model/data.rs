@@ -52,6 +52,8 @@ impl DataMessage {
 pub struct DataRelay {
     /// Of which application.
     pub app: AppName,
+    /// The broadcast or room in which it was sent.
+    pub stream: StreamId,
     /// The connection that sent it, none of whose peers receives it; `None` when it is from REST.
     pub from: Option<ConnId>,
     /// Who receives it. A peer that is named twice receives it once.

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::call::CallNews;
+use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::errand::Errand;
+use super::plays::PlayFigures;
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
@@ -24,6 +26,8 @@ pub enum Outgoing {
     Control(Box<ControlMail>),
     /// To the engine of another worker.
     Worker(WorkerId, WorkerMail),
+    /// To the engine of every other worker.
+    Others(WorkerMail),
 }
 
 /// What a worker asks of, or tells to, the control plane.
@@ -105,6 +109,13 @@ pub enum ControlMail {
         /// What it is.
         errand: Errand,
     },
+    /// Answer to [`WorkerMail::AskPlays`].
+    Plays {
+        /// Echo of the question.
+        request: u64,
+        /// The figures, by connection.
+        plays: Vec<PlayFigures>,
+    },
     /// What a publisher's media is, measured by its worker about once a second.
     PublishMeasured {
         /// Of which application.
@@ -123,6 +134,9 @@ pub enum ControlMail {
         /// What it is.
         mail: RoomMail,
     },
+    /// A client sent this over its data channel, and the application has a
+    /// `dataChannelWebHookURL`.
+    DataMessage(Arc<DataRelay>),
 }
 
 /// How a publish ended.
@@ -130,6 +144,8 @@ pub enum ControlMail {
 pub enum PublishEnding {
     /// By `stop`, or before it was live: the broadcast ends at once.
     Stopped,
+    /// It was granted and not connected in time: as `Stopped`, and webhooks are told.
+    TimedOut,
     /// Socket or media lost without `stop`: viewers are kept through the takeover window.
     Lost,
 }
@@ -326,6 +342,17 @@ pub enum WorkerMail {
         /// Which id.
         stream: StreamId,
     },
+    /// What is sent to players? Answered by [`ControlMail::Plays`].
+    AskPlays {
+        /// Echoed in the answer.
+        request: u64,
+        /// Of which application.
+        app: AppName,
+        /// Of which broadcast; `None`: of all.
+        stream: Option<StreamId>,
+        /// Figures of at most so many plays are wanted.
+        max: usize,
+    },
     /// An application's settings changed.
     Settings {
         /// Which application.
@@ -353,6 +380,18 @@ pub enum WorkerMail {
     RelayKeyFrame {
         /// A track of the receiving worker.
         track: TrackId,
+    },
+    /// A message for data channels of this worker's peers.
+    Data(Arc<DataRelay>),
+    /// A message of the server itself for one client's data channel: that of its play of `stream`,
+    /// or of its publish when it does not play it. It is held until the channel is open.
+    DataEvent {
+        /// Whose.
+        conn: ConnId,
+        /// Under which id.
+        stream: StreamId,
+        /// The message.
+        message: DataMessage,
     },
     /// One turn's fresh packets of a track of another worker.
     RelayPackets(Arc<RelayBatch>),

@@ -26,6 +26,7 @@ use crate::base::egress::Egress;
 use crate::base::fault::DropReason;
 use crate::base::ids::{ConnId, Ssrc};
 use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::datachannel::DataChannels;
 use crate::model::track::StreamId;
 use crate::transport::Transport;
 use publisher::Publisher;
@@ -42,6 +43,8 @@ pub struct Peer {
     pub transport: Transport,
     /// What it is here for.
     pub side: Side,
+    /// Its data channels; `None` when none were negotiated.
+    pub data: Option<Box<DataChannels>>,
     /// When its timers were last asked to run; a heap entry with another time is stale.
     pub armed: Option<Instant>,
 }
@@ -62,10 +65,12 @@ impl Peer {
         if !self.transport.is_connected() {
             return transport;
         }
-        match &self.side {
-            Side::Publisher(publisher) => transport.min(publisher.poll_timeout(now)),
-            Side::Subscriber(subscriber) => transport.min(subscriber.poll_timeout(now)),
-        }
+        let media = match &self.side {
+            Side::Publisher(publisher) => publisher.poll_timeout(now),
+            Side::Subscriber(subscriber) => subscriber.poll_timeout(now),
+        };
+        let data = self.data.as_ref().and_then(|data| data.poll_timeout());
+        data.into_iter().fold(transport.min(media), Instant::min)
     }
 
     /// Protects the RTCP compound in `buf[..len]` and queues it.

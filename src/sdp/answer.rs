@@ -55,6 +55,8 @@ pub enum RejectReason {
     NoRtcpMux,
     /// A second data channel association.
     SecondData,
+    /// The application has data channels switched off.
+    NoData,
 }
 
 /// An accepted audio or video m-line.
@@ -172,6 +174,9 @@ fn decide(
         return reject(RejectReason::Stopped);
     }
     if section.is_data_channel() {
+        if !policy.allows_data_channels() {
+            return reject(RejectReason::NoData);
+        }
         return match (joins, has_data) {
             (true, false) => Ok(Section::Data(DataSection::of(section))),
             (true, true) => reject(RejectReason::SecondData),

@@ -10,10 +10,11 @@ use super::format::{Format, FormatRole};
 use crate::base::codec::{Codec, H264Profile};
 use crate::base::ids::Pt;
 
-/// The codecs that may be negotiated; a set.
+/// What may be negotiated: a set of codecs, and whether data channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodecPolicy {
     enabled: [bool; Codec::ALL.len()],
+    data_channels: bool,
 }
 
 impl Default for CodecPolicy {
@@ -23,17 +24,19 @@ impl Default for CodecPolicy {
 }
 
 impl CodecPolicy {
-    /// Every codec.
+    /// Every codec, and data channels.
     pub const fn all() -> Self {
         Self {
             enabled: [true; Codec::ALL.len()],
+            data_channels: true,
         }
     }
 
-    /// No codec.
+    /// No codec, and data channels.
     pub const fn none() -> Self {
         Self {
             enabled: [false; Codec::ALL.len()],
+            data_channels: true,
         }
     }
 
@@ -43,6 +46,17 @@ impl CodecPolicy {
             *slot = enabled;
         }
         self
+    }
+
+    /// The same set of codecs, with or without data channels.
+    pub fn with_data_channels(mut self, enabled: bool) -> Self {
+        self.data_channels = enabled;
+        self
+    }
+
+    /// True when data channels may be negotiated.
+    pub fn allows_data_channels(&self) -> bool {
+        self.data_channels
     }
 
     /// True when `codec` may be negotiated.

@@ -8,6 +8,7 @@ use std::fmt;
 use super::transport::{Fingerprint, IceParameters};
 use crate::base::codec::Codec;
 use crate::base::ids::{Mid, Pt};
+use crate::base::limits::MAX_DATA_MESSAGE_LEN;
 
 /// What every description of one peer says about this server's end of the transport.
 #[derive(Clone, Debug)]
@@ -110,7 +111,7 @@ impl Lines {
     /// The data channel's own lines (RFC 8841).
     pub(super) fn data_channel(&mut self) {
         self.put(format_args!("a=sctp-port:{SCTP_PORT}"));
-        self.put(format_args!("a=max-message-size:{MAX_MESSAGE_SIZE}"));
+        self.put(format_args!("a=max-message-size:{MAX_DATA_MESSAGE_LEN}"));
     }
 
     /// The text.
@@ -121,6 +122,3 @@ impl Lines {
 
 /// The port that every WebRTC endpoint uses inside DTLS (RFC 8841 §5).
 pub(super) const SCTP_PORT: u16 = 5000;
-
-/// Bytes of a data channel message that this server takes: what Chrome offers.
-const MAX_MESSAGE_SIZE: u32 = 262_144;

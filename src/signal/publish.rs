@@ -293,7 +293,7 @@ impl Publish {
     }
 
     fn time_out(&mut self, actions: &mut Vec<Action>) -> Fate {
-        self.release(PublishEnding::Stopped, actions);
+        self.release(PublishEnding::TimedOut, actions);
         self.complain(Definition::PublishTimeoutError, actions);
         Fate::Ends
     }

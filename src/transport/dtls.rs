@@ -4,9 +4,11 @@
 //! Version 1.2 or 1.3 as the peer's ClientHello decides. No cookie exchange: ICE has proved the
 //! return path before a record reaches this file (the gate).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Instant;
 
+use bytes::Bytes;
 use str0m::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
 
 use super::SrtpKeys;
@@ -19,6 +21,7 @@ use crate::srtp::{Keys, Profile, Protect, Unprotect};
 pub struct Dtls {
     instance: Box<dyn DtlsInstance>,
     packets: Vec<Vec<u8>>,
+    received: VecDeque<Bytes>,
     timeout: Option<Instant>,
     peer_certificate: Option<Vec<u8>>,
     exported: Option<(Vec<u8>, Profile)>,
@@ -56,6 +59,7 @@ impl Dtls {
         let mut dtls = Self {
             instance,
             packets: Vec::new(),
+            received: VecDeque::new(),
             timeout: None,
             peer_certificate: None,
             exported: None,
@@ -105,6 +109,25 @@ impl Dtls {
     /// Records to send.
     pub fn drain_packets(&mut self) -> impl Iterator<Item = Vec<u8>> + '_ {
         self.packets.drain(..)
+    }
+
+    /// The next application data that came. Whose it is, is known only once
+    /// [`take_keys`](Self::take_keys) has given keys.
+    pub fn take_received(&mut self) -> Option<Bytes> {
+        self.received.pop_front()
+    }
+
+    /// Queues application data as one record.
+    ///
+    /// # Errors
+    /// `Capacity` when the association does not take it; it is lost.
+    pub fn send(&mut self, data: &[u8]) -> Result<(), PeerFault> {
+        let taken = self.instance.send_application_data(data);
+        self.poll()?;
+        match taken {
+            Ok(len) if len == data.len() => Ok(()),
+            Ok(_) | Err(_) => Err(PeerFault::Capacity),
+        }
     }
 
     /// True after the peer's close_notify.
@@ -157,8 +180,12 @@ impl Dtls {
                     self.exported = Some((material.to_vec(), profile));
                 }
                 DtlsOutput::CloseNotify => self.closed = true,
+                // What nobody takes is dropped below: SCTP sends it again.
+                DtlsOutput::ApplicationData(data) if self.received.len() < MAX_RECEIVED => {
+                    self.received.push_back(Bytes::copy_from_slice(data));
+                }
                 DtlsOutput::BufferTooSmall { .. } => return Err(PeerFault::Capacity),
-                // Application data is SCTP, and the library may grow further outputs.
+                // The library may grow further outputs.
                 _ => {}
             }
         }
@@ -178,6 +205,10 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
 /// Handshake flights are split to fit any path that carries IPv6 (RFC 8200 §5 minimum of 1280,
 /// less IP and UDP headers).
 const HANDSHAKE_MTU: usize = 1200;
+
+/// Records of application data between two looks at them: one datagram holds a handful, and the
+/// data that overtook the end of a handshake a few more.
+const MAX_RECEIVED: usize = 64;
 
 /// More outputs than any flight has: a loop that does not end is a fault, not a hang.
 const MAX_POLLS: usize = 256;

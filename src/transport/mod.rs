@@ -21,6 +21,7 @@ pub mod ice;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use str0m::ice::StunMessage;
 
@@ -204,6 +205,27 @@ impl Transport {
             return Ok(DtlsOutcome::Refused);
         }
         self.settle(now)
+    }
+
+    /// The next application data (SCTP) of the peer; none before its certificate is known to be
+    /// the one that its SDP promised.
+    pub fn take_data(&mut self) -> Option<Bytes> {
+        self.keys.as_ref()?;
+        self.dtls.as_mut()?.take_received()
+    }
+
+    /// Protects application data and writes it.
+    ///
+    /// # Errors
+    /// `NotConnected` before the handshake is done; `QueueFull` when `egress` is, or when the
+    /// association takes no more. The data is lost.
+    pub fn send_data(&mut self, data: &[u8], egress: &mut Egress) -> Result<(), DropReason> {
+        let (Some(dtls), Some(_), Some(_)) = (&mut self.dtls, &self.keys, self.route) else {
+            return Err(DropReason::NotConnected);
+        };
+        let queued = dtls.send(data).map_err(|_| DropReason::QueueFull);
+        self.flush(egress)?;
+        queued
     }
 
     /// Runs ICE and DTLS timers.

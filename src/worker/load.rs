@@ -65,6 +65,9 @@ impl Load {
             key_frame_requests: next(),
             nacks_sent: next(),
             nacked: next(),
+            data_received: next(),
+            data_sent: next(),
+            data_dropped: next(),
             peers_connected: next(),
             peers: next(),
             conns: next(),
@@ -125,6 +128,9 @@ impl Load {
             key_frame_requests,
             nacks_sent,
             nacked,
+            data_received,
+            data_sent,
+            data_dropped,
             peers_connected,
             peers,
             conns,
@@ -140,6 +146,9 @@ impl Load {
             key_frame_requests,
             nacks_sent,
             nacked,
+            data_received,
+            data_sent,
+            data_dropped,
             peers_connected,
             peers,
             conns,
@@ -173,7 +182,7 @@ impl<const N: usize> Published<N> {
 }
 
 /// Figures in [`Counters`] beside the drops.
-const ENGINE_FIGURES: usize = 11;
+const ENGINE_FIGURES: usize = 14;
 
 /// Figures in [`ShellCounters`].
 const SHELL_FIGURES: usize = 7;

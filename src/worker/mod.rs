@@ -196,7 +196,7 @@ impl Bound {
             poll: self.poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             inbox: self.inbox,
-            outbox: outbox::Outbox::new(control, workers),
+            outbox: outbox::Outbox::new(worker, control, workers),
             engine,
             batch: self.socket.batch(),
             socket: self.socket,

@@ -16,6 +16,7 @@ use crate::model::mail::{ControlMail, Outgoing, WorkerMail};
 /// The queues of everybody else, and what did not fit into them yet, in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
+    own: WorkerId,
     control: Sender<ControlMail>,
     workers: Vec<Inbox>,
     delayed_control: VecDeque<ControlMail>,
@@ -23,9 +24,10 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Towards control and every worker, `workers[i]` being worker number i.
-    pub fn new(control: Sender<ControlMail>, workers: Vec<Inbox>) -> Self {
+    /// Of worker `own`, towards control and every worker, `workers[i]` being worker number i.
+    pub fn new(own: WorkerId, control: Sender<ControlMail>, workers: Vec<Inbox>) -> Self {
         Self {
+            own,
             control,
             delayed_control: VecDeque::new(),
             delayed_workers: workers.iter().map(|_| VecDeque::new()).collect(),
@@ -45,6 +47,14 @@ impl Outbox {
                 self.send_worker(to, mail, counters);
                 let delayed = self.delayed_workers.get(usize::from(to.0));
                 delayed.is_some_and(|d| !d.is_empty())
+            }
+            Outgoing::Others(mail) => {
+                for worker in 0..self.workers.len() {
+                    if worker != usize::from(self.own.0) {
+                        self.send_worker(WorkerId(worker as u16), mail.clone(), counters);
+                    }
+                }
+                self.delayed_workers.iter().any(|d| !d.is_empty())
             }
         }
     }
@@ -159,7 +169,7 @@ mod tests {
     fn at_a_full_queue_media_is_dropped_and_the_rest_is_delayed_in_order() {
         let (_poll, worker) = inbox();
         let (control, mut read) = tokio::sync::mpsc::channel(1);
-        let mut outbox = Outbox::new(control, vec![worker.clone()]);
+        let mut outbox = Outbox::new(WorkerId(1), control, vec![worker.clone()]);
         let mut counters = ShellCounters::default();
         let extra = 3;
         for serial in 0..(MAX_WORKER_MAILS + extra) as u64 {
@@ -197,7 +207,7 @@ mod tests {
     #[test]
     fn control_mail_waits_for_room() {
         let (control, mut read) = tokio::sync::mpsc::channel(1);
-        let mut outbox = Outbox::new(control, Vec::new());
+        let mut outbox = Outbox::new(WorkerId(0), control, Vec::new());
         let mut counters = ShellCounters::default();
         for _ in 0..3 {
             let mail = ControlMail::PlayReleased {

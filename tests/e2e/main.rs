@@ -4,6 +4,8 @@
 
 mod clients;
 mod front;
+mod hooks;
+mod rest;
 mod room;
 mod security;
 mod server;

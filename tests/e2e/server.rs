@@ -37,6 +37,21 @@ impl Server {
         Self::start_in(tempfile::tempdir().unwrap(), flags)
     }
 
+    /// The same with a settings file.
+    pub fn start_with(settings: &str, flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("leafcutter.toml"), settings).unwrap();
+        Self::start_in(directory, flags)
+    }
+
+    /// Kills it and starts it again in its directory; the port is another.
+    pub fn restart(&mut self, flags: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let directory = self.directory.take().unwrap();
+        *self = Self::start_in(directory, flags);
+    }
+
     /// The same, in a directory that may hold settings and data.
     pub fn start_in(directory: TempDir, flags: &[&str]) -> Self {
         let command = command(directory.path());
@@ -110,6 +125,13 @@ impl Server {
         self.exchange(method, path, headers, "")
     }
 
+    /// Sends a request with `body` and reads the answer to its end.
+    pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        let headers = format!("Content-Length: {length}\r\n{headers}");
+        self.exchange(method, path, &headers, body)
+    }
+
     fn exchange(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
         let host = self.addr;
@@ -157,6 +179,13 @@ impl Server {
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 }
 

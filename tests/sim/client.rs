@@ -13,6 +13,7 @@ use leafcutter::base::codec::MediaKind;
 use leafcutter::base::ids::ConnId;
 use serde_json::{Value, json};
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::config::DtlsVersion;
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, Mid};
@@ -48,6 +49,12 @@ pub struct Client {
     pub studio: Option<Studio>,
     /// Datagrams and texts to be sent.
     pub out: Out,
+    /// Opens a data channel of its own, labelled as its stream is.
+    pub opens_channel: bool,
+    /// Labels of the data channels that are open, in the order that they came to be.
+    pub channels: Vec<String>,
+    /// Data channel messages received, in order.
+    pub messages: Vec<Message>,
     /// Every datagram sent, from when a scenario puts a tape in.
     pub tape: Option<Vec<Vec<u8>>>,
     role: Role,
@@ -77,6 +84,7 @@ enum Role {
 
 struct Link {
     rtc: Rtc,
+    channels: Vec<ChannelId>,
     pending: Option<SdpPendingOffer>,
     audio: Option<Mid>,
     video: Option<Mid>,
@@ -86,6 +94,15 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").finish_non_exhaustive()
     }
+}
+
+/// A data channel message received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A string.
+    Text(String),
+    /// Bytes.
+    Binary(Vec<u8>),
 }
 
 /// One RTP packet received.
@@ -198,6 +215,9 @@ impl Client {
             key_frame_requests: Vec::new(),
             studio: None,
             out: Out::default(),
+            opens_channel: false,
+            channels: Vec::new(),
+            messages: Vec::new(),
             tape: None,
             role,
             local,
@@ -209,6 +229,43 @@ impl Client {
         request["command"] = json!(command);
         client.say(request);
         client
+    }
+
+    /// Adds members to the command that it begins with.
+    pub fn with(mut self, members: Value) -> Self {
+        let first = self
+            .out
+            .texts
+            .pop()
+            .expect("a client begins with a command");
+        let mut first: Value = serde_json::from_str(&first).expect("its own JSON");
+        for (name, value) in members.as_object().expect("members") {
+            first[name] = value.clone();
+        }
+        self.out.texts.push(first.to_string());
+        self
+    }
+
+    /// A publisher without audio and video.
+    pub fn data_only(mut self) -> Self {
+        if let Role::Publisher { audio, video, .. } = &mut self.role {
+            (*audio, *video) = (false, false);
+        }
+        self.opens_channel = true;
+        self
+    }
+
+    /// Sends over the data channel that was opened last; false when the stack takes no more.
+    pub fn send(&mut self, now: Instant, message: &Message) -> bool {
+        let link = self.rtc.as_mut().expect("a connection");
+        let id = *link.channels.last().expect("an open channel");
+        let mut channel = link.rtc.channel(id).expect("an open channel");
+        let sent = match message {
+            Message::Text(text) => channel.write(false, text.as_bytes()),
+            Message::Binary(bytes) => channel.write(true, bytes),
+        };
+        self.run(now);
+        sent.expect("a channel that works")
     }
 
     /// Sends a message, its stream id added.
@@ -383,6 +440,9 @@ impl Client {
         };
         let audio = add(audio, str0m::media::MediaKind::Audio);
         let video = add(video, str0m::media::MediaKind::Video);
+        if self.opens_channel {
+            api.add_channel(self.stream.clone());
+        }
         let (offer, pending) = api.apply().expect("something to offer");
         self.say(json!({
             "command": "takeConfiguration", "type": "offer", "sdp": offer.to_sdp_string(),
@@ -390,6 +450,7 @@ impl Client {
         self.say_candidates();
         self.rtc = Some(Link {
             rtc,
+            channels: Vec::new(),
             pending: Some(pending),
             audio,
             video,
@@ -420,6 +481,7 @@ impl Client {
         let is_first = known.is_none();
         let mut link = known.unwrap_or_else(|| Link {
             rtc: self.build(now, DtlsVersion::Auto),
+            channels: Vec::new(),
             pending: None,
             audio: None,
             video: None,
@@ -438,6 +500,12 @@ impl Client {
         }));
         if is_first {
             self.say_candidates();
+            if self.opens_channel {
+                link.rtc.direct_api().create_data_channel(ChannelConfig {
+                    label: "fileTransfer".to_owned(),
+                    ..ChannelConfig::default()
+                });
+            }
         }
         self.rtc = Some(link);
         self.run(now);
@@ -522,6 +590,16 @@ impl Client {
                 }
             }
             Event::RawPacket(packet) => self.note(now, *packet),
+            Event::ChannelOpen(id, label) => {
+                self.channels.push(label);
+                if let Some(link) = &mut self.rtc {
+                    link.channels.push(id);
+                }
+            }
+            Event::ChannelData(data) => self.messages.push(match data.binary {
+                true => Message::Binary(data.data),
+                false => Message::Text(String::from_utf8(data.data).expect("text")),
+            }),
             _ => {}
         }
     }

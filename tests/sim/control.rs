@@ -53,6 +53,11 @@ impl Control {
         self.settings.clone()
     }
 
+    /// The product's directory.
+    pub fn directory(&mut self) -> &mut Directory {
+        &mut self.directory
+    }
+
     /// Broadcasts that exist.
     pub fn broadcasts(&self) -> usize {
         self.directory.broadcasts(APP).count()

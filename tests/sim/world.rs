@@ -18,7 +18,7 @@ use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progres
 use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
 use leafcutter::transport::certificate::Certificate;
 
-use super::client::Client;
+use super::client::{Client, Message};
 use super::control::Control;
 use super::network::{Direction, Link, Network};
 
@@ -157,6 +157,28 @@ impl World {
         self.clients.push(Client::viewer(conn, local, stream));
         self.collect(number);
         number
+    }
+
+    /// Adds a publisher on `worker` that opens a data channel; returns its number. `members` are
+    /// added to its command.
+    pub fn publish_data(&mut self, worker: u16, stream: &str, members: serde_json::Value) -> usize {
+        let (conn, number, local) = self.open(worker);
+        let client = Client::publisher(conn, local, stream, self.seed).with(members);
+        self.clients.push(client.data_only());
+        self.collect(number);
+        number
+    }
+
+    /// A client sends over its data channel; false when its stack takes no more.
+    pub fn send_data(&mut self, client: usize, message: &Message) -> bool {
+        let sent = self.clients[client].send(self.now.instant, message);
+        self.collect(client);
+        sent
+    }
+
+    /// Delivers what a scenario had the directory do.
+    pub fn tell_control(&mut self) {
+        self.collect_control();
     }
 
     /// Adds a participant of a room on `worker`: over one WebSocket it publishes `stream` into the
@@ -516,6 +538,12 @@ impl World {
                     _ => {}
                 }
                 self.schedule(MAIL_DELAY, What::ToWorker(to, mail));
+            }
+            Outgoing::Others(mail) => {
+                let others = (0..self.servers.len()).filter(|other| *other != worker);
+                for other in others.map(|other| WorkerId(other as u16)) {
+                    self.schedule(MAIL_DELAY, What::ToWorker(other, mail.clone()));
+                }
             }
         }
     }

@@ -12,19 +12,18 @@ use crate::control::broadcast::{Broadcast, Play};
 use crate::control::view::BroadcastView;
 use crate::model::definition::Definition;
 use crate::model::information::{Information, Page};
-use crate::model::mail::{AppName, PlayAsk};
+use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::track::StreamId;
 use crate::signal::reply;
 use crate::signal::reply::info::{self, Rendition};
 
 impl Directory {
-    /// The message that answers `question`, an error included.
+    /// The message that answers `question`, an error included. Questions that need credentials
+    /// go another way ([`tell_tracks`](Self::tell_tracks)).
     pub(super) fn inform(&self, now: Now, app: &AppName, question: &Information) -> String {
         let (stream, answer) = match question {
             Information::StreamInfo { stream } => (stream, self.stream_info(app, stream)),
-            Information::TrackList { stream, token } => {
-                (stream, self.track_list(app, stream, token.as_deref()))
-            }
+            Information::TrackList { stream, .. } => (stream, self.track_list(app, stream)),
             Information::BroadcastObject { stream } => {
                 (stream, self.broadcast_object(now, app, stream))
             }
@@ -104,18 +103,16 @@ impl Directory {
         Ok(info::stream_information(stream, &renditions))
     }
 
-    fn track_list(
-        &self,
-        app: &AppName,
-        stream: &StreamId,
-        token: Option<&str>,
-    ) -> Result<String, Definition> {
-        let ask = PlayAsk {
-            stream: Some(stream.clone()),
-            token: token.map(str::to_owned),
-            ..PlayAsk::default()
-        };
-        self.may_look(app, &ask)?;
+    /// Credentials were checked: sends the list of tracks.
+    pub(super) fn tell_tracks(&mut self, conn: ConnId, app: &AppName, ask: &PlayAsk) {
+        let Some(stream) = &ask.stream else { return };
+        let answer = self.track_list(app, stream);
+        let text = answer.unwrap_or_else(|definition| reply::error(definition, Some(stream)));
+        let mail = WorkerMail::Text { conn, text };
+        self.outbox.push_back((conn.worker, mail));
+    }
+
+    fn track_list(&self, app: &AppName, stream: &StreamId) -> Result<String, Definition> {
         let broadcast = self.known(app, stream)?;
         if !broadcast.is_playable() {
             return Err(Definition::NoStreamExist);
@@ -156,16 +153,6 @@ impl Directory {
     fn subtracks_of<'a>(&'a self, app: &AppName, main: &Broadcast) -> Vec<&'a Broadcast> {
         let ids = main.subtracks.iter();
         ids.filter_map(|id| self.broadcast(app, id)).collect()
-    }
-
-    /// The one place where it is decided whether what a client says lets it look at the tracks of
-    /// a broadcast, or join a call; the credentials are those of a play.
-    pub(super) fn may_look(&self, app: &AppName, _ask: &PlayAsk) -> Result<(), Definition> {
-        let app = self.apps.get(app).ok_or(Definition::NotInitializedYet)?;
-        if app.settings.application_suspended {
-            return Err(Definition::LicenseSuspended);
-        }
-        Ok(())
     }
 
     fn known(&self, app: &AppName, stream: &StreamId) -> Result<&Broadcast, Definition> {

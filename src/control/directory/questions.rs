@@ -31,6 +31,7 @@ use crate::model::definition::Definition;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::room::{Joined, RoomAnswer};
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
+use crate::signal::reply;
 use crate::store::{AdmissionFacts, AdmissionQuery, Note, StoreError};
 
 /// Everything about questions that wait and about who was let in.
@@ -80,7 +81,7 @@ impl Question {
     fn is(&self, (conn, stream, kind): &SeatKey) -> bool {
         let is_kind = match self.asked {
             Asked::Publish(_) | Asked::Play(_) => self.asked.kind() == *kind,
-            Asked::Join(..) | Asked::Room(..) => false,
+            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => false,
         };
         is_kind && self.conn == *conn && self.asked.stream() == Some(stream)
     }
@@ -179,6 +180,11 @@ impl Directory {
         }
     }
 
+    /// How many connections a subscriber has to what it is registered for.
+    pub fn connections_of(&self, app: &AppName, stream: &str, subscriber_id: &str) -> usize {
+        self.questions.seats.connections(app, stream, subscriber_id)
+    }
+
     /// What is to be written to the store, at most `max` of it, the oldest first.
     pub fn take_notes(&mut self, max: usize) -> Vec<Note> {
         let count = self.questions.notes.len().min(max);
@@ -237,7 +243,7 @@ impl Directory {
     fn main_track_of(&self, question: &Question) -> Option<String> {
         let main_track = match &question.asked {
             Asked::Publish(ask) => ask.main_track.clone(),
-            Asked::Play(ask) | Asked::Join(_, ask) | Asked::Room(_, ask) => {
+            Asked::Play(ask) | Asked::Tracks(ask) | Asked::Join(_, ask) | Asked::Room(_, ask) => {
                 let broadcast = self.broadcast(&question.app, ask.stream.as_deref()?)?;
                 broadcast.main_track.clone()
             }
@@ -304,7 +310,7 @@ impl Directory {
                 self.check_free(question.conn, &question.app, stream)?;
                 check_registered(settings, facts, question.main_track.as_deref())?;
             }
-            Asked::Play(_) => self.check_playable(&question.app, stream)?,
+            Asked::Play(_) | Asked::Tracks(_) => self.check_playable(&question.app, stream)?,
             Asked::Join(..) => {}
             // The streams in it are checked each by itself.
             Asked::Room(..) => return check_room(settings, facts, unix_ms).map(|()| false),
@@ -386,7 +392,7 @@ impl Directory {
                     return Err(Definition::NoCodecEnabled);
                 }
             }
-            Asked::Join(..) | Asked::Room(..) => {}
+            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => {}
         }
         Ok(())
     }
@@ -403,6 +409,7 @@ impl Directory {
                 .judge_last(&question)
                 .and_then(|()| self.decide_play(conn, &app, ask))
                 .map(Granted::Play),
+            Asked::Tracks(ask) => return self.tell_tracks(conn, &app, ask),
             Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
             Asked::Room(ask, _) => self
                 .enter_room(now, conn, &app, ask.clone())
@@ -481,6 +488,10 @@ impl Directory {
                     result: Err(definition),
                 },
             },
+            (Err(definition), Asked::Tracks(ask)) => WorkerMail::Text {
+                conn,
+                text: reply::error(definition, ask.stream.as_deref()),
+            },
             (Err(definition), Asked::Join(..)) => WorkerMail::Call {
                 conn,
                 news: CallNews::Decision {
@@ -501,6 +512,12 @@ enum Granted {
 }
 
 impl Questions {
+    /// The subscriber that a play of `conn` came with.
+    pub fn subscriber_of(&self, conn: ConnId, stream: &StreamId) -> Option<String> {
+        let seat = self.seats.get(&(conn, stream.clone(), AccessKind::Play))?;
+        Some(seat.subscriber_id.clone())
+    }
+
     /// The WebSocket is gone.
     pub fn forget(&mut self, conn: ConnId) {
         self.used.remove(&conn);

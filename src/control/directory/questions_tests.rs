@@ -300,7 +300,8 @@ impl Situation {
             w.put_live(CAROL, "s");
         }
         let settings = Arc::new(self.settings.clone());
-        assert!(w.directory.set_settings(APP, settings));
+        let now = w.now;
+        assert!(w.directory.set_settings(now, &APP.into(), settings));
         w.directory.set_overloaded(self.is_overloaded);
         w.facts = if self.is_down {
             Err(StoreError::Unavailable)

@@ -471,3 +471,101 @@ fn figures_are_kept_while_live_only() {
     let kept = w.directory.broadcast(APP, "s").unwrap().measure;
     assert_eq!((kept.video_bps, kept.received_len), (0, 99));
 }
+
+/// Action, broadcast and room of every event that waits.
+fn told(w: &mut World) -> Vec<(&'static str, String, Option<String>)> {
+    std::iter::from_fn(|| w.directory.poll_event())
+        .map(|event| {
+            let room = event.main_track.map(|room| room.to_string());
+            (event.action.text(), event.stream.to_string(), room)
+        })
+        .collect()
+}
+
+#[test]
+fn webhooks_are_told_what_happens_once_and_in_order() {
+    let mut w = world();
+    w.live(ALICE);
+    w.watch(BOB);
+    w.unwatch(BOB);
+    w.watch(CAROL);
+    w.release(ALICE, PublishEnding::Lost);
+    assert_eq!(w.ask_publish(ALICE, "s"), Ok(()));
+    w.go_live(ALICE);
+    w.release(ALICE, PublishEnding::Stopped);
+    w.unwatch(CAROL);
+    let actions: Vec<_> = told(&mut w)
+        .into_iter()
+        .map(|(action, ..)| action)
+        .collect();
+    let expected = [
+        "liveStreamStarted",
+        "playStarted",
+        "playStopped",
+        "playStarted",
+        "liveStreamEnded",
+        "playStopped",
+    ];
+    assert_eq!(
+        actions, expected,
+        "a takeover is neither an end nor a start"
+    );
+}
+
+#[test]
+fn webhooks_are_told_of_a_publish_that_came_too_late_and_of_no_other_that_never_was() {
+    let mut w = world();
+    assert_eq!(w.ask_publish(ALICE, "s"), Ok(()));
+    w.release(ALICE, PublishEnding::Stopped);
+    assert_eq!(told(&mut w), []);
+    assert_eq!(w.ask_publish(ALICE, "s"), Ok(()));
+    w.release(ALICE, PublishEnding::TimedOut);
+    let expected = ("publishTimeoutError", "s".to_owned(), None);
+    assert_eq!(told(&mut w), [expected]);
+}
+
+#[test]
+fn webhooks_are_told_the_status_as_often_as_the_settings_say() {
+    let every = |ms| AppSettings {
+        webhook_stream_status_update_period_ms: ms,
+        ..AppSettings::default()
+    };
+    let mut w = World::new(every(1000));
+    w.live(ALICE);
+    told(&mut w);
+    let statuses = |w: &mut World, ms: u64| {
+        for _ in 0..ms / 100 {
+            w.pass(100);
+        }
+        told(w).len()
+    };
+    assert_eq!(statuses(&mut w, 3000), 3);
+    let now = w.now;
+    w.directory
+        .set_settings(now, &APP.into(), Arc::new(every(-1)));
+    assert_eq!(statuses(&mut w, 3000), 0);
+    w.directory
+        .set_settings(now, &APP.into(), Arc::new(every(2000)));
+    assert_eq!(statuses(&mut w, 4000), 2);
+    w.release(ALICE, PublishEnding::Stopped);
+    told(&mut w);
+    assert_eq!(statuses(&mut w, 4000), 0);
+}
+
+#[test]
+fn an_operator_ends_a_publish_at_once() {
+    let mut w = world();
+    w.live(ALICE);
+    w.mails();
+    assert!(w.directory.stop(w.now, &APP.into(), "s"));
+    assert_eq!(w.status(), None);
+    let mails = w.mails();
+    let is_stop = |(worker, mail): &(u16, WorkerMail)| {
+        *worker == ALICE.worker.0
+            && matches!(mail, WorkerMail::StopPublish { conn, .. } if *conn == ALICE)
+    };
+    assert!(mails.first().is_some_and(is_stop), "{mails:?}");
+    w.release(ALICE, PublishEnding::Stopped);
+    assert!(!w.directory.stop(w.now, &APP.into(), "s"));
+    assert_eq!(w.ask_publish(BOB, "s"), Ok(()), "the id is free");
+}

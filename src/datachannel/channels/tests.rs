@@ -62,7 +62,7 @@ impl Pair {
 
     fn connected(label: &str) -> Self {
         let mut pair = Self::new(1, 0, 0);
-        pair.ends[0].channels.open(label);
+        pair.open(0, label);
         pair.run(Duration::from_secs(1));
         assert!(pair.ends.iter().all(|end| end.channels.is_open()));
         pair
@@ -80,6 +80,14 @@ impl Pair {
                 }
             }
         }
+    }
+
+    fn open(&mut self, end: usize, label: &str) {
+        self.ends[end].channels.open(self.now.instant, label);
+    }
+
+    fn send(&mut self, end: usize, message: &DataMessage) -> Result<(), NotSent> {
+        self.ends[end].channels.send(self.now.instant, message)
     }
 
     fn exchange(&mut self) {
@@ -139,13 +147,13 @@ proptest! {
     ) {
         let (there, back) = (lengthen(&there), lengthen(&back));
         let mut pair = Pair::new(seed, loss, reorder);
-        pair.ends[0].channels.open("call");
+        pair.open(0, "call");
         for message in &there {
-            pair.ends[0].channels.send(message).unwrap();
+            pair.send(0, message).unwrap();
         }
         pair.run(Duration::from_secs(5));
         for message in &back {
-            pair.ends[1].channels.send(message).unwrap();
+            pair.send(1, message).unwrap();
         }
         for _ in 0..30 {
             pair.run(Duration::from_secs(4));
@@ -175,7 +183,7 @@ proptest! {
         chunks in proptest::collection::vec(any_chunk(), 1..60)
     ) {
         let mut pair = Pair::connected("call");
-        pair.ends[0].channels.send(&DataMessage::text("tag")).unwrap();
+        pair.send(0, &DataMessage::text("tag")).unwrap();
         let now = pair.now.instant;
         let real = pair.ends[0].channels.poll_transmit(now).unwrap();
         for chunk in chunks {
@@ -256,17 +264,25 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
+/// Shows that what the test above forges is taken for the peer's.
+#[test]
+fn a_forged_heartbeat_is_answered() {
+    let mut pair = Pair::connected("call");
+    pair.send(0, &DataMessage::text("tag")).unwrap();
+    let now = pair.now.instant;
+    let real = pair.ends[0].channels.poll_transmit(now).unwrap();
+    let heartbeat = [4, 0, 0, 12, 0, 1, 0, 8, 1, 2, 3, 4];
+    let packet = forge(&real, &heartbeat);
+    pair.ends[1].channels.handle_packet(now, packet);
+    let answer = pair.ends[1].channels.poll_transmit(now).unwrap();
+    assert_eq!(answer[12], 5, "HEARTBEAT ACK");
+}
+
 #[test]
 fn a_label_reaches_the_other_side_and_messages_go_both_ways() {
     let mut pair = Pair::connected("call");
-    pair.ends[0]
-        .channels
-        .send(&DataMessage::text("there"))
-        .unwrap();
-    pair.ends[1]
-        .channels
-        .send(&DataMessage::text("back"))
-        .unwrap();
+    pair.send(0, &DataMessage::text("there")).unwrap();
+    pair.send(1, &DataMessage::text("back")).unwrap();
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.messages(1), [DataMessage::text("there")]);
     assert_eq!(pair.messages(0), [DataMessage::text("back")]);
@@ -275,14 +291,11 @@ fn a_label_reaches_the_other_side_and_messages_go_both_ways() {
 #[test]
 fn the_channel_that_the_peer_opened_last_is_the_pipe() {
     let mut pair = Pair::connected("server");
-    pair.ends[1].channels.open("client");
+    pair.open(1, "client");
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.ends[0].channels.pipe(), Some(5), "5: 3 is taken");
     assert_eq!(pair.ends[1].channels.pipe(), Some(3));
-    pair.ends[0]
-        .channels
-        .send(&DataMessage::text("once"))
-        .unwrap();
+    pair.send(0, &DataMessage::text("once")).unwrap();
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.messages(1), [DataMessage::text("once")]);
 }
@@ -292,10 +305,10 @@ fn what_is_sent_before_a_channel_is_open_is_held_up_to_a_limit() {
     let mut pair = Pair::new(1, 0, 0);
     let message = DataMessage::text("early");
     for _ in 0..MAX_DATA_HELD {
-        pair.ends[1].channels.send(&message).unwrap();
+        pair.send(1, &message).unwrap();
     }
-    assert_eq!(pair.ends[1].channels.send(&message), Err(NotSent::Full));
-    pair.ends[0].channels.open("call");
+    assert_eq!(pair.send(1, &message), Err(NotSent::Full));
+    pair.open(0, "call");
     pair.run(Duration::from_secs(2));
     assert_eq!(pair.messages(0).len(), MAX_DATA_HELD);
 }
@@ -307,7 +320,7 @@ fn a_peer_that_reads_nothing_costs_a_bounded_backlog_and_hears_whole_messages() 
     let message = DataMessage::binary(vec![7; 60_000]);
     let mut taken = 0;
     for _ in 0..200 {
-        match pair.ends[0].channels.send(&message) {
+        match pair.send(0, &message) {
             Ok(()) => taken += 1,
             Err(reason) => assert_eq!(reason, NotSent::Full),
         }
@@ -329,20 +342,41 @@ fn a_message_that_the_peer_does_not_take_is_refused() {
         port: 5000,
         max_message_len: 10,
     });
+    let now = test_now().instant;
     let long = DataMessage::text("eleven byte");
-    assert_eq!(channels.send(&long), Err(NotSent::TooLong));
-    assert_eq!(channels.send(&DataMessage::text("ten bytes.")), Ok(()));
+    assert_eq!(channels.send(now, &long), Err(NotSent::TooLong));
+    assert_eq!(channels.send(now, &DataMessage::text("ten bytes.")), Ok(()));
+}
+
+#[test]
+fn a_message_that_is_longer_than_announced_ends_the_association() {
+    let mut pair = Pair::new(1, 0, 0);
+    let now = pair.now.instant;
+    pair.ends[0].channels = DataChannels::new(Remote {
+        port: 5000,
+        max_message_len: u32::MAX,
+    });
+    pair.ends[0].channels.start(now);
+    let later = pair.now.after(Duration::from_secs(3)).instant;
+    pair.ends[0].channels.handle_timeout(later);
+    pair.open(0, "call");
+    pair.run(Duration::from_secs(1));
+    let long = DataMessage::binary(vec![1; MAX_DATA_MESSAGE_LEN + 1]);
+    pair.send(0, &long).unwrap();
+    pair.run(Duration::from_secs(20));
+    assert_eq!(pair.messages(1), []);
+    assert_eq!(pair.ends[1].events.last(), Some(&DataEvent::Lost));
 }
 
 #[test]
 fn too_many_channels_end_the_association() {
     let mut pair = Pair::connected("0");
     for at in 0..MAX_DATA_CHANNELS {
-        pair.ends[1].channels.open(&at.to_string());
+        pair.open(1, &at.to_string());
         pair.run(Duration::from_millis(500));
     }
     assert_eq!(pair.ends[0].events.last(), Some(&DataEvent::Lost));
-    let send = pair.ends[0].channels.send(&DataMessage::text("late"));
+    let send = pair.send(0, &DataMessage::text("late"));
     assert_eq!(send, Err(NotSent::Lost));
 }
 
@@ -352,13 +386,10 @@ fn a_late_copy_of_the_first_packet_changes_nothing() {
     let now = pair.now.instant;
     let init = pair.ends[0].channels.poll_transmit(now).unwrap();
     pair.ends[1].channels.handle_packet(now, init.clone());
-    pair.ends[0].channels.open("call");
+    pair.open(0, "call");
     pair.run(Duration::from_secs(1));
     pair.ends[1].channels.handle_packet(now, init);
-    pair.ends[0]
-        .channels
-        .send(&DataMessage::text("on"))
-        .unwrap();
+    pair.send(0, &DataMessage::text("on")).unwrap();
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.messages(1), [DataMessage::text("on")]);
 }

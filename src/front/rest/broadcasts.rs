@@ -41,7 +41,38 @@ pub fn router() -> OpenApiRouter<Shared> {
     operation_id = "createBroadcast",
     tag = "broadcasts",
     request_body(content = Option<BroadcastRecord>, content_type = "application/json"),
-    responses((status = 200, description = "As asked", body = BroadcastView), Refusals, TooLong, StoreDown)
+    responses(
+        (
+            status = 200,
+            description = "As asked",
+            body = BroadcastView,
+            links(
+                ("show" = (
+                    operation_id = "getBroadcast",
+                    parameters(("id" = "$response.body#/streamId"))
+                )),
+                ("change" = (
+                    operation_id = "putBroadcast",
+                    parameters(("id" = "$response.body#/streamId"))
+                )),
+                ("delete" = (
+                    operation_id = "deleteBroadcast",
+                    parameters(("id" = "$response.body#/streamId"))
+                )),
+                ("subscribe" = (
+                    operation_id = "addSubscriber",
+                    parameters(("id" = "$response.body#/streamId"))
+                )),
+                ("listSubtracks" = (
+                    operation_id = "listSubtracks",
+                    parameters(("id" = "$response.body#/streamId"))
+                )),
+            )
+        ),
+        Refusals,
+        TooLong,
+        StoreDown
+    )
 )]
 async fn create(
     State(shared): State<Shared>,
@@ -346,7 +377,7 @@ async fn count_found(
     responses((status = 200, description = "As asked", body = Number), Refusals)
 )]
 async fn count_live(State(shared): State<Shared>, app: KnownApp) -> Number {
-    let is_live = |broadcast: &&Broadcast| broadcast.is_playable();
+    let is_live = |broadcast: &&Broadcast| broadcast.is_on_air();
     let number =
         shared.read(|directory, _| directory.broadcasts(&app.name).filter(is_live).count());
     Number { number }
@@ -462,7 +493,16 @@ pub async fn subtracks_of(
     id: &str,
 ) -> Result<Vec<String>, RestError> {
     let record = shared.store().broadcast(app, id).await?;
-    Ok(record.map(|r| r.sub_track_stream_ids).unwrap_or_default())
+    let mut ids = record.map(|r| r.sub_track_stream_ids).unwrap_or_default();
+    shared.read(|directory, _| {
+        let live = directory.broadcast(app, id).map(|live| &live.subtracks);
+        for subtrack in live.into_iter().flatten() {
+            if !ids.iter().any(|id| **id == **subtrack) {
+                ids.push(subtrack.to_string());
+            }
+        }
+    });
+    Ok(ids)
 }
 
 /// The fields of a body that a record has, checked.

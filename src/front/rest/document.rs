@@ -84,3 +84,57 @@ pub async fn show(app: KnownApp, Extension(document): Extension<Document>) -> Js
 
 /// The name of the security scheme.
 const JWT: &str = "appJwt";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document() -> Value {
+        let (_, api) = super::super::operations().split_for_parts();
+        Document::of(&api).for_app("live")
+    }
+
+    /// `GET /path` of every operation.
+    fn operations() -> BTreeSet<String> {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap();
+        let of = |(path, methods): (&String, &Value)| {
+            let methods = methods.as_object().unwrap().keys();
+            let named: Vec<String> = methods
+                .map(|method| format!("{} {path}", method.to_uppercase()))
+                .collect();
+            named
+        };
+        paths.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn the_table_in_the_documentation_is_complete() {
+        let text = include_str!("../../../docs/rest.md");
+        let rows = text.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let (method, path) = (cells.next()?, cells.next()?);
+            let path = path.strip_prefix('`')?.strip_suffix('`')?;
+            Some(format!("{method} {path}"))
+        });
+        assert_eq!(rows.collect::<BTreeSet<String>>(), operations());
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_operation_has_its_own_name() {
+        let document = document();
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+        let names: BTreeSet<&str> = text
+            .split("\"operationId\":\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(names.len() >= operations().len(), "{names:?}");
+    }
+}

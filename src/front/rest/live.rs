@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::broadcasts::subtracks_of;
 use super::error::{Outcome, Refusals, RestError, StoreDown, TooLong};
 use super::input::{InPath, InQuery, OfBroadcast, TextBody};
-use crate::control::Broadcast;
+use crate::control::{Broadcast, DataRefused};
 use crate::front::app::KnownApp;
 use crate::front::shared::Shared;
 
@@ -146,7 +146,7 @@ async fn total_statistics(State(shared): State<Shared>, app: KnownApp) -> Json<T
     let (viewers, active) = shared.read(|directory, _| {
         let all = || directory.broadcasts(&app.name);
         let viewers = all().map(Broadcast::viewers).sum();
-        (viewers, all().filter(|b| b.is_playable()).count())
+        (viewers, all().filter(|b| b.is_on_air()).count())
     });
     Json(TotalStatistics {
         watchers: BroadcastStatistics::of(Some(viewers)),
@@ -168,14 +168,15 @@ async fn send_data(
     State(shared): State<Shared>,
     app: KnownApp,
     InPath(OfBroadcast { id }): InPath<OfBroadcast>,
-    TextBody(_text): TextBody,
+    TextBody(text): TextBody,
 ) -> Json<Outcome> {
-    let is_live = shared.read(|directory, _| directory.broadcast(&app.name, &id.0).is_some());
-    Json(Outcome::failed(if is_live {
-        "data channels are not available"
-    } else {
-        NOT_LIVE
-    }))
+    let sent = shared.update(|directory, _| directory.send_data(&app.name, &id.0, &text));
+    Json(match sent {
+        Ok(()) => Outcome::done(),
+        Err(DataRefused::NoApp | DataRefused::NoStream) => Outcome::failed(NOT_LIVE),
+        Err(DataRefused::Disabled) => Outcome::failed("Data channels are switched off"),
+        Err(DataRefused::TooLong) => Outcome::failed("The message is too long"),
+    })
 }
 
 const NOT_LIVE: &str = "There is no such broadcast on air";

@@ -9,6 +9,7 @@ mod guard;
 mod input;
 mod live;
 mod settings;
+mod statistics;
 mod subscribers;
 mod subtracks;
 mod tokens;
@@ -47,6 +48,7 @@ fn operations() -> OpenApiRouter<Shared> {
         .merge(settings::router())
         .merge(broadcasts::router())
         .merge(live::router())
+        .merge(statistics::router())
         .merge(subtracks::router())
         .merge(tokens::router())
         .merge(subscribers::router())

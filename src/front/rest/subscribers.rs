@@ -217,10 +217,13 @@ async fn list(
         .await?;
     let now_ms = shared.unix_s() * 1000;
     let listed = |(subscriber, block): (Subscriber, Option<Block>)| {
+        let connections = shared.read(|directory, _| {
+            directory.connections_of(&app.name, &page.id.0, &subscriber.subscriber_id)
+        });
         let block = block.filter(|block| block.until_unix_ms > now_ms);
         ListedSubscriber {
-            connected: false,
-            current_concurrent_connections: 0,
+            connected: connections > 0,
+            current_concurrent_connections: connections,
             blocked_type: block.map(|block| block.kind),
             blocked_until_unit_time_stamp_ms: block.map_or(0, |block| block.until_unix_ms),
             subscriber,
@@ -287,6 +290,9 @@ async fn block(
         .store()
         .block_subscriber(&app.name, &id.0, &sid, block, now_ms)
         .await?;
+    if seconds > 0 {
+        shared.update(|directory, _| directory.block_subscriber(&app.name, &id.0, &sid, kind));
+    }
     if seconds > 0 {
         shared.update(|directory, _| {
             directory.block_subscriber(&app.name, &id.0, &sid, kind);

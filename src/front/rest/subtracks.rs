@@ -85,6 +85,12 @@ async fn remove(
     let done = store
         .set_subtrack(&app.name, &id.0, &subtrack.0, false)
         .await?;
+    shared.update(|directory, now| {
+        let live = directory.broadcast(&app.name, &subtrack.0);
+        if done && live.is_some_and(|live| live.main_track.as_deref() == Some(&*id.0)) {
+            directory.move_to_room(now, &app.name, &subtrack.0, None);
+        }
+    });
     Ok(Json(if done {
         Outcome::done()
     } else {

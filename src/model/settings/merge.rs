@@ -157,7 +157,8 @@ mod tests {
     #[test]
     fn a_list_of_renditions_becomes_a_text() {
         let renditions = json!([
-            { "height": 720, "videoBitrate": 2_000_000, "audioBitrate": 64_000, "forceEncode": true },
+            { "height": 720, "videoBitrate": 2_000_000, "audioBitrate": 64_000,
+              "forceEncode": true },
             { "height": 240, "videoBitrate": 300_000, "audioBitrate": 32_000 },
         ]);
         let change = take(json!({ "encoderSettings": renditions })).unwrap();

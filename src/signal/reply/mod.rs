@@ -2,8 +2,9 @@
 //!
 //! `streamId` is always a text and `label` always a number: the iOS SDK ends its process
 //! otherwise (INTEROP(ios)). This file holds publishing, playing and errors; `room.rs` calls and
-//! rooms; `info.rs` answers to questions.
+//! rooms; `info.rs` answers to questions; `event.rs` what goes over data channels.
 
+pub mod event;
 pub mod info;
 pub mod room;
 

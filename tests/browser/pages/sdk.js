@@ -40,12 +40,22 @@ function open({ url, role, element = true, video = true, audio = true, dataOnly 
     callback: (name, detail) => {
       events.push({ at: performance.now(), name, ...summary(name, detail) });
       if (name === "newTrackAvailable") show(detail.track);
+      if (name === "data_received" && typeof detail.data !== "string") void keep(detail.data);
     },
     callbackError: (error, message) => {
       events.push({ at: performance.now(), error, message: describe(message) });
     },
   });
   kit.adaptor = adaptor;
+}
+
+/** Length and sum of each file received over a data channel. */
+const files = [];
+
+async function keep(data) {
+  const bytes = new Uint8Array(data instanceof Blob ? await data.arrayBuffer() : data);
+  const sum = bytes.reduce((sum, byte) => (sum * 33 + byte) % 0x7fffffff, 7);
+  files.push({ len: bytes.length, sum });
 }
 
 function summary(name, detail) {
@@ -111,5 +121,5 @@ async function stats(streamId) {
   return figures;
 }
 
-const kit = { events, open, picture, stats, adaptor };
+const kit = { events, files, open, picture, stats, adaptor };
 window.kit = kit;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod calls;
+mod data;
 mod key_frames;
 mod loss;
 mod repeatable;

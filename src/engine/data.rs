@@ -1,0 +1,422 @@
+//! Data channels: who receives what a client sends, on this worker and on the others.
+//!
+//! Messages pass as they are (text or binary, whole, in the order of their sender). Towards peers
+//! of this worker there is back-pressure: while a receiver's backlog is long, its sender is not
+//! read, and SCTP makes it wait. A receiver on another worker that cannot keep up goes without
+//! some messages; so does one that is slow for longer than a peer is waited for.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tracing::info;
+
+use super::{Engine, Progress};
+use crate::base::clock::Now;
+use crate::base::egress::Egress;
+use crate::base::ids::{ConnId, PeerId};
+use crate::base::limits::{MAX_DATA_RELAYED, MAX_DATA_RELAYED_LEN};
+use crate::datachannel::{DataChannels, DataEvent, Remote};
+use crate::model::data::{DataMessage, DataRelay, DataTarget, DataTargets};
+use crate::model::mail::{AppName, ControlMail, Outgoing, PublishAsk, WorkerMail};
+use crate::model::settings::DataDistribution;
+use crate::model::track::StreamId;
+use crate::peer::{Peer, Side};
+use crate::sdp::answer::DataSection;
+
+/// What an engine knows of data channels besides the peers' own.
+#[derive(Debug, Default)]
+pub(super) struct DataPlane {
+    groups: HashMap<(AppName, StreamId), Group>,
+    /// Where each peer with data channels is in `groups`.
+    memberships: HashMap<PeerId, Membership>,
+    /// The room of each publish that has asked for one.
+    main_tracks: HashMap<(ConnId, StreamId), StreamId>,
+    /// Peers that may have packets to write.
+    ready: BTreeSet<PeerId>,
+    /// Senders that are not read until those who receive have caught up.
+    waiting: Vec<PeerId>,
+    /// Messages that others may still hold.
+    relayed: VecDeque<Arc<DataRelay>>,
+    relayed_len: usize,
+    /// Receivers of the message at hand.
+    receivers: Vec<PeerId>,
+}
+
+/// The peers with data channels in one broadcast or room.
+#[derive(Debug, Default)]
+struct Group {
+    publishers: Vec<PeerId>,
+    players: Vec<PeerId>,
+}
+
+#[derive(Clone, Debug)]
+struct Membership {
+    app: AppName,
+    targets: DataTargets,
+}
+
+impl DataPlane {
+    fn join(&mut self, peer: PeerId, app: &AppName, targets: DataTargets) {
+        for target in &targets {
+            let (stream, plays) = match target {
+                DataTarget::Publishers(stream) => (stream, false),
+                DataTarget::Players(stream) => (stream, true),
+            };
+            let group = self.groups.entry((app.clone(), stream.clone()));
+            let group = group.or_default();
+            let peers = if plays {
+                &mut group.players
+            } else {
+                &mut group.publishers
+            };
+            peers.push(peer);
+        }
+        let app = app.clone();
+        self.memberships.insert(peer, Membership { app, targets });
+    }
+
+    fn leave(&mut self, peer: PeerId) {
+        let Some(Membership { app, targets }) = self.memberships.remove(&peer) else {
+            return;
+        };
+        for target in targets {
+            let (DataTarget::Publishers(stream) | DataTarget::Players(stream)) = target;
+            let key = (app.clone(), stream);
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.publishers.retain(|id| *id != peer);
+                group.players.retain(|id| *id != peer);
+                if group.publishers.is_empty() && group.players.is_empty() {
+                    self.groups.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Lists who is in `to`, each once.
+    fn find(&self, app: &AppName, to: &[DataTarget], receivers: &mut Vec<PeerId>) {
+        receivers.clear();
+        for target in to {
+            let (DataTarget::Publishers(stream) | DataTarget::Players(stream)) = target;
+            let Some(group) = self.groups.get(&(app.clone(), stream.clone())) else {
+                continue;
+            };
+            receivers.extend(match target {
+                DataTarget::Publishers(_) => &group.publishers,
+                DataTarget::Players(_) => &group.players,
+            });
+        }
+        receivers.sort_unstable();
+        receivers.dedup();
+    }
+
+    /// Remembers a message that is on its way to other threads.
+    fn note_relayed(&mut self, relay: &Arc<DataRelay>) {
+        self.relayed_len += relay.message.bytes.len();
+        self.relayed.push_back(relay.clone());
+    }
+
+    /// True while other threads hold as much as they may.
+    fn is_congested(&mut self) -> bool {
+        while let Some(oldest) = self.relayed.front()
+            && Arc::strong_count(oldest) == 1
+        {
+            self.relayed_len -= oldest.message.bytes.len();
+            self.relayed.pop_front();
+        }
+        self.relayed_len > MAX_DATA_RELAYED_LEN || self.relayed.len() > MAX_DATA_RELAYED
+    }
+
+    fn mark_ready(&mut self, peer: PeerId) {
+        self.ready.insert(peer);
+    }
+}
+
+impl Engine {
+    /// Data channels were negotiated with a peer, now or before.
+    pub(super) fn add_data(&mut self, now: Now, id: PeerId, section: Option<&DataSection>) {
+        let (Some(section), Some(peer)) = (section, self.peers.get_mut(id)) else {
+            return;
+        };
+        if peer.data.is_some() {
+            return;
+        }
+        let mut data = DataChannels::new(Remote {
+            port: section.sctp_port,
+            max_message_len: section.max_message_size,
+        });
+        let (conn, stream) = (peer.conn, peer.stream.clone());
+        let mut targets = DataTargets::new();
+        match peer.side {
+            Side::Publisher(_) => {
+                targets.push(DataTarget::Publishers(stream.clone()));
+                let main_track = self.data.main_tracks.get(&(conn, stream));
+                targets.extend(main_track.cloned().map(DataTarget::Publishers));
+            }
+            // INTEROP(antmedia js): its player listens and opens none of its own.
+            Side::Subscriber(_) => {
+                data.open(now.instant, &stream);
+                targets.push(DataTarget::Players(stream));
+            }
+        }
+        peer.data = Some(Box::new(data));
+        let is_connected = peer.transport.is_connected();
+        if let Some(app) = self.app_of(conn) {
+            self.data.join(id, &app, targets);
+        }
+        if is_connected {
+            self.start_data(now, id);
+        }
+    }
+
+    /// DTLS of a peer is up.
+    pub(super) fn start_data(&mut self, now: Now, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return;
+        };
+        if let Some(data) = &mut peer.data {
+            data.start(now.instant);
+            let due = peer.poll_timeout(now);
+            self.arm(id, due);
+        }
+    }
+
+    /// A peer is gone.
+    pub(super) fn drop_data(&mut self, id: PeerId) {
+        self.data.leave(id);
+        self.data.ready.remove(&id);
+        self.data.waiting.retain(|peer| *peer != id);
+    }
+
+    /// A publish was asked for: which room it is to be part of.
+    pub(super) fn note_main_track(&mut self, conn: ConnId, ask: &PublishAsk) {
+        let Some(stream) = &ask.stream else { return };
+        let key = (conn, stream.clone());
+        match &ask.main_track {
+            Some(main_track) => self.data.main_tracks.insert(key, main_track.clone()),
+            None => self.data.main_tracks.remove(&key),
+        };
+    }
+
+    /// A publish is over.
+    pub(super) fn forget_main_track(&mut self, conn: ConnId, stream: &StreamId) {
+        self.data.main_tracks.remove(&(conn, stream.clone()));
+    }
+
+    /// Takes the SCTP packets that a DTLS record held.
+    pub(super) fn accept_data(&mut self, now: Now, id: PeerId) {
+        let Some(Peer {
+            transport, data, ..
+        }) = self.peers.get_mut(id)
+        else {
+            return;
+        };
+        let mut came = false;
+        while let Some(packet) = transport.take_data() {
+            // Without an m-line for it: nobody's.
+            let Some(data) = data else { continue };
+            data.handle_packet(now.instant, packet);
+            came = true;
+        }
+        if came {
+            self.data.mark_ready(id);
+            self.read_data(now, id);
+        }
+    }
+
+    /// Runs the SCTP timers of a peer.
+    pub(super) fn run_data_timers(&mut self, now: Now, id: PeerId) {
+        let Some(data) = self.peers.get_mut(id).and_then(|peer| peer.data.as_mut()) else {
+            return;
+        };
+        if data.poll_timeout().is_some_and(|due| due <= now.instant) {
+            data.handle_timeout(now.instant);
+            self.data.mark_ready(id);
+            self.read_data(now, id);
+        }
+    }
+
+    /// Passes on what a peer has sent, as long as those who receive it keep up.
+    fn read_data(&mut self, now: Now, id: PeerId) {
+        let has_events = |engine: &Self| {
+            let data = engine.peers.get(id).and_then(|peer| peer.data.as_ref());
+            data.is_some_and(|data| data.has_events())
+        };
+        while has_events(self) {
+            let Some((app, stream, conn, to)) = self.audience(id) else {
+                return;
+            };
+            if self.must_wait(now, &app, conn, &to) {
+                if !self.data.waiting.contains(&id) {
+                    self.data.waiting.push(id);
+                }
+                self.arm(id, now.instant + LOOK_AGAIN);
+                return;
+            }
+            let data = self.peers.get_mut(id).and_then(|peer| peer.data.as_mut());
+            match data.and_then(|data| data.poll_event(now.instant)) {
+                Some(DataEvent::Message(message)) => {
+                    self.counters.data_received += 1;
+                    let relay = Arc::new(DataRelay {
+                        app,
+                        stream,
+                        from: Some(conn),
+                        to,
+                        message,
+                    });
+                    self.distribute(now, &relay);
+                }
+                Some(DataEvent::Opened) => {}
+                Some(DataEvent::Lost) => info!(%stream, "data channels ended"),
+                None => return,
+            }
+        }
+    }
+
+    /// Whom a peer's messages are for.
+    fn audience(&self, id: PeerId) -> Option<(AppName, StreamId, ConnId, DataTargets)> {
+        let peer = self.peers.get(id)?;
+        let conn = self.conns.get(&peer.conn)?;
+        let stream = peer.stream.clone();
+        let is_player = matches!(peer.side, Side::Subscriber(_));
+        let to = if is_player {
+            let distribution = conn.settings().data_channel_player_distribution;
+            from_player(&stream, distribution)
+        } else {
+            let main_track = self.data.main_tracks.get(&(peer.conn, stream.clone()));
+            from_publisher(&stream, main_track)
+        };
+        Some((conn.app().clone(), stream, peer.conn, to))
+    }
+
+    /// True when a sender does well to wait for a receiver, or for other threads.
+    fn must_wait(&mut self, now: Now, app: &AppName, from: ConnId, to: &[DataTarget]) -> bool {
+        if self.data.is_congested() {
+            return true;
+        }
+        let mut receivers = std::mem::take(&mut self.data.receivers);
+        self.data.find(app, to, &mut receivers);
+        let waits = receivers.iter().any(|id| {
+            let peer = self.peers.get(*id).filter(|peer| peer.conn != from);
+            let data = peer.and_then(|peer| peer.data.as_ref());
+            data.is_some_and(|data| data.is_pressed(now.instant))
+        });
+        self.data.receivers = receivers;
+        waits
+    }
+
+    /// A message of a client: to its receivers here, on other workers, and to the web hook.
+    fn distribute(&mut self, now: Now, relay: &Arc<DataRelay>) {
+        self.deliver_data(now, relay);
+        if !relay.to.is_empty() {
+            self.data.note_relayed(relay);
+            let mail = WorkerMail::Data(relay.clone());
+            self.mails.push_back(Outgoing::Others(mail));
+        }
+        let conn = relay.from.and_then(|conn| self.conns.get(&conn));
+        if conn.is_some_and(|conn| !conn.settings().data_channel_web_hook_url.is_empty()) {
+            if relay.to.is_empty() {
+                self.data.note_relayed(relay);
+            }
+            self.mail_control(ControlMail::DataMessage(relay.clone()));
+        }
+    }
+
+    /// Queues a message for those of its receivers that are on this worker.
+    pub(super) fn deliver_data(&mut self, now: Now, relay: &DataRelay) {
+        let mut receivers = std::mem::take(&mut self.data.receivers);
+        self.data.find(&relay.app, &relay.to, &mut receivers);
+        for id in &receivers {
+            let from = self.peers.get(*id).map(|peer| peer.conn);
+            if from != relay.from {
+                self.send_data(now, *id, &relay.message);
+            }
+        }
+        self.data.receivers = receivers;
+    }
+
+    /// Queues a message of the server itself for one client.
+    pub(super) fn send_data_event(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        stream: &StreamId,
+        message: &DataMessage,
+    ) {
+        use crate::signal::action::Role;
+        let play = self.held(conn, Role::Play, stream);
+        if let Some(id) = play.or_else(|| self.held(conn, Role::Publish, stream)) {
+            self.send_data(now, id, message);
+        }
+    }
+
+    fn send_data(&mut self, now: Now, id: PeerId, message: &DataMessage) {
+        let Some(data) = self.peers.get_mut(id).and_then(|peer| peer.data.as_mut()) else {
+            return;
+        };
+        match data.send(now.instant, message) {
+            Ok(()) => {
+                self.counters.data_sent += 1;
+                self.data.mark_ready(id);
+            }
+            Err(_) => self.counters.data_dropped += 1,
+        }
+    }
+
+    /// Writes the SCTP packets of every peer that has some, and reads on where it had to wait.
+    pub(super) fn forward_data(&mut self, now: Now, egress: &mut Egress) -> Progress {
+        for id in std::mem::take(&mut self.data.waiting) {
+            self.read_data(now, id);
+        }
+        while let Some(&id) = self.data.ready.first() {
+            if let Some(Peer {
+                transport,
+                data: Some(data),
+                ..
+            }) = self.peers.get_mut(id)
+            {
+                loop {
+                    if !egress.has_room_for(ROOM) {
+                        return Progress::EgressFull;
+                    }
+                    let Some(packet) = data.poll_transmit(now.instant) else {
+                        break;
+                    };
+                    if let Err(reason) = transport.send_data(&packet, egress) {
+                        self.counters.dropped.count(reason);
+                    }
+                }
+            }
+            self.data.ready.remove(&id);
+            if let Some(due) = self.peers.get(id).map(|peer| peer.poll_timeout(now)) {
+                self.arm(id, due);
+            }
+        }
+        Progress::Done
+    }
+}
+
+/// A publisher speaks to everybody who plays its broadcast, by itself or as part of a room.
+fn from_publisher(stream: &StreamId, main_track: Option<&StreamId>) -> DataTargets {
+    let streams = [Some(stream), main_track].into_iter().flatten();
+    streams.cloned().map(DataTarget::Players).collect()
+}
+
+/// A player speaks to those whom the application lets it speak to.
+fn from_player(stream: &StreamId, distribution: DataDistribution) -> DataTargets {
+    let publishers = DataTarget::Publishers(stream.clone());
+    match distribution {
+        DataDistribution::All => {
+            SmallVec::from_iter([publishers, DataTarget::Players(stream.clone())])
+        }
+        DataDistribution::Publisher => SmallVec::from_iter([publishers]),
+        DataDistribution::None => SmallVec::new(),
+    }
+}
+
+/// Datagrams that one SCTP packet becomes at most: a DTLS alert may come with it.
+const ROOM: usize = 2;
+
+/// How long a sender that waits is left alone, when nothing else happens.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);

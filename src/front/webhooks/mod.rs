@@ -1,0 +1,171 @@
+//! Webhooks: every event of a broadcast is posted to the broadcast's own `listenerHookURL`, or to
+//! the application's.
+//!
+//! `queue.rs` says which is next, `body.rs` what it says. Delivery is bounded in every way: the
+//! queue drops its oldest, a request has [`TIMEOUT`], redirects are not followed and no answer's
+//! body is read. Status 200 is success; everything else is repeated as the application says.
+
+mod body;
+mod queue;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode, redirect};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::shared::Shared;
+use crate::metrics::WebhookFigures;
+use crate::model::broadcast::BroadcastRecord;
+use crate::model::event::Event;
+use crate::model::settings::AppSettings;
+use queue::Queue;
+
+/// Events on their way out.
+#[derive(Debug, Default)]
+pub struct Webhooks {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue,
+    figures: WebhookFigures,
+}
+
+impl Webhooks {
+    /// Takes an event to be delivered.
+    pub fn push(&self, event: Event) {
+        let dropped = self.with(|state| {
+            let dropped = state.queue.push(event);
+            state.figures.dropped += u64::from(dropped);
+            dropped.then_some(state.figures.dropped)
+        });
+        // The 1st, 2nd, 4th, 8th and so on are logged.
+        if let Some(dropped) = dropped.filter(|n| n.is_power_of_two()) {
+            tracing::warn!(
+                dropped,
+                "the queue of webhooks is full; the oldest is dropped"
+            );
+        }
+        self.changed.notify_one();
+    }
+
+    /// What `/metrics` shows.
+    pub fn figures(&self) -> WebhookFigures {
+        self.with(|state| WebhookFigures {
+            waiting: state.queue.waiting(),
+            ..state.figures
+        })
+    }
+
+    /// Waits until everything is delivered, or given up.
+    pub async fn drained(&self) {
+        while !self.with(|state| state.queue.is_idle()) {
+            sleep(DRAIN_PAUSE).await;
+        }
+    }
+
+    fn settle(&self, event: &Event, is_delivered: bool) {
+        self.with(|state| {
+            state.queue.done(event);
+            state.figures.delivered += u64::from(is_delivered);
+            state.figures.failed += u64::from(!is_delivered);
+        });
+        self.changed.notify_one();
+    }
+
+    fn skip(&self, event: &Event) {
+        self.with(|state| state.queue.done(event));
+        self.changed.notify_one();
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Delivers until it is aborted.
+pub async fn run(shared: Shared) {
+    let client = Client::builder()
+        .redirect(redirect::Policy::none())
+        .connect_timeout(TIMEOUT)
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .user_agent(concat!("leafcutter/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => return tracing::error!(%error, "webhooks cannot be delivered"),
+    };
+    let webhooks = shared.webhooks();
+    loop {
+        while let Some(event) = webhooks.with(|state| state.queue.take()) {
+            tokio::spawn(deliver(shared.clone(), client.clone(), event));
+        }
+        webhooks.changed.notified().await;
+    }
+}
+
+/// Posts one event, again and again if the application says so.
+async fn deliver(shared: Shared, client: Client, event: Event) {
+    let webhooks = shared.webhooks();
+    let app = shared.read(|directory, _| directory.app(&event.app));
+    let Some((_, settings)) = app else {
+        return webhooks.skip(&event);
+    };
+    // Without a store the application's own hook is told all the same.
+    let record = shared.store().broadcast(&event.app, &event.stream).await;
+    let record = record.ok().flatten();
+    let Some(url) = target(record.as_ref(), &settings) else {
+        return webhooks.skip(&event);
+    };
+    let category = record
+        .as_ref()
+        .and_then(|record| record.category.as_deref());
+    let fields = body::fields(&event, category);
+    let is_form = settings.webhook_content_type != "application/json";
+    for attempt in 0..=settings.webhook_retry_count {
+        if attempt > 0 {
+            sleep(Duration::from_millis(settings.webhook_retry_delay)).await;
+        }
+        let request = client.post(&url);
+        let request = if is_form {
+            request.form(&body::form(&fields))
+        } else {
+            request.json(&fields)
+        };
+        match request.send().await.map(|response| response.status()) {
+            Ok(StatusCode::OK) => return webhooks.settle(&event, true),
+            Ok(status) => {
+                tracing::debug!(stream = %event.stream, %status, attempt, "webhook refused");
+            }
+            Err(error) => {
+                // The URL may hold a secret.
+                let error = error.without_url();
+                tracing::debug!(stream = %event.stream, %error, attempt, "webhook failed");
+            }
+        }
+    }
+    let action = event.action.text();
+    tracing::warn!(stream = %event.stream, action, "a webhook was not delivered");
+    webhooks.settle(&event, false);
+}
+
+/// The broadcast's own hook, otherwise the application's; `None` when neither is set.
+fn target(record: Option<&BroadcastRecord>, settings: &AppSettings) -> Option<String> {
+    let own = record.and_then(|record| record.listener_hook_url.as_deref());
+    [own, Some(settings.listener_hook_url.as_str())]
+        .into_iter()
+        .flatten()
+        .find(|url| !url.is_empty())
+        .map(str::to_owned)
+}
+
+/// To connect, and for the whole request.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Between two looks whether everything is delivered, at the end of the process.
+const DRAIN_PAUSE: Duration = Duration::from_millis(20);
