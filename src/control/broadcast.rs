@@ -137,7 +137,6 @@ impl Broadcast {
         self.meta_data = ask.meta_data;
         self.role = ask.role;
         self.subscriber_id = ask.subscriber_id;
-        self.main_track = ask.main_track;
         self.updated_unix_us = now.unix_us;
     }
 

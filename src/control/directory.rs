@@ -254,6 +254,11 @@ impl Directory {
         broadcast.meta_data = meta_data.or(broadcast.meta_data.take());
         broadcast.role = role.or(broadcast.role.take());
         broadcast.updated_unix_us = now.unix_us;
+        // Roles decide who sees whom.
+        let main = broadcast.main_track.clone();
+        if let Some((main, (app, _))) = main.zip(self.app(app)) {
+            self.refresh(&app, &main);
+        }
         true
     }
 

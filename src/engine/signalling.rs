@@ -114,28 +114,14 @@ impl Engine {
                 conn,
                 request,
                 result,
-            } => {
-<<<<<<< HEAD
-                self.with_session(now, conn, |s, a| {
-                    s.handle_publish_decision(now, request, result, a)
-=======
-                self.with_session(now, conn, |s, to| {
-                    s.handle_publish_decision(now, request, result, to)
->>>>>>> rest
-                });
-            }
+            } => self.tell_publish_decision(now, conn, request, result),
             WorkerMail::PlayDecision {
                 conn,
                 request,
                 result,
             } => {
-<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| {
                     s.handle_play_decision(now, request, result, a)
-=======
-                self.with_session(now, conn, |s, to| {
-                    s.handle_play_decision(now, request, result, to)
->>>>>>> rest
                 });
             }
             WorkerMail::Text { conn, text } => self.send_text(conn, text),
@@ -143,41 +129,24 @@ impl Engine {
                 self.switch_published(now, &(app, stream), flow);
             }
             WorkerMail::Call { conn, news } => {
-<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| s.handle_call_news(news, a));
-=======
-                self.with_session(now, conn, |s, to| s.handle_call_news(news, to));
->>>>>>> rest
             }
             WorkerMail::PlaySources {
                 conn,
                 stream,
                 sources,
             } => {
-<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| s.handle_play_sources(&stream, sources, a));
             }
             WorkerMail::Room { conn, answer } => {
                 self.with_session(now, conn, |s, a| s.handle_room_answer(answer, a));
-=======
-                self.with_session(now, conn, |s, to| {
-                    s.handle_play_sources(&stream, sources, to)
-                });
             }
-            WorkerMail::Room { conn, answer } => {
-                self.with_session(now, conn, |s, to| s.handle_room_answer(answer, to));
->>>>>>> rest
-            }
-            WorkerMail::BroadcastEnded { app, stream } => {
-                self.drop_published(&app, &stream);
-                self.end_plays(now, &app, &stream);
-            }
+            WorkerMail::BroadcastEnded { app, stream } => self.end_broadcast(now, &app, &stream),
             WorkerMail::PlaysEnded { app, stream } => self.end_plays(now, &app, &stream),
             WorkerMail::TracksReplaced { app, stream, moves } => {
                 self.replace_tracks(now, (app, stream), &moves);
             }
             WorkerMail::SessionRestored { conn, stream } => {
-<<<<<<< HEAD
                 self.with_session(now, conn, |s, a| s.handle_session_restored(&stream, a));
             }
             WorkerMail::StopPublish { conn, stream } => {
@@ -185,29 +154,10 @@ impl Engine {
             }
             WorkerMail::StopPlay { conn, stream } => {
                 self.with_session(now, conn, |s, a| s.handle_broadcast_ended(now, &stream, a));
-=======
-                self.with_session(now, conn, |s, to| s.handle_session_restored(&stream, to));
-            }
-            WorkerMail::StopPublish { conn, stream } => {
-                self.with_session(now, conn, |s, to| s.handle_stop_publish(now, &stream, to));
-            }
-            WorkerMail::StopPlay { conn, stream } => {
-                self.with_session(now, conn, |s, to| {
-                    s.handle_broadcast_ended(now, &stream, to)
-                });
->>>>>>> rest
             }
             WorkerMail::AskPlays(ask) => self.answer_plays(now, &ask),
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
-<<<<<<< HEAD
-            WorkerMail::ServerWillStop => {
-                for conn in self.conn_ids(|_| true) {
-                    self.with_session(now, conn, |s, a| s.handle_server_will_stop(a));
-                }
-            }
-=======
-            WorkerMail::ServerWillStop => self.say_goodbye(now),
->>>>>>> rest
+            WorkerMail::ServerWillStop => self.announce_stop(now),
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
             WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
@@ -221,9 +171,26 @@ impl Engine {
         }
     }
 
-    fn say_goodbye(&mut self, now: Now) {
+    fn tell_publish_decision(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: u64,
+        result: Result<(), Definition>,
+    ) {
+        self.with_session(now, conn, |session, actions| {
+            session.handle_publish_decision(now, request, result, actions);
+        });
+    }
+
+    fn end_broadcast(&mut self, now: Now, app: &AppName, stream: &StreamId) {
+        self.drop_published(app, stream);
+        self.end_plays(now, app, stream);
+    }
+
+    fn announce_stop(&mut self, now: Now) {
         for conn in self.conn_ids(|_| true) {
-            self.with_session(now, conn, |s, to| s.handle_server_will_stop(to));
+            self.with_session(now, conn, |s, actions| s.handle_server_will_stop(actions));
         }
     }
 

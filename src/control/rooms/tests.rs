@@ -46,6 +46,10 @@ impl World {
 
     fn tell(&mut self, mail: ControlMail) {
         self.directory.handle_mail(self.now, mail);
+        while let Some((id, step)) = self.directory.poll_step() {
+            let result = step.in_an_empty_world();
+            self.directory.handle_step(self.now, id, result);
+        }
     }
 
     fn mails(&mut self) -> Vec<WorkerMail> {
@@ -390,6 +394,16 @@ fn only_known_rooms_are_entered_where_that_is_demanded() {
     assert_eq!(w.ask_publish(ALICE, publish_ask("a", "r")), no);
     assert!(!w.is_there("r") && !w.is_there("a"));
     assert_eq!(w.ask_publish(ALICE, publish_ask("a", "")), Ok(()));
+}
+
+#[test]
+fn a_changed_role_changes_who_sees_whom() {
+    let mut w = world();
+    w.publish(ALICE, "a", "r");
+    assert_eq!(w.play(BOB, "r"), ["a"]);
+    let role = Some("speaker".to_owned());
+    assert!(w.directory.describe(w.now, APP, "a", None, None, role));
+    assert_eq!(w.told(), [(BOB, vec![])]);
 }
 
 #[test]
