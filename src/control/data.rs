@@ -72,6 +72,11 @@ impl Directory {
         self.mail(conn.worker, mail);
     }
 
+    /// True when [`poll_data_message`](Self::poll_data_message) has one.
+    pub fn has_data_message(&self) -> bool {
+        !self.data_messages.is_empty()
+    }
+
     /// The next message of a client for the application's `dataChannelWebHookURL`.
     pub fn poll_data_message(&mut self) -> Option<Arc<DataRelay>> {
         let relay = self.data_messages.pop_front()?;

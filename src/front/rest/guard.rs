@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::error::RestError;
 use crate::auth::addresses;
 use crate::front::app::KnownApp;
-use crate::front::http::Remote;
+use crate::front::http::{Remote, client_ip};
 use crate::front::shared::Shared;
 use crate::model::settings::AppSettings;
 
@@ -35,7 +35,9 @@ pub async fn guard(
     };
     let token = bearer(request.headers());
     let now_unix_s = shared.read(|_, now| now.unix_us) / 1_000_000;
-    if let Err(refusal) = check(&app.settings, remote.ip(), token, now_unix_s) {
+    // A proxy on this host must not make everybody local.
+    let ip = client_ip(remote, request.headers());
+    if let Err(refusal) = check(&app.settings, ip, token, now_unix_s) {
         return refusal.into_response();
     }
     request.extensions_mut().insert(app);

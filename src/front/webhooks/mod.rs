@@ -6,6 +6,7 @@
 //! body is read. Status 200 is success; everything else is repeated as the application says.
 
 mod body;
+mod data;
 mod queue;
 
 use std::sync::{Mutex, PoisonError};
@@ -27,6 +28,7 @@ use queue::Queue;
 pub struct Webhooks {
     state: Mutex<State>,
     changed: Notify,
+    data: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +53,15 @@ impl Webhooks {
             );
         }
         self.changed.notify_one();
+    }
+
+    /// Messages of data channels wait to be posted.
+    pub fn tell_data(&self) {
+        self.data.notify_one();
+    }
+
+    async fn data_waiting(&self) {
+        self.data.notified().await;
     }
 
     /// What `/metrics` shows.
@@ -100,6 +111,7 @@ pub async fn run(shared: Shared) {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "webhooks cannot be delivered"),
     };
+    tokio::spawn(data::run(shared.clone(), client.clone()));
     let webhooks = shared.webhooks();
     loop {
         while let Some(event) = webhooks.with(|state| state.queue.take()) {
