@@ -73,9 +73,12 @@ impl Pair {
         while self.now.instant < end {
             self.exchange();
             self.now = self.now.after(Duration::from_millis(10));
-            for end in &mut self.ends {
+            for (index, end) in self.ends.iter_mut().enumerate() {
+                // Only the first end is this server's. Where both initiate, a peer takes part in
+                // resolving the collision (RFC 9260 §5.2.1), and this machine leaves that to it.
+                let is_up = end.channels.link.as_ref().is_some_and(|link| link.is_up());
                 let due = end.channels.poll_timeout();
-                if due.is_some_and(|due| due <= self.now.instant) {
+                if due.is_some_and(|due| due <= self.now.instant) && (index == 0 || is_up) {
                     end.channels.handle_timeout(self.now.instant);
                 }
             }
