@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { openFirefox } from "./lib/browsers.mjs";
@@ -197,3 +198,42 @@ for (const [distribution, publisherHears] of [["publisher", true], ["none", fals
     });
   });
 }
+
+describe("dataChannelWebHookURL", () => {
+  let stage;
+  let folder;
+  let hook;
+  const posted = [];
+  before(async () => {
+    hook = createServer(async (request, response) => {
+      const chunks = [];
+      for await (const chunk of request) chunks.push(chunk);
+      const { headers } = request;
+      posted.push(await new Response(Buffer.concat(chunks), { headers }).formData());
+      response.end();
+    });
+    await new Promise((resolve) => hook.listen(0, "127.0.0.1", resolve));
+    folder = mkdtempSync(path.join(CACHE, "config-"));
+    const file = path.join(folder, "leafcutter.toml");
+    const url = `http://127.0.0.1:${hook.address().port}/data`;
+    writeFileSync(file, `[app.default]\ndataChannelWebHookURL = "${url}"\n`);
+    stage = await Stage.open({ label: "data_channel_hook", serverArgs: ["--config", file] });
+  }, GUARD);
+  after(async () => {
+    await stage?.close();
+    hook?.close();
+    rmSync(folder, { recursive: true, force: true });
+  }, GUARD);
+
+  test("every message is posted as it was said, in order", GUARD, async () => {
+    const id = freshId("hook");
+    const { publisher, viewers, close } = await openAll(stage, id, 1);
+    await say(publisher, id, "from the publisher");
+    await hears(viewers[0], "the player", ["from the publisher"]);
+    await say(viewers[0], id, "from the player");
+    await until("both are posted", () => posted.length >= 2);
+    const said = posted.map((form) => form.get("data"));
+    assert.deepEqual(said, ["from the publisher", "from the player"]);
+    await close();
+  });
+});

@@ -303,5 +303,54 @@ fn a_receiver_that_is_silent_delays_its_own_broadcast_only() {
     assert_eq!(posted.recv_timeout(PATIENCE).unwrap().json()["id"], "slow");
 }
 
+#[test]
+fn webhooks_decide_about_publish_and_play() {
+    let refuse = Reply::Status(403);
+    let (publishing, asked_to_publish) = receiver(&[refuse]);
+    let (playing, asked_to_play) = receiver(&[refuse, Reply::Status(204), Reply::Silence]);
+    let server = Server::start(&["--workers", "1"]);
+    put_settings(
+        &server,
+        &json!({
+            "webhookAuthenticateURL": format!("http://{publishing}/publish"),
+            "webhookPlayAuthUrl": format!("http://{playing}/play"),
+        }),
+    );
+    let identity = Identity::generate().unwrap();
+    let mut fleet = Fleet::new(server.addr, "/live/websocket?a=b", &identity, 7).unwrap();
+    let mut ask = |publishes: bool, answer: &str| {
+        let role = match publishes {
+            true => fleet.publisher(&SHAPES),
+            false => Role::viewer(false),
+        };
+        let at = fleet.open("s", role).unwrap();
+        fleet.ask(at, &json!({"token": "t0ken", "subscriberId": "anna"}));
+        let is_said = |said: &String| said == answer;
+        let heard = fleet.run_until(PATIENCE, |clients| clients[at].heard.iter().any(is_said));
+        assert!(heard, "{answer}: {:?}", fleet.clients[at].heard);
+    };
+    ask(true, "unauthorized_access");
+    ask(true, "publish_started");
+    for _ in 0..2 {
+        let question = asked_to_publish.recv_timeout(PATIENCE).unwrap().json();
+        let known = json!({
+            "appName": "live", "name": "s", "streamId": "s", "mode": "live", "token": "t0ken",
+            "subscriberId": "anna", "queryParams": question["queryParams"],
+        });
+        assert_eq!(question, known);
+        assert!(question["queryParams"].as_str().unwrap().contains("a=b"));
+    }
+    // Only 200 allows, and silence does not.
+    for _ in 0..3 {
+        ask(false, "unauthorized_access");
+    }
+    ask(false, "play_started");
+    for _ in 0..4 {
+        let question = asked_to_play.recv_timeout(PATIENCE).unwrap().json();
+        assert_eq!(question["mode"], "play", "{question}");
+        assert_eq!(question["ipAddress"], "127.0.0.1", "{question}");
+    }
+}
+
 /// Scrapes before the figures must have arrived.
 const METRICS_TRIES: usize = 1000;
