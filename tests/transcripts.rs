@@ -12,6 +12,7 @@
 //! ! grant play v,a          control allows the oldest undecided play, of video and audio
 //! ! grant play v,a of A,B    control allows it: a room in which A and B are (`-`: nobody)
 //! ! sources ID v,a of A,B    what a play is to be sent becomes this
+//! ! sources ID v of A,B on videoTrack0   ... of A and B, under the labels of slots
 //! ! joined ID of A,B         control allows the oldest undecided joinRoom, under this id
 //! ! room R own ID of A,B     control answers a getRoomInfo (`-`: without an id of its own)
 //! ! deny publish DEFINITION control refuses the oldest undecided publish (or: deny play ...,
@@ -39,8 +40,8 @@
 //! `closed publish|play ID`, `ask call ID`, `left call ID`,
 //! `relay description|candidate|message ID`, `switch play ID TRACK audio|video|both on|off`,
 //! `switch publish ID audio|video|both on|off`, `metadata ID TEXT`, `debug ID`,
-//! `question QUESTION` (as Rust shows it). An `=` line finds its effect behind the one found
-//! before; effects that are not asked for are passed over.
+//! `question QUESTION`, `slots COMMAND` (both as Rust shows them). An `=` line finds its effect
+//! behind the one found before; effects that are not asked for are passed over.
 //!
 //! Nothing may be sent that no `<` line expects. The fake engine refuses every client description
 //! that does not begin with `v=0` and takes an answer that begins with `v=0 stale` for an old one.
@@ -59,7 +60,7 @@ use leafcutter::model::errand::Errand;
 use leafcutter::model::mail::PublishEnding;
 use leafcutter::model::room::{Joined, RoomAnswer, RoomMail, RoomStream};
 use leafcutter::model::settings::AppSettings;
-use leafcutter::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use leafcutter::model::track::{Lineup, PlayGrant, Source, StreamId, TrackInfo};
 use leafcutter::signal::action::{Action, Ask, PeerEvent, Role, Tell};
 use leafcutter::signal::command::{Candidate, Switch};
 use leafcutter::signal::session::Session;
@@ -226,14 +227,22 @@ impl World {
             ["grant", "play", media] => self.decide_play(|stream| Ok(grant(stream, media)))?,
             ["grant", "play", media, "of", ids] => self.decide_play(|room| {
                 Ok(PlayGrant {
-                    sources: sources(ids, media),
+                    lineup: Lineup::of(sources(ids, media)),
                     room: Some(room.clone()),
                     ..grant(room, media)
                 })
             })?,
             ["sources", id, media, "of", ids] => {
-                let (id, sources) = (StreamId::from(*id), sources(ids, media));
-                self.act(|s, _, actions| s.handle_play_sources(&id, sources, actions));
+                let (id, lineup) = (StreamId::from(*id), Lineup::of(sources(ids, media)));
+                self.act(|s, _, actions| s.handle_play_lineup(&id, lineup, actions));
+            }
+            ["sources", id, media, "of", ids, "on", labels] => {
+                let id = StreamId::from(*id);
+                let lineup = Lineup {
+                    participants: Lineup::of(sources(ids, media)).participants,
+                    sources: sources(labels, media),
+                };
+                self.act(|s, _, actions| s.handle_play_lineup(&id, lineup, actions));
             }
             ["joined", id, "of", ids] => self.decide_join(Ok(Joined {
                 stream: StreamId::from(*id),
@@ -462,7 +471,7 @@ impl World {
             self.effects.push_back(format!("peer play {stream}"));
             PeerEvent::Offered {
                 sdp: "v=0 the server's offer".to_owned(),
-                id_mapping: id_mapping(&grant.sources),
+                id_mapping: id_mapping(&grant.lineup.sources),
                 candidates: vec![server_candidate()],
             }
         };
@@ -544,6 +553,7 @@ fn errand_text(errand: &Errand) -> String {
             };
             format!("relay {kind} {stream}")
         }
+        Errand::Slots(command) => format!("slots {command:?}"),
         Errand::Question(question) => format!("question {question:?}"),
         Errand::Switch {
             stream,
@@ -630,10 +640,10 @@ fn grant(stream: &StreamId, media: &str) -> PlayGrant {
         })
     };
     PlayGrant {
-        sources: vec![Source {
+        lineup: Lineup::of(vec![Source {
             stream: stream.clone(),
             tracks: media.split(',').filter_map(track).collect(),
-        }],
+        }]),
         data_channel: true,
         room: None,
     }
@@ -642,7 +652,7 @@ fn grant(stream: &StreamId, media: &str) -> PlayGrant {
 /// The media of each of the broadcasts `ids`; `-` is none.
 fn sources(ids: &str, media: &str) -> Vec<Source> {
     let ids = ids.split(',').filter(|id| *id != "-");
-    ids.flat_map(|id| grant(&id.into(), media).sources)
+    ids.flat_map(|id| grant(&id.into(), media).lineup.sources)
         .collect()
 }
 

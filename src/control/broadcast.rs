@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::filter::Filter;
+use super::slots::{Slots, Voice};
 use crate::base::clock::Now;
 use crate::base::ids::{ConnId, WorkerId};
 use crate::model::mail::{PlayAsk, PublishAsk, PublishMeasure};
-use crate::model::track::{Flow, Source, StreamId, TrackInfo};
+use crate::model::track::{Flow, Lineup, StreamId, TrackInfo};
+use crate::signal::reply::event::VideoSlot;
 
 /// Somebody publishes, or did until a moment ago, under an id; or the id groups others.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Broadcast {
     pub subtracks: Vec<StreamId>,
     /// Connections that joined it as a room, with the id each joined under.
     pub(super) members: BTreeSet<(ConnId, StreamId)>,
+    /// How loud its publisher is.
+    pub(super) voice: Voice,
     /// Who was granted to play it.
     pub(super) players: BTreeMap<ConnId, Play>,
 }
@@ -88,8 +92,14 @@ pub struct Play {
     pub(super) is_live: bool,
     /// Which sources it wants.
     pub(super) filter: Filter,
-    /// The sources that its worker was told last.
-    pub(super) told: Vec<Source>,
+    /// Who is on its slots.
+    pub(super) slots: Slots,
+    /// What its worker was told last.
+    pub(super) told: Lineup,
+    /// The video slots that it was told last.
+    pub(super) listed: Vec<VideoSlot>,
+    /// When it was told its audio slots last, milliseconds since 1970; 0: never.
+    pub(super) audio_told_ms: u64,
 }
 
 impl Broadcast {
@@ -119,6 +129,7 @@ impl Broadcast {
             main_track: None,
             subtracks: Vec::new(),
             members: BTreeSet::new(),
+            voice: Voice::default(),
             players: BTreeMap::new(),
         }
     }
@@ -144,6 +155,7 @@ impl Broadcast {
     pub(super) fn given_up(&mut self) {
         self.phase = Phase::Virtual;
         self.tracks.clear();
+        self.voice = Voice::default();
         self.measure = PublishMeasure::default();
         self.started_unix_us = 0;
     }
@@ -229,14 +241,18 @@ impl Broadcast {
         player: ConnId,
         ask: &PlayAsk,
         filter: Filter,
-        told: Vec<Source>,
+        slots: Slots,
+        told: Lineup,
     ) {
         let play = Play {
             subscriber_id: ask.subscriber_id.clone(),
             subscriber_name: ask.subscriber_name.clone(),
             is_live: false,
             filter,
+            slots,
             told,
+            listed: Vec::new(),
+            audio_told_ms: 0,
         };
         self.players.insert(player, play);
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
 use super::calls::Calls;
+use super::slots::Slots;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
@@ -127,6 +128,7 @@ impl Directory {
                 let broadcast = self.broadcast_mut(&app, &stream);
                 if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
                     self.tell_play(&app, &stream, conn, true);
+                    self.tell_assignments(&app, &stream, conn, true);
                 }
                 self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
@@ -143,6 +145,9 @@ impl Directory {
                 stream,
                 measure,
             } => self.publish_measured(now, &app, &stream, measure),
+            ControlMail::AudioLevel { app, stream, level } => {
+                self.hear(now, &app, &stream, level);
+            }
             ControlMail::Room { conn, app, mail } => self.handle_room_mail(conn, &app, mail),
             ControlMail::DataMessage(relay) => self.data_message(relay),
         }
@@ -164,6 +169,7 @@ impl Directory {
                 let mail = WorkerMail::Text { conn, text };
                 self.outbox.push_back((conn.worker, mail));
             }
+            Errand::Slots(command) => self.assign(conn, app, &command),
             Errand::Switch {
                 stream,
                 kind,
@@ -390,9 +396,10 @@ impl Directory {
             .get(stream)
             .ok_or(Definition::NoStreamExist)?;
         let filter = state.filter(broadcast, ask);
-        let sources = state.sources(broadcast, conn, &filter);
+        let mut slots = Slots::of(&state.settings);
+        let lineup = state.line_up(broadcast, conn, &filter, &mut slots);
         let grant = PlayGrant {
-            sources: sources.clone(),
+            lineup: lineup.clone(),
             data_channel: state.settings.data_channel_enabled,
             room: match broadcast.is_group() {
                 true => Some(stream.clone()),
@@ -400,7 +407,7 @@ impl Directory {
             },
         };
         if let Some(broadcast) = self.broadcast_mut(app, stream) {
-            broadcast.admit(conn, ask, filter, sources);
+            broadcast.admit(conn, ask, filter, slots, lineup);
         }
         Ok(grant)
     }
@@ -671,10 +678,7 @@ fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<Tra
     let mut left: Vec<&TrackInfo> = new.iter().collect();
     let mut moves = Vec::with_capacity(old.len());
     for track in old {
-        let fits = |n: &&TrackInfo| {
-            (n.kind, n.codec, n.pt, n.rtx_pt) == (track.kind, track.codec, track.pt, track.rtx_pt)
-        };
-        let at = left.iter().position(fits);
+        let at = left.iter().position(|new| new.takes_same_section(track));
         moves.push((track.id, at.map(|at| left.remove(at).clone())));
     }
     let same = left.is_empty() && moves.iter().all(|(_, new)| new.is_some());

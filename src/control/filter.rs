@@ -55,6 +55,11 @@ impl Filter {
         }
     }
 
+    /// The id that the same user publishes, as far as it said so.
+    pub(super) fn own(&self) -> Option<&str> {
+        self.own.as_deref()
+    }
+
     /// True when `stream` is listed, or nothing speaks against it.
     pub(super) fn wants(&self, stream: &StreamId) -> bool {
         let is_shown = self

@@ -12,6 +12,7 @@ mod filter;
 mod load;
 mod rooms;
 mod seats;
+mod slots;
 mod view;
 
 pub use admission::{CheckId, HookRequest, Step, StepResult};

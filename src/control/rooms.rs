@@ -8,13 +8,14 @@ use super::admission::Asked;
 use super::broadcast::{Broadcast, Phase};
 use super::directory::{App, Directory, Question};
 use super::filter::Filter;
+use super::slots::Slots;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::MAX_SOURCES_PER_PLAY;
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::room::{JoinAsk, Joined, RoomAnswer, RoomMail, RoomStream};
-use crate::model::track::{Source, StreamId};
+use crate::model::track::{Lineup, Source, StreamId};
 use crate::signal::reply::event;
 
 impl App {
@@ -32,8 +33,23 @@ impl App {
         Filter::of(ask, &present)
     }
 
-    /// What `player` is to be sent of `main`: its own media, then those of its subtracks.
-    pub(super) fn sources(&self, main: &Broadcast, player: ConnId, filter: &Filter) -> Vec<Source> {
+    /// What `player` is to be sent of `main`, whose slots are brought up to date.
+    pub(super) fn line_up(
+        &self,
+        main: &Broadcast,
+        player: ConnId,
+        filter: &Filter,
+        slots: &mut Slots,
+    ) -> Lineup {
+        let participants = self.participants(main, player, filter);
+        match main.is_group() {
+            true => slots.line_up(participants, &self.voices(main)),
+            false => Lineup::of(participants),
+        }
+    }
+
+    /// Whom `player` wants of `main`: its own media, then those of its subtracks.
+    fn participants(&self, main: &Broadcast, player: ConnId, filter: &Filter) -> Vec<Source> {
         let source = |broadcast: &Broadcast| Source {
             stream: broadcast.stream.clone(),
             tracks: broadcast.tracks.clone(),
@@ -150,24 +166,48 @@ impl Directory {
         };
         let mut changes = Vec::new();
         for (&player, play) in &group.players {
-            let sources = state.sources(group, player, &play.filter);
-            if sources != play.told {
-                changes.push((player, sources));
+            let mut slots = play.slots.clone();
+            let lineup = state.line_up(group, player, &play.filter, &mut slots);
+            if lineup != play.told || slots != play.slots {
+                changes.push((player, slots, lineup));
             }
         }
-        for (conn, sources) in changes {
-            if let Some(group) = self.broadcast_mut(app, main)
-                && let Some(play) = group.players.get_mut(&conn)
-            {
-                play.told.clone_from(&sources);
-            }
-            let stream = main.clone();
-            let mail = WorkerMail::PlaySources {
-                conn,
-                stream,
-                sources,
-            };
-            self.outbox.push_back((conn.worker, mail));
+        for (conn, slots, lineup) in changes {
+            self.tell_lineup(app, main, conn, slots, lineup);
+            self.tell_assignments(app, main, conn, false);
+        }
+    }
+
+    /// Tells one play of `main` what it is to be sent, where that changed.
+    fn tell_lineup(
+        &mut self,
+        app: &AppName,
+        main: &StreamId,
+        conn: ConnId,
+        slots: Slots,
+        lineup: Lineup,
+    ) {
+        let Some(group) = self.broadcast_mut(app, main) else {
+            return;
+        };
+        let Some(play) = group.players.get_mut(&conn) else {
+            return;
+        };
+        play.slots = slots;
+        if lineup == play.told {
+            return;
+        }
+        let others = lineup.participants != play.told.participants;
+        let is_list_new = others || !play.slots.is_limited();
+        play.told.clone_from(&lineup);
+        let stream = main.clone();
+        let mail = WorkerMail::PlaySources {
+            conn,
+            stream,
+            lineup,
+        };
+        self.outbox.push_back((conn.worker, mail));
+        if is_list_new {
             self.send_event(conn, main, event::track_list_updated(main));
         }
     }
@@ -233,6 +273,8 @@ impl App {
             .or_insert_with(|| Broadcast::grouping(main.clone(), now))
     }
 }
+
+mod assignments;
 
 #[cfg(test)]
 mod tests;

@@ -199,6 +199,12 @@ impl Engine {
         };
     }
 
+    /// True while `conn` publishes `stream` into a main track.
+    pub(super) fn has_main_track(&self, conn: ConnId, stream: &StreamId) -> bool {
+        let key = (conn, stream.clone());
+        self.data.main_tracks.contains_key(&key)
+    }
+
     /// A publish is over.
     pub(super) fn forget_main_track(&mut self, conn: ConnId, stream: &StreamId) {
         self.data.main_tracks.remove(&(conn, stream.clone()));

@@ -5,9 +5,10 @@ use std::cmp::Reverse;
 use super::{ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::fault::DropReason;
-use crate::base::ids::PeerId;
+use crate::base::ids::{ConnId, PeerId};
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::model::mail::{ControlMail, Outgoing, PublishMeasure, WorkerMail};
+use crate::model::track::StreamId;
 use crate::peer::measure::Delivered;
 use crate::peer::publisher::Publisher;
 use crate::peer::send::{Outlet, Sent};
@@ -169,7 +170,23 @@ impl Engine {
                 }
                 Ok(())
             }
-            Side::Publisher(_) => self.report_to_publisher(now, id, &mut buf),
+            Side::Publisher(publisher) => {
+                if let Some(level) = publisher.take_level(now) {
+                    let (conn, stream) = (peer.conn, peer.stream.clone());
+                    self.tell_level(conn, stream, level);
+                }
+                self.report_to_publisher(now, id, &mut buf)
+            }
+        }
+    }
+
+    /// Tells control how loud a publisher is, if that matters to anybody: in a room.
+    fn tell_level(&mut self, conn: ConnId, stream: StreamId, level: u8) {
+        if let Some(app) = self.conns.get(&conn).map(|conn| conn.app().clone())
+            && self.has_main_track(conn, &stream)
+        {
+            let mail = ControlMail::AudioLevel { app, stream, level };
+            self.mails.push_back(Outgoing::Control(Box::new(mail)));
         }
     }
 

@@ -241,7 +241,15 @@ impl Engine {
         found
     }
 
-    fn replace_track(&mut self, now: Now, peer: PeerId, at: usize, new: Option<&TrackInfo>) {
+    /// Sending `at` of `peer` goes on with another track; with `None` it falls silent. Its
+    /// subscription to the old one has ended.
+    pub(super) fn replace_track(
+        &mut self,
+        now: Now,
+        peer: PeerId,
+        at: usize,
+        new: Option<&TrackInfo>,
+    ) {
         let Some(sending) = self
             .subscriber_mut(peer)
             .and_then(|subscriber| subscriber.sendings.get_mut(at))

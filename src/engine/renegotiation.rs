@@ -6,7 +6,8 @@
 //! takes the m-line over under a mid that was never used before, because a browser keeps the track
 //! id of a mid for ever (INTEROP(chrome)). The m-line that leads the BUNDLE group carries the
 //! transport and is never stopped: in a room that is the data channel's, elsewhere a track's,
-//! which is made inactive instead.
+//! which is made inactive instead. A label that stays and stands for another track of the same
+//! codec (a slot) keeps its m-line: its sending goes on with that track, and no offer is needed.
 
 use rand::Rng;
 
@@ -52,7 +53,7 @@ impl Engine {
             let mid = subscriber.next_mid()?;
             subscriber.offered.push(OfferSection::Data { mid });
         }
-        for (label, info) in lanes(&grant.sources) {
+        for (label, info) in lanes(&grant.lineup.sources) {
             let mid = subscriber.next_mid()?;
             let section = self.send_section(mid, label, info);
             subscriber
@@ -72,11 +73,13 @@ impl Engine {
     /// there is no such subscriber.
     pub(super) fn renegotiate_play(
         &mut self,
+        now: Now,
         id: PeerId,
         sources: &[Source],
     ) -> Option<Renegotiated> {
-        let subscriber = self.subscriber_mut(id)?;
         let lanes = lanes(sources);
+        self.retarget(now, id, &lanes);
+        let subscriber = self.subscriber_mut(id)?;
         let is_lane = |sending: &Sending, (label, info): &(&StreamId, &TrackInfo)| {
             sending.is_in_use() && sending.info.id == info.id && sending.label == **label
         };
@@ -107,6 +110,37 @@ impl Engine {
             self.add_sending(id, label, info, &mut free);
         }
         self.describe(id).map(Renegotiated::Offer)
+    }
+
+    /// Sendings whose label stands for another track that fits their m-line go on with it. The old
+    /// subscriptions end before the first one begins, because two slots may change places.
+    fn retarget(&mut self, now: Now, id: PeerId, lanes: &[(&StreamId, &TrackInfo)]) {
+        let Some(subscriber) = self.subscriber_mut(id) else {
+            return;
+        };
+        let mut moves: Vec<(usize, &TrackInfo)> = Vec::new();
+        let mut left = Vec::new();
+        for (at, sending) in subscriber.sendings.iter_mut().enumerate() {
+            let is_successor = |(label, info): &&(&StreamId, &TrackInfo)| {
+                sending.label == **label
+                    && sending.info.id != info.id
+                    && sending.info.takes_same_section(info)
+            };
+            let Some(&(_, info)) = lanes.iter().find(is_successor) else {
+                continue;
+            };
+            if sending.is_in_use() {
+                sending.rewriter.close();
+                left.extend(sending.track);
+                moves.push((at, info));
+            }
+        }
+        for key in left {
+            self.unsubscribe(id, key);
+        }
+        for (at, info) in moves {
+            self.replace_track(now, id, at, Some(info));
+        }
     }
 
     /// Ends a subscription and stops its m-line.

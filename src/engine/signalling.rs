@@ -134,9 +134,9 @@ impl Engine {
             WorkerMail::PlaySources {
                 conn,
                 stream,
-                sources,
+                lineup,
             } => {
-                self.with_session(now, conn, |s, a| s.handle_play_sources(&stream, sources, a));
+                self.with_session(now, conn, |s, a| s.handle_play_lineup(&stream, lineup, a));
             }
             WorkerMail::Room { conn, answer } => {
                 self.with_session(now, conn, |s, a| s.handle_room_answer(answer, a));
@@ -304,7 +304,7 @@ impl Engine {
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
             Action::Renegotiate { stream, sources } => {
-                let event = self.next_offer(id, &stream, &sources);
+                let event = self.next_offer(now, id, &stream, &sources);
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
             Action::AcceptAnswer { stream, sdp } => {
@@ -365,9 +365,15 @@ impl Engine {
         letters.map(char::from).collect::<String>().into()
     }
 
-    fn next_offer(&mut self, id: ConnId, stream: &StreamId, sources: &[Source]) -> PeerEvent {
+    fn next_offer(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        stream: &StreamId,
+        sources: &[Source],
+    ) -> PeerEvent {
         let peer = self.held(id, Role::Play, stream);
-        match peer.and_then(|peer| self.renegotiate_play(peer, sources)) {
+        match peer.and_then(|peer| self.renegotiate_play(now, peer, sources)) {
             Some(Renegotiated::Offer(description)) => PeerEvent::Offered {
                 sdp: description.sdp,
                 id_mapping: description.id_mapping,

@@ -2,6 +2,7 @@
 
 use super::call::CallStep;
 use super::information::Information;
+use super::slots::SlotCommand;
 use super::track::StreamId;
 use crate::base::codec::MediaKind;
 
@@ -21,6 +22,8 @@ pub enum Errand {
         /// On or off.
         enabled: bool,
     },
+    /// A player says, or asks, who is on the slots of its play.
+    Slots(SlotCommand),
     /// A publisher describes its broadcast anew.
     MetaData {
         /// Which id it publishes.

@@ -13,7 +13,7 @@ use super::errand::Errand;
 use super::plays::{PlayFigures, PlaysAsk};
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
-use super::track::{Flow, PlayGrant, Source, StreamId, TrackInfo};
+use super::track::{Flow, Lineup, PlayGrant, StreamId, TrackInfo};
 use crate::base::ids::{ConnId, TrackId, WorkerId};
 
 /// An application's name, the first segment of every path.
@@ -124,6 +124,16 @@ pub enum ControlMail {
         stream: StreamId,
         /// The figures.
         measure: PublishMeasure,
+    },
+    /// How loud a publisher that has a main track is: five times a second while its packets say so
+    /// (RFC 6464).
+    AudioLevel {
+        /// Of which application.
+        app: AppName,
+        /// Under which id.
+        stream: StreamId,
+        /// The loudest since the last report: 0 (loudest) to 127.
+        level: u8,
     },
     /// Something about rooms.
     Room {
@@ -287,7 +297,7 @@ pub enum WorkerMail {
         /// Which main track.
         stream: StreamId,
         /// Everything it is to be sent.
-        sources: Vec<Source>,
+        lineup: Lineup,
     },
     /// Answer to a question about rooms.
     Room {

@@ -13,4 +13,5 @@ pub mod mail;
 pub mod plays;
 pub mod room;
 pub mod settings;
+pub mod slots;
 pub mod track;

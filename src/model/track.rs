@@ -25,6 +25,15 @@ pub struct TrackInfo {
     pub rtx_pt: Option<Pt>,
 }
 
+impl TrackInfo {
+    /// True when an m-line that was offered for this track can carry `other`: same kind, codec and
+    /// payload types.
+    pub fn takes_same_section(&self, other: &Self) -> bool {
+        (self.kind, self.codec, self.pt, self.rtx_pt)
+            == (other.kind, other.codec, other.pt, other.rtx_pt)
+    }
+}
+
 /// Which media of a broadcast its publisher lets flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
@@ -51,20 +60,39 @@ impl Flow {
     }
 }
 
-/// One broadcast's tracks as a player gets them.
+/// One broadcast's tracks as a player gets them, or those of whoever is on a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The broadcast that publishes them: the label of `ARDAMSv<label>`.
+    /// The label of `ARDAMSv<label>`: the broadcast that publishes them, or the slot.
     pub stream: StreamId,
     /// Its tracks; empty for a publisher that sends data only.
     pub tracks: Vec<TrackInfo>,
 }
 
+/// What a play is to be sent, and of whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lineup {
+    /// The broadcasts it is about, also those that are on no slot: what notifications name.
+    pub participants: Vec<StreamId>,
+    /// What is sent, in the order of the offer.
+    pub sources: Vec<Source>,
+}
+
+impl Lineup {
+    /// Everything of everybody: each source under the id of its broadcast.
+    pub fn of(sources: Vec<Source>) -> Self {
+        Self {
+            participants: sources.iter().map(|s| s.stream.clone()).collect(),
+            sources,
+        }
+    }
+}
+
 /// A granted play: what the offer is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlayGrant {
-    /// One source for a plain broadcast, one per subtrack for a room.
-    pub sources: Vec<Source>,
+    /// One source for a plain broadcast; for a room one per subtrack, or per slot.
+    pub lineup: Lineup,
     /// Whether the offer holds a data channel section.
     pub data_channel: bool,
     /// The room it belongs to: the id itself when it is a main track, whose sources come and go;

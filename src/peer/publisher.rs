@@ -32,6 +32,9 @@ pub struct Publisher {
     pub(super) next_nack: Instant,
     pub(super) ask: Ask,
     pub(super) fir_seq: u8,
+    /// The loudest of its audio since the last report (RFC 6464 §3): 0 is loudest, 127 silence.
+    pub(super) level: Option<u8>,
+    pub(super) next_level: Instant,
 }
 
 /// One accepted m-line.
@@ -95,6 +98,8 @@ impl Publisher {
             next_nack: now.instant,
             ask: Ask::new(),
             fir_seq: 0,
+            level: None,
+            next_level: now.instant,
         }
     }
 
@@ -107,7 +112,21 @@ impl Publisher {
         if self.ssrcs.iter().any(|s| !s.stream.missing.is_empty()) {
             due = due.min(self.next_nack.max(now.instant));
         }
+        if self.level.is_some() {
+            due = due.min(self.next_level.max(now.instant));
+        }
         due
+    }
+
+    /// How loud it was since the last call, every 200 ms; `None` in between, and while its packets
+    /// do not say so. 0 is the loudest, 127 silence.
+    pub fn take_level(&mut self, now: Now) -> Option<u8> {
+        if now.instant < self.next_level {
+            return None;
+        }
+        let level = self.level.take()?;
+        self.next_level = now.instant + LEVEL_PERIOD;
+        Some(level)
     }
 
     /// The authenticated SSRC, if it is known.
@@ -281,6 +300,9 @@ const FIRST_REPORT: Duration = Duration::from_millis(500);
 
 /// More than any network delays a report.
 const CLOCK_STEP_US: i64 = 5_000_000;
+
+/// How often loudness is reported.
+const LEVEL_PERIOD: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {

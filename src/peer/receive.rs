@@ -76,13 +76,20 @@ impl Publisher {
             return;
         };
         source.stream.record(now, extended, header.timestamp);
-        let section = source.section;
-        if let (Some(arrivals), Some(published)) = (&mut self.arrivals, self.sections.get(section))
-        {
-            let known = Known::read(packet, header, &published.section.extensions);
-            if let Some(seq) = known.transport_seq {
-                arrivals.record(seq, now.instant);
-            }
+        let Some(published) = self.sections.get(source.section) else {
+            return;
+        };
+        let is_audio = published.section.kind == MediaKind::Audio;
+        if self.arrivals.is_none() && !is_audio {
+            return;
+        }
+        let known = Known::read(packet, header, &published.section.extensions);
+        if let (Some(arrivals), Some(seq)) = (&mut self.arrivals, known.transport_seq) {
+            arrivals.record(seq, now.instant);
+        }
+        if let Some(audio) = known.audio_level.filter(|_| is_audio) {
+            let level = audio.level_dbov;
+            self.level = Some(self.level.map_or(level, |loudest| loudest.min(level)));
         }
     }
 

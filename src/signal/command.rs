@@ -6,6 +6,7 @@
 use crate::base::codec::MediaKind;
 pub use crate::model::information::{Information, Page};
 use crate::model::mail::{PlayAsk, PublishAsk};
+pub use crate::model::slots::SlotCommand;
 use crate::model::track::StreamId;
 
 /// One command of a client.
@@ -75,7 +76,7 @@ pub enum Command {
     /// Questions about broadcasts.
     Information(Information),
     /// Limited video slots of a room play.
-    Slots(Slots),
+    Slots(SlotCommand),
     /// Push notifications.
     Push(Push),
 }
@@ -222,39 +223,6 @@ pub enum RoomMode {
     Mcu,
     /// Audio mixed by the server.
     Amcu,
-}
-
-/// Commands for the limited video slots of a room play.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Slots {
-    /// `getVideoTrackAssignmentsCommand`, or its older name without `Command`.
-    Get {
-        /// The room.
-        stream: StreamId,
-    },
-    /// `assignVideoTrackCommand`.
-    Assign {
-        /// The stream to pin, not the room.
-        stream: StreamId,
-        /// Label of the slot, `videoTrack0` and so on.
-        slot: Option<String>,
-        /// Pin, or let go.
-        enabled: bool,
-    },
-    /// `updateVideoTrackAssignmentsCommand`.
-    Update {
-        /// The room.
-        stream: StreamId,
-        /// The participants to put on slots.
-        page: Page,
-    },
-    /// `setMaxVideoTrackCountCommand`.
-    SetMax {
-        /// The room, or the client's own publish id.
-        stream: StreamId,
-        /// Slots wanted; -1 one per track.
-        count: i64,
-    },
 }
 
 /// Commands about push notifications.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::command::{
-    Candidate, Command, Information, Page, PeerToPeer, Push, RoomCommand, RoomMode, SdpKind, Slots,
-    Switch, SwitchMedia,
+    Candidate, Command, Information, Page, PeerToPeer, Push, RoomCommand, RoomMode, SdpKind,
+    SlotCommand, Switch, SwitchMedia,
 };
 use super::fields::Fields;
 use crate::base::limits::MAX_STREAM_ID_LEN;
@@ -172,20 +172,20 @@ fn read_others(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refus
 fn read_slots_and_push(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
     Ok(Some(match name {
         "getVideoTrackAssignmentsCommand" | "getVideoTrackAssignments" => {
-            Command::Slots(Slots::Get {
+            Command::Slots(SlotCommand::Get {
                 stream: stream(fields)?,
             })
         }
-        "assignVideoTrackCommand" => Command::Slots(Slots::Assign {
+        "assignVideoTrackCommand" => Command::Slots(SlotCommand::Assign {
             stream: stream(fields)?,
             slot: fields.text("videoTrackId"),
             enabled: fields.flag("enabled").unwrap_or(true),
         }),
-        "updateVideoTrackAssignmentsCommand" => Command::Slots(Slots::Update {
+        "updateVideoTrackAssignmentsCommand" => Command::Slots(SlotCommand::Update {
             stream: stream(fields)?,
             page: page(fields),
         }),
-        "setMaxVideoTrackCountCommand" => Command::Slots(Slots::SetMax {
+        "setMaxVideoTrackCountCommand" => Command::Slots(SlotCommand::SetMax {
             stream: stream(fields)?,
             count: fields.number("maxTrackCount").unwrap_or(-1).max(-1),
         }),

@@ -338,7 +338,7 @@ fn lists_and_slots_take_numbers_in_any_form() {
     };
     assert_eq!((page.offset, page.size, role), (10, Some(5), None));
     let text = r#"{"command":"setMaxVideoTrackCountCommand","streamId":"r","maxTrackCount":"9"}"#;
-    let want = Command::Slots(Slots::SetMax {
+    let want = Command::Slots(SlotCommand::SetMax {
         stream: "r".into(),
         count: 9,
     });

@@ -20,7 +20,7 @@ use super::reply;
 use crate::base::ids::Mid;
 use crate::model::definition::Definition;
 use crate::model::mail::PlayAsk;
-use crate::model::track::{PlayGrant, Source, StreamId};
+use crate::model::track::{Lineup, PlayGrant, StreamId};
 
 /// One play. Exists exactly while its id is played, or about to be, on this connection.
 #[derive(Debug)]
@@ -31,9 +31,9 @@ pub(super) struct Play {
     /// When `play` came.
     since: Instant,
     /// What it is to be sent.
-    wanted: Vec<Source>,
+    wanted: Lineup,
     /// What the latest offer was made of.
-    offered: Vec<Source>,
+    offered: Lineup,
     state: State,
 }
 
@@ -94,8 +94,8 @@ impl Play {
             stream,
             room,
             since: now,
-            wanted: Vec::new(),
-            offered: Vec::new(),
+            wanted: Lineup::default(),
+            offered: Lineup::default(),
             state: State::Asking {
                 request,
                 held: HeldCandidates::default(),
@@ -155,8 +155,8 @@ impl Play {
             Ok(grant) => {
                 let held = std::mem::take(held);
                 self.room = grant.room.clone().or(self.room.take());
-                self.wanted.clone_from(&grant.sources);
-                if grant.data_channel || has_media(&grant.sources) {
+                self.wanted.clone_from(&grant.lineup);
+                if grant.data_channel || has_media(&grant.lineup) {
                     self.make_offer(held, grant, actions);
                 } else {
                     self.state = State::Waiting { held };
@@ -171,7 +171,7 @@ impl Play {
     }
 
     fn make_offer(&mut self, held: HeldCandidates, grant: PlayGrant, actions: &mut Vec<Action>) {
-        self.offered.clone_from(&grant.sources);
+        self.offered.clone_from(&grant.lineup);
         self.state = State::Offering { held };
         let stream = self.stream.clone();
         actions.push(Action::MakeOffer { stream, grant });
@@ -179,13 +179,13 @@ impl Play {
 
     /// What it is to be sent has changed. A question that control has not answered yet is not
     /// meant: the answer will know more.
-    pub(super) fn handle_sources(&mut self, sources: Vec<Source>, actions: &mut Vec<Action>) {
+    pub(super) fn handle_lineup(&mut self, lineup: Lineup, actions: &mut Vec<Action>) {
         match &mut self.state {
             State::Asking { .. } => return,
-            State::Waiting { held } if has_media(&sources) => {
+            State::Waiting { held } if has_media(&lineup) => {
                 let held = std::mem::take(held);
                 let grant = PlayGrant {
-                    sources: sources.clone(),
+                    lineup: lineup.clone(),
                     data_channel: false,
                     room: self.room.clone(),
                 };
@@ -197,7 +197,7 @@ impl Play {
             | State::Connecting { .. }
             | State::Live { .. } => {}
         }
-        self.wanted = sources;
+        self.wanted = lineup;
         self.catch_up(actions);
     }
 
@@ -210,23 +210,24 @@ impl Play {
         if *exchange != Exchange::Settled || self.wanted == self.offered {
             return;
         }
-        *exchange = Exchange::Offering;
-        let missing = |list: &[Source], source: &Source| {
-            list.iter().all(|other| other.stream != source.stream)
-        };
-        for gone in self.offered.iter().filter(|s| missing(&self.wanted, s)) {
-            let text = reply::room::subtrack_removed(&self.stream, &gone.stream);
+        let (before, after) = (&self.offered.participants, &self.wanted.participants);
+        for gone in before.iter().filter(|id| !after.contains(id)) {
+            let text = reply::room::subtrack_removed(&self.stream, gone);
             actions.push(Action::Reply(text));
         }
-        for come in self.wanted.iter().filter(|s| missing(&self.offered, s)) {
-            let text = reply::room::subtrack_added(&self.stream, &come.stream);
+        for come in after.iter().filter(|id| !before.contains(id)) {
+            let text = reply::room::subtrack_added(&self.stream, come);
             actions.push(Action::Reply(text));
         }
+        let is_sent = self.wanted.sources == self.offered.sources;
         self.offered.clone_from(&self.wanted);
-        actions.push(Action::Renegotiate {
-            stream: self.stream.clone(),
-            sources: self.wanted.clone(),
-        });
+        if !is_sent {
+            *exchange = Exchange::Offering;
+            actions.push(Action::Renegotiate {
+                stream: self.stream.clone(),
+                sources: self.wanted.sources.clone(),
+            });
+        }
     }
 
     /// The client's answer; ignored when no offer waits for one.
@@ -477,8 +478,11 @@ impl Play {
     }
 }
 
-fn has_media(sources: &[Source]) -> bool {
-    sources.iter().any(|source| !source.tracks.is_empty())
+fn has_media(lineup: &Lineup) -> bool {
+    lineup
+        .sources
+        .iter()
+        .any(|source| !source.tracks.is_empty())
 }
 
 /// How long an offer waits for its answer. The JavaScript SDK asks again after 3 s; slow phones

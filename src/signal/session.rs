@@ -28,7 +28,7 @@ use crate::model::definition::Definition;
 use crate::model::errand::Errand;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
-use crate::model::track::{PlayGrant, Source, StreamId};
+use crate::model::track::{Lineup, PlayGrant, StreamId};
 
 /// One WebSocket's publishes, plays and calls.
 #[derive(Debug)]
@@ -105,9 +105,11 @@ impl Session {
             Command::Switch(switch) => self.switch(switch, actions),
             Command::PeerToPeer(command) => self.handle_call(now, command, actions),
             Command::Room(command) => self.handle_room(now, command, actions),
-            unserved @ (Command::ForceQuality { .. } | Command::Slots(_)) => {
-                handle_unserved(&unserved)
+            Command::Slots(command) => {
+                actions.push(Action::Tell(Tell::Errand(Errand::Slots(command))));
             }
+            // Understood and not served: there is one quality.
+            Command::ForceQuality { .. } => {}
         }
     }
 
@@ -363,14 +365,14 @@ impl Session {
     }
 
     /// What a play is to be sent has changed. A play that ended meanwhile is not meant.
-    pub fn handle_play_sources(
+    pub fn handle_play_lineup(
         &mut self,
         stream: &StreamId,
-        sources: Vec<Source>,
+        lineup: Lineup,
         actions: &mut Vec<Action>,
     ) {
         if let Some(play) = self.plays.get_mut(stream) {
-            play.handle_sources(sources, actions);
+            play.handle_lineup(lineup, actions);
         }
     }
 
@@ -501,28 +503,6 @@ fn keep(fate: Fate, ended: &mut EndedIds, stream: &StreamId, now: Instant) -> bo
             ended.remember(stream, now);
             false
         }
-    }
-}
-
-/// Commands that are understood and not served: each group has its own arm, to be replaced by
-/// the part that serves it. They change nothing and are not answered.
-fn handle_unserved(command: &Command) {
-    match command {
-        Command::ForceQuality { .. } => {}
-        Command::Slots(_) => {}
-        Command::Room(_)
-        | Command::Ping
-        | Command::GetIceServerConfig
-        | Command::Publish { .. }
-        | Command::Play { .. }
-        | Command::TakeConfiguration { .. }
-        | Command::TakeCandidate { .. }
-        | Command::Stop { .. }
-        | Command::Switch(_)
-        | Command::UpdateMetaData { .. }
-        | Command::Information(_)
-        | Command::Push(_)
-        | Command::PeerToPeer(_) => {}
     }
 }
 

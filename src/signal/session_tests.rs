@@ -11,7 +11,7 @@ use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
 use crate::model::room::RoomMail;
-use crate::model::track::TrackInfo;
+use crate::model::track::{Source, TrackInfo};
 
 #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
 fn zero() -> Now {
@@ -66,7 +66,7 @@ fn offered() -> PeerEvent {
 
 fn grant() -> PlayGrant {
     PlayGrant {
-        sources: Vec::new(),
+        lineup: Lineup::default(),
         data_channel: true,
         room: None,
     }
@@ -210,7 +210,11 @@ fn a_play_without_anything_to_offer_waits_for_a_source() {
         stream: "a".into(),
         tracks,
     };
-    s.handle_play_sources(&"r".into(), vec![source(Vec::new())], &mut actions);
+    s.handle_play_lineup(
+        &"r".into(),
+        Lineup::of(vec![source(Vec::new())]),
+        &mut actions,
+    );
     assert!(actions.is_empty(), "data only: {actions:?}");
     let track = TrackInfo {
         id: TrackId {
@@ -223,13 +227,17 @@ fn a_play_without_anything_to_offer_waits_for_a_source() {
         pt: Pt(111),
         rtx_pt: None,
     };
-    s.handle_play_sources(&"r".into(), vec![source(vec![track])], &mut actions);
+    s.handle_play_lineup(
+        &"r".into(),
+        Lineup::of(vec![source(vec![track])]),
+        &mut actions,
+    );
     assert!(
         matches!(actions.as_slice(), [Action::MakeOffer { grant, .. }] if !grant.data_channel),
         "{actions:?}"
     );
     actions.clear();
-    s.handle_play_sources(&"r".into(), Vec::new(), &mut actions);
+    s.handle_play_lineup(&"r".into(), Lineup::of(Vec::new()), &mut actions);
     assert!(actions.is_empty(), "the first answer comes first");
     let _ = peer(&mut s, now, "r", Role::Play, offered());
     let actions = peer(&mut s, now, "r", Role::Play, PeerEvent::AnswerAccepted);
@@ -311,8 +319,7 @@ fn a_lost_connection_loses_what_was_live_and_stops_the_rest() {
 fn commands_of_other_parts_change_nothing() {
     let now = zero();
     let mut s = session();
-    let names = "forceStreamQuality assignVideoTrackCommand toggleVideo toggleAudio enableTrack \
-        updateStreamMetaData";
+    let names = "forceStreamQuality toggleVideo toggleAudio enableTrack updateStreamMetaData";
     for command in names.split_whitespace() {
         let actions = say(&mut s, now, json!({"command": command, "streamId": "a"}));
         assert!(actions.is_empty(), "{command}: {actions:?}");
@@ -462,6 +469,7 @@ impl Model {
 
     fn errand(&mut self, errand: &Errand) {
         match errand {
+            Errand::Slots(_) => {}
             Errand::Question(_) => {}
             Errand::MetaData { stream, .. } | Errand::Switch { stream, .. } => {
                 assert!(self.is_open(Role::Publish, stream));
@@ -602,7 +610,7 @@ proptest! {
                 Step::Sources(id, n) => {
                     let source = |id: &&str| Source { stream: (*id).into(), tracks: Vec::new() };
                     let sources = IDS.iter().take(n).map(source).collect();
-                    s.handle_play_sources(&IDS[id].into(), sources, &mut actions);
+                    s.handle_play_lineup(&IDS[id].into(), Lineup::of(sources), &mut actions);
                 }
                 Step::StopPublish(id) => {
                     s.handle_stop_publish(now, &IDS[id].into(), &mut actions);

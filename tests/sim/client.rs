@@ -19,7 +19,7 @@ use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
-use str0m::rtp::{RawPacket, RtpPacket, RtpWrite};
+use str0m::rtp::{ExtensionValues, RawPacket, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use super::media::{Identity, Published, Studio};
@@ -55,6 +55,8 @@ pub struct Client {
     pub channels: Vec<String>,
     /// Data channel messages received, in order.
     pub messages: Vec<Message>,
+    /// How loud its audio says it is (RFC 6464); `None`: it does not say.
+    pub level: Option<u8>,
     /// Every datagram sent, from when a scenario puts a tape in.
     pub tape: Option<Vec<Vec<u8>>>,
     role: Role,
@@ -218,6 +220,7 @@ impl Client {
             opens_channel: false,
             channels: Vec::new(),
             messages: Vec::new(),
+            level: None,
             tape: None,
             role,
             local,
@@ -425,6 +428,12 @@ impl Client {
             packet.payload.as_slice(),
         );
         let nackable = packet.kind == MediaKind::Video;
+        let mut extensions = ExtensionValues::default();
+        if packet.kind == MediaKind::Audio {
+            extensions.audio_level = self.level.map(|level| -(level as i8));
+            extensions.voice_activity = self.level.map(|level| level < 127);
+        }
+        let write = write.ext_vals(extensions);
         stream.write_rtp(write.marker(packet.marker).nackable(nackable));
         self.run(now);
     }

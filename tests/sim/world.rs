@@ -176,6 +176,13 @@ impl World {
         sent
     }
 
+    /// Forgets the data channel messages that clients received.
+    pub fn forget_messages(&mut self) {
+        for client in &mut self.clients {
+            client.messages.clear();
+        }
+    }
+
     /// Delivers what a scenario had the directory do.
     pub fn tell_control(&mut self) {
         self.collect_control();

@@ -200,7 +200,7 @@ fn a_publish_is_prepared_then_broadcast_then_gone() {
     w.go_live(ALICE);
     assert_eq!(w.status(), Some("broadcasting"));
     let grant = w.ask_play(BOB, "s").unwrap();
-    assert_eq!(grant.sources[0].tracks, [track(WorkerId(0))]);
+    assert_eq!(grant.lineup.sources[0].tracks, [track(WorkerId(0))]);
     assert!(grant.data_channel);
     w.release(ALICE, PublishEnding::Stopped);
     assert_eq!(w.ended(), [0, 1], "origin and the worker of the player");

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
+use crate::model::errand::Errand;
 use crate::model::mail::{ControlMail, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, TrackInfo};
@@ -129,13 +130,13 @@ impl World {
     fn play(&mut self, conn: ConnId, room: &str) -> Vec<String> {
         let grant = self.ask_play(conn, play_ask(room)).expect("granted");
         assert_eq!(grant.room.as_deref(), Some(room));
-        ids(&grant.sources)
+        ids(&grant.lineup.sources)
     }
 
     /// What the plays are told since the last look: `conn: ids`.
     fn told(&mut self) -> Vec<(ConnId, Vec<String>)> {
         let told = self.mails().into_iter().filter_map(|mail| match mail {
-            WorkerMail::PlaySources { conn, sources, .. } => Some((conn, ids(&sources))),
+            WorkerMail::PlaySources { conn, lineup, .. } => Some((conn, ids(&lineup.sources))),
             _ => None,
         });
         told.collect()
@@ -290,8 +291,8 @@ fn a_main_track_with_media_of_its_own_is_one_of_its_sources() {
         "the origin frees its tracks: {mails:?}"
     );
     let left = |mail: &WorkerMail| {
-        matches!(mail, WorkerMail::PlaySources { conn: CAROL, sources, .. }
-            if ids(sources) == ["b"])
+        matches!(mail, WorkerMail::PlaySources { conn: CAROL, lineup, .. }
+            if ids(&lineup.sources) == ["b"])
     };
     assert!(mails.iter().any(left), "{mails:?}");
     w.publish(ALICE, "r", "");
@@ -344,7 +345,7 @@ fn own_publishes_roles_and_track_lists_decide_what_a_play_is_sent() {
     ];
     for (number, (ask, want)) in (10..).zip(table) {
         let grant = w.ask_play(conn(1, number), ask.clone()).unwrap();
-        assert_eq!(ids(&grant.sources), want, "{ask:?}");
+        assert_eq!(ids(&grant.lineup.sources), want, "{ask:?}");
     }
 }
 
@@ -434,3 +435,5 @@ fn a_play_is_sent_no_more_sources_than_it_may() {
         "the next one moves up"
     );
 }
+
+mod slots;

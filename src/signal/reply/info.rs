@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::event::VideoSlot;
 use super::json;
 
 /// One rendition of a broadcast, an entry of `streamInfo`. The Android SDK needs all five.
@@ -21,18 +22,6 @@ pub struct Rendition {
     pub audio_bps: u64,
     /// `H264`, `VP8` and so on; `NoCodec` without video.
     pub video_codec: String,
-}
-
-/// One video slot of a room play, an entry of `videoTrackAssignmentList`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SlotAssignment {
-    /// `videoTrack0` and so on.
-    pub video_label: String,
-    /// The stream on it; empty when the slot is free.
-    pub track_id: String,
-    /// True: pinned.
-    pub reserved: bool,
 }
 
 /// `streamInformation`.
@@ -141,15 +130,15 @@ pub fn debug_info(stream: &str, text: &str) -> String {
 }
 
 /// `videoTrackAssignmentList`; the list goes under both keys that clients look for.
-pub fn video_track_assignment_list(stream: &str, slots: &[SlotAssignment]) -> String {
+pub fn video_track_assignment_list(stream: &str, slots: &[VideoSlot]) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Message<'a> {
         command: &'a str,
         definition: &'a str,
         stream_id: &'a str,
-        payload: &'a [SlotAssignment],
-        video_track_assignment_list: &'a [SlotAssignment],
+        payload: &'a [VideoSlot],
+        video_track_assignment_list: &'a [VideoSlot],
     }
     json(&Message {
         command: "notification",
@@ -277,7 +266,7 @@ mod tests {
             value!({"command": "notification", "definition": "bitrateMeasurement",
                 "streamId": "s", "targetBitrate": 3, "videoBitrate": 2, "audioBitrate": 1}),
         );
-        let slot = SlotAssignment {
+        let slot = VideoSlot {
             video_label: "videoTrack0".to_owned(),
             track_id: String::new(),
             reserved: false,

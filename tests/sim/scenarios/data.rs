@@ -116,6 +116,8 @@ fn a_subtrack_is_heard_in_its_room_and_hears_the_room() {
             room, subtrack, stranger, in_room[0], in_room[1], plain, elsewhere,
         ],
     );
+    world.run(Duration::from_secs(1));
+    world.forget_messages();
     world.send_data(subtrack, &text("alice"));
     world.run(Duration::from_secs(2));
     world.send_data(in_room[0], &text("listener"));
@@ -141,10 +143,16 @@ fn in_a_room_nobody_hears_their_own_socket_and_all_hear_of_new_tracks() {
     open(&mut world, &[alice, alice_hears, bob, bob_hears]);
     world.run(Duration::from_secs(3));
     let event = r#"{"streamId":"room","eventType":"TRACK_LIST_UPDATED","command":"event"}"#;
-    assert_eq!(world.clients[alice_hears].messages, [text(event)]);
-    for client in &mut world.clients {
-        client.messages.clear();
-    }
+    let slots = |payload: &str| {
+        let head = r#"{"streamId":"room","eventType":"VIDEO_TRACK_ASSIGNMENT_LIST""#;
+        text(&format!(
+            r#"{head},"command":"event","payload":[{payload}]}}"#
+        ))
+    };
+    let bob_on = r#"{"videoLabel":"videoTrack0","trackId":"bob","reserved":false}"#;
+    let told = [slots(""), text(event), slots(bob_on)];
+    assert_eq!(world.clients[alice_hears].messages, told);
+    world.forget_messages();
     world.send_data(alice, &text("from alice"));
     world.run(Duration::from_secs(1));
     world.send_data(bob_hears, &text("from bob"));

@@ -8,6 +8,7 @@ mod loss;
 mod repeatable;
 mod reports;
 mod rooms;
+mod slots;
 mod switches;
 mod vanishing;
 mod workers;

@@ -1,0 +1,257 @@
+//! The slots of room plays: what clients say about them, who is loud, and what clients are told.
+
+use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
+use crate::base::ids::ConnId;
+use crate::control::broadcast::{Broadcast, Play};
+use crate::control::directory::{App, Directory};
+use crate::control::slots::{self, Assignment, SILENCE, Slots, Voices};
+use crate::model::mail::{AppName, WorkerMail};
+use crate::model::slots::SlotCommand;
+use crate::model::track::StreamId;
+use crate::signal::reply::event::{self, AudioSlot, VideoSlot};
+use crate::signal::reply::info;
+
+impl App {
+    /// How loud everybody in `main` is.
+    pub(super) fn voices(&self, main: &Broadcast) -> Voices {
+        let subtracks = main.subtracks.iter();
+        let all = subtracks.filter_map(|id| self.broadcasts.get(id));
+        all.chain([main])
+            .map(|broadcast| (broadcast.stream.clone(), broadcast.voice))
+            .collect()
+    }
+}
+
+impl Directory {
+    /// A player says, or asks, who is on its slots; a command that means none of its plays is
+    /// passed over.
+    pub(in crate::control) fn assign(
+        &mut self,
+        conn: ConnId,
+        app: &AppName,
+        command: &SlotCommand,
+    ) {
+        let Some(state) = self.apps.get(app) else {
+            return;
+        };
+        let Some(main) = meant(state, conn, command.stream()) else {
+            return;
+        };
+        let Some((group, play)) = play_of(state, &main, conn) else {
+            return;
+        };
+        let mut slots = play.slots.clone();
+        carry_out(command, &mut slots, &wanted(state, group, conn, play));
+        let lineup = state.line_up(group, conn, &play.filter, &mut slots);
+        self.tell_lineup(app, &main, conn, slots, lineup);
+        self.tell_assignments(app, &main, conn, true);
+        if let SlotCommand::Get { .. } = command
+            && let Some(state) = self.apps.get(app)
+            && let Some((_, play)) = play_of(state, &main, conn)
+        {
+            let text = info::video_track_assignment_list(&main, &play.listed);
+            let mail = WorkerMail::Text { conn, text };
+            self.outbox.push_back((conn.worker, mail));
+        }
+    }
+
+    /// Tells a connected play of the group `main` who is on its video slots, where that changed;
+    /// with `always` in any case.
+    pub(in crate::control) fn tell_assignments(
+        &mut self,
+        app: &AppName,
+        main: &StreamId,
+        conn: ConnId,
+        always: bool,
+    ) {
+        let Some(group) = self.broadcast_mut(app, main).filter(|b| b.is_group()) else {
+            return;
+        };
+        let Some(play) = group.players.get_mut(&conn) else {
+            return;
+        };
+        let list = video_slots(play);
+        if always || (play.is_live && list != play.listed) {
+            let text = event::video_track_assignments(main, &list);
+            play.listed = list;
+            self.send_event(conn, main, text);
+        }
+    }
+
+    /// The publisher of `stream` is so loud; when it speaks, the plays of its main track may give
+    /// it a slot.
+    pub(in crate::control) fn hear(
+        &mut self,
+        now: Now,
+        app: &AppName,
+        stream: &StreamId,
+        level: u8,
+    ) {
+        let now_ms = now.unix_us / 1000;
+        let Some(state) = self.apps.get_mut(app) else {
+            return;
+        };
+        let threshold = state.settings.audio_level_threshold;
+        let Some(broadcast) = state.broadcasts.get_mut(stream) else {
+            return;
+        };
+        broadcast.voice.hear(now_ms, level, threshold);
+        let is_speaking = broadcast.voice.is_speaking(now_ms);
+        let Some(main) = broadcast.main_track.clone().filter(|_| is_speaking) else {
+            return;
+        };
+        self.give_slots(now_ms, app, &main, stream);
+        self.tell_audio_assignments(now_ms, app, &main);
+    }
+
+    /// `speaker` speaks: the plays of `main` that do not have it on a slot look for one.
+    fn give_slots(&mut self, now_ms: u64, app: &AppName, main: &StreamId, speaker: &StreamId) {
+        let Some(state) = self.apps.get(app) else {
+            return;
+        };
+        let Some(group) = state.broadcasts.get(main) else {
+            return;
+        };
+        let lacking = group.players.iter().filter(|(_, p)| p.slots.lacks(speaker));
+        let mut changes = Vec::new();
+        for (&player, play) in lacking {
+            let participants = state.participants(group, player, &play.filter);
+            let mut slots = play.slots.clone();
+            if slots.hear(now_ms, &participants, &state.voices(group)) {
+                let lineup = state.line_up(group, player, &play.filter, &mut slots);
+                changes.push((player, slots, lineup));
+            }
+        }
+        for (conn, slots, lineup) in changes {
+            self.tell_lineup(app, main, conn, slots, lineup);
+            self.tell_assignments(app, main, conn, false);
+        }
+    }
+
+    /// Tells the plays of `main` whose audio is limited who is heard, five times a second.
+    fn tell_audio_assignments(&mut self, now_ms: u64, app: &AppName, main: &StreamId) {
+        let Some(state) = self.apps.get(app) else {
+            return;
+        };
+        let Some(group) = state.broadcasts.get(main) else {
+            return;
+        };
+        let is_due =
+            |play: &Play| play.is_live && now_ms.abs_diff(play.audio_told_ms) >= AUDIO_PERIOD_MS;
+        let voices = state.voices(group);
+        let due = group.players.iter().filter(|(_, play)| is_due(play));
+        let texts: Vec<(ConnId, String)> = due
+            .filter_map(|(conn, play)| {
+                let list = audio_slots(play.slots.audio.as_ref()?, &voices);
+                Some((*conn, event::audio_track_assignments(main, &list)))
+            })
+            .collect();
+        for (conn, text) in texts {
+            if let Some(group) = self.broadcast_mut(app, main)
+                && let Some(play) = group.players.get_mut(&conn)
+            {
+                play.audio_told_ms = now_ms;
+            }
+            self.send_event(conn, main, text);
+        }
+    }
+}
+
+/// The main track of the play that a client means by `stream`, which may be the main track, its
+/// own publish, or any participant.
+fn meant(state: &App, conn: ConnId, stream: &StreamId) -> Option<StreamId> {
+    let groups = state.broadcasts.values().filter(|b| b.is_group());
+    let plays: Vec<(&Broadcast, &Play)> = groups
+        .filter_map(|group| Some((group, group.players.get(&conn)?)))
+        .collect();
+    let named = plays.iter().find(|(group, _)| group.stream == *stream);
+    let own = || {
+        plays
+            .iter()
+            .find(|(_, p)| p.filter.own() == Some(&**stream))
+    };
+    let only = || plays.first().filter(|_| plays.len() == 1);
+    let holding = || plays.iter().find(|(g, _)| g.subtracks.contains(stream));
+    let found = named.or_else(own).or_else(only).or_else(holding);
+    found.map(|(group, _)| group.stream.clone())
+}
+
+fn play_of<'a>(state: &'a App, main: &StreamId, conn: ConnId) -> Option<(&'a Broadcast, &'a Play)> {
+    let group = state.broadcasts.get(main)?;
+    Some((group, group.players.get(&conn)?))
+}
+
+/// Who of `group` may be on a video slot of `play`.
+fn wanted(state: &App, group: &Broadcast, conn: ConnId, play: &Play) -> Vec<StreamId> {
+    let participants = state.participants(group, conn, &play.filter);
+    slots::of_kind(&participants, MediaKind::Video)
+}
+
+fn carry_out(command: &SlotCommand, slots: &mut Slots, wanted: &[StreamId]) {
+    match command {
+        SlotCommand::Get { .. } => {}
+        SlotCommand::SetMax { count, .. } => {
+            slots.video = match slots.video.take() {
+                Some(video) => video.resized(*count),
+                None => Assignment::of(*count),
+            };
+        }
+        SlotCommand::Update { page, .. } => {
+            if let Some(video) = &mut slots.video {
+                video.show(wanted, *page);
+            }
+        }
+        SlotCommand::Assign {
+            stream,
+            slot,
+            enabled,
+        } => {
+            let at = slot.as_deref().map(slots::video_slot);
+            match (&mut slots.video, at) {
+                (Some(video), _) if !enabled => video.unpin(stream),
+                (Some(video), Some(Some(at))) if wanted.contains(stream) => {
+                    video.pin(stream, Some(at));
+                }
+                (Some(video), None) if wanted.contains(stream) => video.pin(stream, None),
+                (Some(_) | None, _) => {}
+            }
+        }
+    }
+}
+
+/// The video slots of a play; without a limit there is one per participant.
+fn video_slots(play: &Play) -> Vec<VideoSlot> {
+    let slot = |at, id: Option<&StreamId>, reserved| VideoSlot {
+        video_label: slots::label(MediaKind::Video, at),
+        track_id: id.map(ToString::to_string).unwrap_or_default(),
+        reserved,
+    };
+    match &play.slots.video {
+        Some(video) => (0..)
+            .zip(video.slots())
+            .map(|(at, s)| slot(at, s.participant.as_ref(), s.is_pinned))
+            .collect(),
+        None => (0..)
+            .zip(&play.told.participants)
+            .map(|(at, id)| slot(at, Some(id), false))
+            .collect(),
+    }
+}
+
+fn audio_slots(audio: &Assignment, voices: &Voices) -> Vec<AudioSlot> {
+    let slot = |(at, slot): (usize, &slots::Slot)| {
+        let id = slot.participant.as_ref();
+        let voice = id.and_then(|id| voices.get(id));
+        AudioSlot {
+            audio_label: slots::label(MediaKind::Audio, at),
+            track_id: id.map(ToString::to_string).unwrap_or_default(),
+            audio_level: voice.map_or(SILENCE, |voice| voice.level),
+        }
+    };
+    audio.slots().iter().enumerate().map(slot).collect()
+}
+
+/// Least time between two messages about audio slots; less than the period of reports, so that
+/// each report of a lone speaker is told.
+const AUDIO_PERIOD_MS: u64 = 150;

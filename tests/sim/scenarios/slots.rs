@@ -1,0 +1,149 @@
+//! Room plays with a limited number of tracks: who speaks is shown, and nothing is negotiated.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use leafcutter::base::codec::MediaKind;
+use leafcutter::model::settings::AppSettings;
+
+use crate::client::{Message, Received, is_key_frame_start};
+use crate::control::Control;
+use crate::seeds;
+use crate::world::World;
+
+/// Publisher and viewer of each of `a` to `d`, alternating between two workers.
+fn room_of_four(seed: u64, settings: AppSettings) -> (World, Vec<(usize, usize)>) {
+    let mut world = World::new(seed, 2);
+    world.control = Control::new(settings);
+    let mut members = Vec::new();
+    for (at, id) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        members.push(world.participate(at as u16 % 2, id, "room"));
+        world.connect();
+    }
+    world.run(Duration::from_secs(1));
+    (world, members)
+}
+
+/// Only the publisher of `speaker` is loud.
+fn speak(world: &mut World, members: &[(usize, usize)], speaker: usize) {
+    for (at, (publisher, _)) in members.iter().enumerate() {
+        world.clients[*publisher].level = Some(if at == speaker { 30 } else { 127 });
+    }
+    world.run(Duration::from_secs(4));
+}
+
+/// What `viewer` got under `label`, by sequence number, with the number of whose it is.
+fn sent<'a>(
+    world: &'a World,
+    members: &[(usize, usize)],
+    viewer: usize,
+    label: &str,
+) -> Vec<(&'a Received, usize)> {
+    let mut owners: HashMap<&[u8], usize> = HashMap::new();
+    for (at, (publisher, _)) in members.iter().enumerate() {
+        let published = world.clients[*publisher].published.iter();
+        owners.extend(published.map(|packet| (&*packet.payload, at)));
+    }
+    let received = world.clients[viewer].received.iter();
+    let mut sent: Vec<(&Received, usize)> = received
+        .filter(|r| &*r.label == label)
+        .map(|r| (r, owners[&*r.payload]))
+        .collect();
+    sent.sort_by_key(|(packet, _)| packet.seq);
+    sent
+}
+
+/// One stream without gaps, whose changes begin with key frames; whose it is, one after another.
+fn assert_continuous(sent: &[(&Received, usize)]) -> Vec<usize> {
+    let mut shown = vec![sent[0].1];
+    for pair in sent.windows(2) {
+        let ((before, old), (after, new)) = (pair[0], pair[1]);
+        assert_eq!(after.ssrc, before.ssrc);
+        assert_eq!(after.seq, before.seq + 1, "{old} to {new}");
+        let step = after.timestamp.wrapping_sub(before.timestamp);
+        assert!(step < 90_000, "{old} to {new}: {step} ticks");
+        if old != new {
+            shown.push(new);
+            let is_start = after.kind == MediaKind::Audio || is_key_frame_start(after);
+            assert!(is_start, "{old} to {new}");
+        }
+    }
+    shown
+}
+
+fn offers(world: &World, viewer: usize) -> usize {
+    let heard = world.clients[viewer].heard.iter();
+    heard
+        .filter(|m| m["command"] == "takeConfiguration")
+        .count()
+}
+
+/// The stream on the first video slot, as the latest message says.
+fn listed(world: &World, viewer: usize) -> String {
+    let texts = world.clients[viewer]
+        .messages
+        .iter()
+        .filter_map(|message| match message {
+            Message::Text(text) => serde_json::from_str::<serde_json::Value>(text).ok(),
+            Message::Binary(_) => None,
+        });
+    let lists = texts.filter(|event| event["eventType"] == "VIDEO_TRACK_ASSIGNMENT_LIST");
+    let last = lists.last().expect("a list");
+    last["payload"][0]["trackId"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn one_slot_shows_the_speaker_and_no_offer_is_made() {
+    seeds::for_each(3, |seed| {
+        let settings = AppSettings {
+            max_video_track_count: 1,
+            ..AppSettings::default()
+        };
+        let (mut world, members) = room_of_four(seed, settings);
+        let viewer = members[3].1;
+        assert_eq!(listed(&world, viewer), "a");
+        let before = offers(&world, viewer);
+        // Bob is on the viewer's worker, Carol and Alice are on the other one.
+        for (speaker, id) in [(1, "b"), (2, "c"), (0, "a"), (1, "b")] {
+            speak(&mut world, &members, speaker);
+            assert_eq!(listed(&world, viewer), id);
+        }
+        assert_eq!(offers(&world, viewer), before);
+        let video = sent(&world, &members, viewer, "videoTrack0");
+        assert_eq!(assert_continuous(&video), [0, 1, 2, 0, 1]);
+        // Audio is not limited: everybody is heard all the time.
+        for other in ["a", "b", "c"] {
+            let audio = sent(&world, &members, viewer, other);
+            assert!(audio.len() > 16 * 50, "{other}");
+            assert!(audio.iter().all(|(r, _)| r.kind == MediaKind::Audio));
+        }
+        // Who speaks is not shown to itself.
+        assert_eq!(listed(&world, members[1].1), "a");
+        for server in &world.servers {
+            let tracks = server.engine.counters().tracks;
+            assert!(
+                tracks <= 8,
+                "copies that nobody is sent are given up: {tracks}"
+            );
+        }
+    });
+}
+
+#[test]
+fn one_audio_slot_carries_the_speaker() {
+    let settings = AppSettings {
+        max_audio_track_count: 1,
+        max_video_track_count: 0,
+        ..AppSettings::default()
+    };
+    let (mut world, members) = room_of_four(11, settings);
+    let viewer = members[3].1;
+    let before = offers(&world, viewer);
+    speak(&mut world, &members, 1);
+    speak(&mut world, &members, 2);
+    assert_eq!(offers(&world, viewer), before);
+    let audio = sent(&world, &members, viewer, "audioTrack0");
+    assert_eq!(assert_continuous(&audio), [0, 1, 2]);
+    let received = &world.clients[viewer].received;
+    assert!(received.iter().all(|r| r.kind == MediaKind::Audio));
+}
