@@ -87,8 +87,8 @@ fn listed(world: &World, viewer: usize) -> String {
             Message::Text(text) => serde_json::from_str::<serde_json::Value>(text).ok(),
             Message::Binary(_) => None,
         });
-    let lists = texts.filter(|event| event["eventType"] == "VIDEO_TRACK_ASSIGNMENT_LIST");
-    let last = lists.last().expect("a list");
+    let mut lists = texts.filter(|event| event["eventType"] == "VIDEO_TRACK_ASSIGNMENT_LIST");
+    let last = lists.next_back().expect("a list");
     last["payload"][0]["trackId"].as_str().unwrap().to_owned()
 }
 
