@@ -8,7 +8,7 @@ const events = [];
 /** Participant -> `{ element, tracks }`: what a page would show. */
 const tiles = new Map();
 let adaptor = null;
-/** The legacy flow: `{ room, own, playing, timer }`. */
+/** The legacy flow: `{ room, own, playing, timer, leaving }`. */
 let legacy = null;
 
 /** Small pictures: every participant encodes one and decodes all others. */
@@ -59,12 +59,13 @@ function remove(participant) {
 
 /** Enters by `joinRoom` and then plays each participant by itself. */
 function joinLegacy(room, own) {
-  legacy = { room, own, playing: new Set(), timer: null };
+  legacy = { room, own, playing: new Set(), timer: null, leaving: false };
   adaptor.joinRoom(room, own, "legacy");
 }
 
 function leaveLegacy() {
   clearInterval(legacy.timer);
+  legacy.leaving = true;
   adaptor.leaveFromRoom(legacy.room);
 }
 
@@ -80,6 +81,8 @@ function goOn(name, detail) {
       synchronise(detail.streams);
       break;
     case "leavedFromRoom":
+      // Also the answer to a `stop` of the SDK's own, before it publishes again.
+      if (!legacy.leaving) break;
       for (const participant of [...tiles.keys()]) remove(participant);
       legacy = null;
       break;
