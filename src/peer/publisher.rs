@@ -33,8 +33,8 @@ pub struct Publisher {
     pub(super) ask: Ask,
     pub(super) fir_seq: u8,
     /// The loudest of its audio since the last report (RFC 6464 §3): 0 is loudest, 127 silence.
-    pub(super) level: Option<u8>,
-    pub(super) next_level: Instant,
+    level: Option<u8>,
+    next_level: Instant,
 }
 
 /// One accepted m-line.
@@ -116,6 +116,11 @@ impl Publisher {
             due = due.min(self.next_level.max(now.instant));
         }
         due
+    }
+
+    /// An audio packet says that it is so loud.
+    pub(super) fn note_level(&mut self, level: u8) {
+        self.level = Some(self.level.map_or(level, |loudest| loudest.min(level)));
     }
 
     /// How loud it was since the last call, every 200 ms; `None` in between, and while its packets
@@ -317,5 +322,23 @@ mod tests {
         let fast = offset.update(sent.after(Duration::from_millis(10)), ntp);
         let slow = offset.update(sent.after(Duration::from_millis(90)), ntp);
         assert!(fast.abs_diff(slow) <= 1000, "{fast} {slow}");
+    }
+
+    #[test]
+    fn the_loudest_of_a_period_is_reported_once() {
+        let start = test_now();
+        let mut publisher = Publisher::new(start, Vec::new());
+        let at = |millis| start.after(Duration::from_millis(millis));
+        assert_eq!(publisher.take_level(at(0)), None, "nothing was heard");
+        publisher.note_level(40);
+        publisher.note_level(30);
+        publisher.note_level(127);
+        assert_eq!(publisher.poll_timeout(at(1)), at(1).instant);
+        assert_eq!(publisher.take_level(at(1)), Some(30));
+        publisher.note_level(127);
+        assert_eq!(publisher.poll_timeout(at(2)), at(201).instant);
+        assert_eq!(publisher.take_level(at(200)), None);
+        assert_eq!(publisher.take_level(at(201)), Some(127));
+        assert_eq!(publisher.take_level(at(900)), None);
     }
 }

@@ -88,8 +88,7 @@ impl Publisher {
             arrivals.record(seq, now.instant);
         }
         if let Some(audio) = known.audio_level.filter(|_| is_audio) {
-            let level = audio.level_dbov;
-            self.level = Some(self.level.map_or(level, |loudest| loudest.min(level)));
+            self.note_level(audio.level_dbov);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use leafcutter::base::codec::MediaKind;
 use leafcutter::model::settings::AppSettings;
+use serde_json::json;
 
 use crate::client::{Message, Received, is_key_frame_start};
 use crate::control::Control;
@@ -146,4 +147,39 @@ fn one_audio_slot_carries_the_speaker() {
     assert_eq!(assert_continuous(&audio), [0, 1, 2]);
     let received = &world.clients[viewer].received;
     assert!(received.iter().all(|r| r.kind == MediaKind::Audio));
+}
+
+#[test]
+fn two_pinned_ones_change_places_without_an_offer() {
+    seeds::for_each(3, |seed| {
+        let settings = AppSettings {
+            max_video_track_count: 2,
+            ..AppSettings::default()
+        };
+        let (mut world, members) = room_of_four(seed, settings);
+        let viewer = members[3].1;
+        let before = offers(&world, viewer);
+        for id in ["b", "c", "a"] {
+            let pin = json!({
+                "command": "assignVideoTrackCommand", "streamId": id,
+                "videoTrackId": "videoTrack0", "enabled": true,
+            });
+            world.clients[viewer].out.texts.push(pin.to_string());
+            world.say(viewer, json!({ "command": "ping" }));
+            world.run(Duration::from_secs(2));
+            assert_eq!(listed(&world, viewer), id);
+        }
+        assert_eq!(offers(&world, viewer), before);
+        // Bob and Alice change places; Carol takes Bob's, and Alice that of Carol.
+        for (label, shown) in [
+            ("videoTrack0", &[0, 1, 2, 0][..]),
+            ("videoTrack1", &[1, 0, 2]),
+        ] {
+            let video = sent(&world, &members, viewer, label);
+            assert_eq!(assert_continuous(&video), shown, "{label}");
+            let last = video.iter().map(|(packet, _)| packet.at).max();
+            let silent = world.now.instant - last.expect("a packet");
+            assert!(silent < Duration::from_millis(500), "{label}: {silent:?}");
+        }
+    });
 }
