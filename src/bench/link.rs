@@ -66,7 +66,7 @@ pub struct Remote {
 /// What a datagram was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming {
-    /// SRTP, still protected: [`Link::unprotect`] opens it.
+    /// SRTP, still protected: [`Link::keys_mut`] opens it.
     Rtp,
     /// SRTCP, still protected: [`Link::keys_mut`] opens it.
     Rtcp,

@@ -16,7 +16,7 @@ pub struct SettingsChange {
 
 impl SettingsChange {
     /// Takes the settings out of `object`. Older names count as today's. Null leaves a setting as
-    /// it is, and so does the [mask](MASK) of a secret.
+    /// it is, and so does the mask of a secret.
     ///
     /// # Errors
     /// What is wrong with the first field whose type is wrong.
