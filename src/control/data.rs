@@ -9,7 +9,7 @@ use super::directory::Directory;
 use crate::base::ids::{ConnId, WorkerId};
 use crate::base::limits::{MAX_DATA_HOOKS, MAX_DATA_HOOKS_LEN, MAX_DATA_MESSAGE_LEN};
 use crate::model::data::{DataMessage, DataRelay, DataTarget, DataTargets};
-use crate::model::mail::WorkerMail;
+use crate::model::mail::{AppName, WorkerMail};
 use crate::model::track::StreamId;
 
 /// Why a message was not sent to the clients of a broadcast.
@@ -46,19 +46,30 @@ impl Directory {
             DataTarget::Publishers(stream.clone()),
             DataTarget::Players(stream.clone()),
         ];
+        self.send_to_all(app, stream, DataTargets::from_iter(to), text);
+        Ok(())
+    }
+
+    /// Sends a text to groups of clients, wherever they are: one mail per worker.
+    pub(super) fn send_to_all(
+        &mut self,
+        app: AppName,
+        stream: StreamId,
+        to: DataTargets,
+        text: impl Into<String>,
+    ) {
         let workers: BTreeSet<WorkerId> =
             self.broadcasts(&app).flat_map(Broadcast::workers).collect();
         let relay = Arc::new(DataRelay {
             app,
             stream,
             from: None,
-            to: DataTargets::from_iter(to),
+            to,
             message: DataMessage::text(text),
         });
         for worker in workers {
             self.mail(worker, WorkerMail::Data(relay.clone()));
         }
-        Ok(())
     }
 
     /// Sends one client a message of the server itself over the data channel of its play of

@@ -180,11 +180,14 @@ impl Engine {
         }
     }
 
-    /// Tells control how loud a publisher is, if that matters to anybody: in a room.
+    /// Tells control how loud a publisher is, if that matters to anybody: in a room, and where
+    /// viewers are told.
     fn tell_level(&mut self, conn: ConnId, stream: StreamId, level: u8) {
-        if let Some(app) = self.conns.get(&conn).map(|conn| conn.app().clone())
-            && self.has_main_track(conn, &stream)
-        {
+        let Some(of) = self.conns.get(&conn) else {
+            return;
+        };
+        let app = of.app().clone();
+        if of.settings().send_audio_level_to_viewers || self.has_main_track(conn, &stream) {
             let mail = ControlMail::AudioLevel { app, stream, level };
             self.mails.push_back(Outgoing::Control(Box::new(mail)));
         }

@@ -125,8 +125,8 @@ pub enum ControlMail {
         /// The figures.
         measure: PublishMeasure,
     },
-    /// How loud a publisher that has a main track is: five times a second while its packets say so
-    /// (RFC 6464).
+    /// How loud a publisher is, if it has a main track or viewers are told: five times a second
+    /// while its packets say so (RFC 6464).
     AudioLevel {
         /// Of which application.
         app: AppName,

@@ -6,6 +6,7 @@ use crate::base::ids::ConnId;
 use crate::control::broadcast::{Broadcast, Play};
 use crate::control::directory::{App, Directory};
 use crate::control::slots::{self, Assignment, SILENCE, Slots, Voices};
+use crate::model::data::DataTarget;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::slots::SlotCommand;
 use crate::model::track::StreamId;
@@ -98,11 +99,23 @@ impl Directory {
         };
         broadcast.voice.hear(now_ms, level, threshold);
         let is_speaking = broadcast.voice.is_speaking(now_ms);
-        let Some(main) = broadcast.main_track.clone().filter(|_| is_speaking) else {
+        let main = broadcast.main_track.clone();
+        if state.settings.send_audio_level_to_viewers {
+            self.tell_level(app, stream, main.as_ref(), level);
+        }
+        let Some(main) = main.filter(|_| is_speaking) else {
             return;
         };
         self.give_slots(now_ms, app, &main, stream);
         self.tell_audio_assignments(now_ms, app, &main);
+    }
+
+    /// Tells the players of `stream`, and of the room it is in, how loud it is.
+    fn tell_level(&mut self, app: &AppName, stream: &StreamId, main: Option<&StreamId>, level: u8) {
+        let played = [Some(stream), main].into_iter().flatten().cloned();
+        let to = played.map(DataTarget::Players).collect();
+        let text = event::audio_level(stream, level);
+        self.send_to_all(app.clone(), stream.clone(), to, text);
     }
 
     /// `speaker` speaks: the plays of `main` that do not have it on a slot look for one.

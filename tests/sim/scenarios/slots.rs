@@ -183,3 +183,39 @@ fn two_pinned_ones_change_places_without_an_offer() {
         }
     });
 }
+
+#[test]
+fn viewers_are_told_how_loud_everybody_is_where_the_application_says_so() {
+    for told in [true, false] {
+        let settings = AppSettings {
+            send_audio_level_to_viewers: told,
+            ..AppSettings::default()
+        };
+        let (mut world, members) = room_of_four(5, settings);
+        let (_, viewer) = members[3];
+        world.clients[viewer].messages.clear();
+        speak(&mut world, &members, 1);
+        let levels: Vec<serde_json::Value> = world.clients[viewer]
+            .messages
+            .iter()
+            .filter_map(|message| match message {
+                Message::Text(text) => serde_json::from_str::<serde_json::Value>(text).ok(),
+                Message::Binary(_) => None,
+            })
+            .filter(|event| event["eventType"] == "UPDATE_AUDIO_LEVEL")
+            .collect();
+        if !told {
+            assert_eq!(levels, Vec::<serde_json::Value>::new());
+            continue;
+        }
+        for (id, level) in [("a", 127), ("b", 30), ("c", 127)] {
+            let of = levels.iter().filter(|event| event["streamId"] == id);
+            let heard: Vec<u64> = of
+                .map(|event| event["audioLevel"].as_u64().unwrap())
+                .collect();
+            // Five a second for four seconds; the first may still be of before.
+            assert!((16..=21).contains(&heard.len()), "{id}: {heard:?}");
+            assert!(heard[2..].iter().all(|l| *l == level), "{id}: {heard:?}");
+        }
+    }
+}
