@@ -11,6 +11,7 @@ use crate::base::ids::PeerId;
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::peer::send::{Outlet, Sent};
 use crate::peer::{Peer, Side};
+use crate::router::even::even_out;
 use crate::router::tracks::TrackKey;
 use crate::signal::action::PeerEvent;
 use crate::transport::DtlsOutcome;
@@ -159,6 +160,7 @@ impl Engine {
             }
             if self.cursor.subscriber == 0 && self.cursor.position.is_none() {
                 self.relay(key);
+                self.even_out(key);
             }
             let Some(track) = self.tracks.get(key) else {
                 self.next_track();
@@ -197,6 +199,16 @@ impl Engine {
         self.tracks.clear_fresh();
         self.cursor = Cursor::default();
         Progress::Done
+    }
+
+    /// Gives neighbouring fresh packets one length, where somebody on this worker is sent them.
+    fn even_out(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        if self.config.even_lengths && !track.subscribers.is_empty() {
+            even_out(&mut track.history, track.fresh);
+        }
     }
 
     /// Passes over the fresh packets of a track that its publisher has switched off.

@@ -135,10 +135,11 @@ impl Sending {
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
         self.last_stored = Some(entry.stored);
+        let payload_len = (len - header_len - usize::from(entry.padding_len)) as u64;
         self.stream.packets += 1;
-        self.stream.octets += (len - header_len) as u64;
+        self.stream.octets += payload_len;
         outlet.sent.packets += 1;
-        outlet.sent.payload_len += (len - header_len) as u64;
+        outlet.sent.payload_len += payload_len;
         Ok(())
     }
 
@@ -176,6 +177,11 @@ impl Sending {
             return Err(DropReason::TooOld);
         }
         let (entry, packet) = track.history.find(input).ok_or(DropReason::TooOld)?;
+        // A plain copy has to be the same bytes as the first time (RFC 7714 §8.4), and a
+        // transport-wide number is never used twice.
+        if self.stream.rtx.is_none() && self.transport_cc {
+            return Err(DropReason::NoRtx);
+        }
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         if !self

@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod even;
 pub mod history;
 pub mod key_frame;
 pub mod rewrite;
