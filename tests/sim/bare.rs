@@ -375,12 +375,19 @@ fn answer(offer: &str, fingerprint: &str, takes: fn(&str, &str) -> bool) -> Stri
         let (media, rest) = section.split_once("\r\n").expect("lines");
         let mid = attribute(rest, "mid");
         mids.push(mid);
+        let kind = media.split(' ').next().expect("a word");
+        let is_left_out = |pt: &&str| {
+            let map = format!("a=rtpmap:{pt} ");
+            rest.lines()
+                .any(|line| line.starts_with(&map) && !takes(kind, line))
+        };
+        let words: Vec<_> = media.split(' ').filter(|word| !is_left_out(word)).collect();
+        let media = words.join(" ");
         sections.push_str(&format!(
             "m={media}\r\n{transport}a=mid:{mid}\r\na=recvonly\r\n"
         ));
         let kept = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
         for line in rest.lines() {
-            let kind = media.split(' ').next().expect("a word");
             let wanted = kept.iter().any(|start| line.starts_with(start)) && takes(kind, line);
             if wanted || line.contains(TRANSPORT_CC_URI) {
                 sections.push_str(line);

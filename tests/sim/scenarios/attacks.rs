@@ -545,7 +545,13 @@ fn what_is_sent_twice_under_one_number_is_the_same_bytes() {
             again += 1;
         }
     }
-    assert!(again >= 20, "{again} {:?}", world.drops());
+    assert!(
+        again >= 20,
+        "{again} of {} {:?} {:?}",
+        first.len(),
+        world.drops(),
+        world.counters(0)
+    );
 }
 
 fn compound(viewer: &mut crate::bare::Bare, media: Ssrc, seqs: &[SeqNo]) -> Vec<u8> {
