@@ -16,7 +16,7 @@ use leafcutter::rtp::{RtpHeader, canonical};
 use leafcutter::srtp::{MasterKey, Profile, Protect, Unprotect};
 
 use crate::counted_by_callgrind;
-use crate::stage::{FRAME, PACKETS, Script, Seat, stage};
+use crate::stage::{FRAME, PACKETS, Script, Seat, instant, stage};
 
 /// Something to count.
 pub struct Case {
@@ -241,7 +241,7 @@ const INDEX: u64 = 42;
 
 /// A packet goes into a full ring, and the one 100 before it is looked for.
 fn history() {
-    let now = stage_now();
+    let now = instant();
     let payload = [0x5a; 1150];
     let mut history = History::new(now, 512, 512 * 1200);
     let mut push = |seq: u64| {
@@ -266,11 +266,6 @@ fn history() {
             assert!(push(seq));
         }
     });
-}
-
-/// Any instant: nothing here asks what time it is.
-fn stage_now() -> std::time::Instant {
-    crate::stage::epoch()
 }
 
 /// One worker with `viewers` viewers after some frames.

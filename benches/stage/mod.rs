@@ -19,7 +19,7 @@ mod network;
 #[path = "../../tests/sim/world.rs"]
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leafcutter::base::bytes::Writer;
 use leafcutter::base::clock::Now;
@@ -35,8 +35,6 @@ use leafcutter::rtcp::write::{self, FeedbackHead};
 use bare::{Bare, Negotiated, Rtp, VIDEO_SSRC};
 use control::Control;
 use world::World;
-
-pub use world::epoch;
 
 /// Packets in a frame: 2 Mbit/s at 30 frames a second.
 pub const PACKETS: usize = 8;
@@ -262,6 +260,11 @@ pub fn stage(workers: u16, viewers: &[u16]) -> (Vec<Seat>, Script) {
         sent: 0,
     };
     (world.servers.into_iter().map(seat).collect(), script)
+}
+
+/// Any instant, for what only wants one.
+pub fn instant() -> Instant {
+    world::epoch()
 }
 
 fn route(peer: &Bare) -> Route {
