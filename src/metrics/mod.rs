@@ -55,6 +55,8 @@ pub struct WorkerFigures {
     pub counters: Counters,
     /// How long its last turn took, in microseconds, waiting left out.
     pub turn_us: u64,
+    /// Share of its time that it spends in turns, 0..=1, smoothed.
+    pub busy: f64,
 }
 
 /// The text of a scrape.
@@ -226,6 +228,11 @@ impl Snapshot {
             self.workers
                 .iter()
                 .map(|w| (label(w), w.turn_us as f64 / 1e6)),
+        )?;
+        page.gauges(
+            "worker_busy_ratio",
+            "Share of its time that each worker spends in turns, over the last seconds",
+            self.workers.iter().map(|w| (label(w), w.busy)),
         )
     }
 
@@ -327,6 +334,7 @@ mod tests {
                 worker: WorkerId(worker),
                 counters,
                 turn_us,
+                busy: 0.25,
             }
         };
         let text = render(Snapshot {
@@ -352,6 +360,7 @@ mod tests {
             "leafcutter_webhooks_total{result=\"failed\"} 2\n",
             "leafcutter_worker_peers{worker=\"1\"} 2\n",
             "leafcutter_worker_turn_seconds{worker=\"0\"} 0.00025\n",
+            "leafcutter_worker_busy_ratio{worker=\"1\"} 0.25\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }
