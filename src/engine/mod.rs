@@ -136,6 +136,7 @@ pub struct Engine {
     published: HashMap<(AppName, StreamId), Vec<TrackId>>,
     tracks_made: u64,
     timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
+    session_timers: BinaryHeap<Reverse<(Instant, ConnId)>>,
     /// Handshakes, feedback and retransmissions, sent before the turn's media.
     urgent: Egress,
     /// Subscribers that asked for packets again.
@@ -164,6 +165,7 @@ impl Engine {
             published: HashMap::new(),
             tracks_made: 0,
             timers: BinaryHeap::new(),
+            session_timers: BinaryHeap::new(),
             urgent: Egress::default(),
             askers: Vec::new(),
             key_frames_due: Vec::new(),
@@ -230,7 +232,7 @@ impl Engine {
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.peek().map(|Reverse((at, _))| *at);
-        let sessions = self.conns.values().filter_map(Conn::poll_timeout).min();
+        let sessions = self.session_timers.peek().map(|Reverse((at, _))| *at);
         [peers, sessions, self.tracks.poll_timeout()]
             .into_iter()
             .flatten()

@@ -1,6 +1,7 @@
 //! The story of a message: text comes in, the session's state machine answers with actions, each
 //! action is carried out here, and what it led to goes back into the machine.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub(super) struct Conn {
     session: Session,
     client: Arc<Client>,
     peers: Vec<Held>,
+    /// When its session's timers were last asked to run; a heap entry with another time is stale.
+    armed: Option<Instant>,
 }
 
 /// A peer of a connection.
@@ -53,11 +56,6 @@ impl Conn {
     /// That application's settings.
     pub(super) fn settings(&self) -> &Arc<AppSettings> {
         &self.settings
-    }
-
-    /// When its session has a timer to run.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
     }
 
     fn peer(&self, role: Role, stream: &str) -> Option<PeerId> {
@@ -86,6 +84,7 @@ impl Engine {
                 session,
                 client,
                 peers: Vec::new(),
+                armed: None,
             },
         );
     }
@@ -202,11 +201,36 @@ impl Engine {
 
     /// Runs the timers of the sessions that are due.
     pub(super) fn run_session_timers(&mut self, now: Now) {
-        let due = |conn: &Conn| conn.poll_timeout().is_some_and(|at| at <= now.instant);
-        for conn in self.conn_ids(due) {
-            self.with_session(now, conn, |session, actions| {
-                session.handle_timeout(now, actions)
+        while let Some(&Reverse((at, id))) = self.session_timers.peek() {
+            if at > now.instant {
+                return;
+            }
+            self.session_timers.pop();
+            let Some(conn) = self.conns.get_mut(&id) else {
+                continue;
+            };
+            // An entry that an earlier one has overtaken.
+            if conn.armed != Some(at) {
+                continue;
+            }
+            conn.armed = None;
+            self.with_session(now, id, |session, actions| {
+                session.handle_timeout(now, actions);
             });
+        }
+    }
+
+    /// Asks for the session's timers to run, unless they will run earlier anyway.
+    fn arm_session(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        let Some(at) = conn.session.poll_timeout() else {
+            return;
+        };
+        if conn.armed.is_none_or(|armed| at < armed) {
+            conn.armed = Some(at);
+            self.session_timers.push(Reverse((at, id)));
         }
     }
 
@@ -262,7 +286,7 @@ impl Engine {
         // An action's result may ask for more; each round is one step of a short negotiation.
         for _ in 0..MAX_ROUNDS {
             if actions.is_empty() {
-                return;
+                break;
             }
             let mut more = Vec::new();
             for action in actions {
@@ -270,6 +294,7 @@ impl Engine {
             }
             actions = more;
         }
+        self.arm_session(id);
     }
 
     fn carry_out(&mut self, now: Now, id: ConnId, action: Action, more: &mut Vec<Action>) {
