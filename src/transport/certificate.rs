@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use dimpl::{Config, Dtls, DtlsCertificate};
 use ring::digest;
-use str0m::crypto::CryptoProvider;
 use subtle::ConstantTimeEq;
 
 /// A self-signed certificate, its SHA-256 fingerprint, and what all its associations share.
@@ -98,17 +97,6 @@ impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Fingerprint")
     }
-}
-
-/// The cryptographic provider that the Cargo features chose; installed as the process default so
-/// that every part of str0m uses the same.
-pub(super) fn provider() -> &'static CryptoProvider {
-    if CryptoProvider::get_default().is_none() {
-        str0m::crypto::from_feature_flags().install_process_default();
-    }
-    static FALLBACK: std::sync::OnceLock<CryptoProvider> = std::sync::OnceLock::new();
-    CryptoProvider::get_default()
-        .unwrap_or_else(|| FALLBACK.get_or_init(str0m::crypto::from_feature_flags))
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
