@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
-/// PERF(fanout): handshakes leave holes that glibc's allocator does not give back: 27 KiB per viewer
-/// with it, 16 with this one (`docs/performance.md`).
+/// PERF(fanout): handshakes leave holes that glibc's allocator does not give back
+/// (`docs/performance.md`).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -148,6 +148,7 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
             worker: WorkerId(worker),
             media_bind,
             announce: config.media.announce.clone(),
+            even_lengths: config.media.even_lengths,
             pin_cpu: config.server.pin_workers.then_some(usize::from(worker)),
             seed: os_random()?,
             certificate: certificate.clone(),

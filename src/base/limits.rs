@@ -77,8 +77,13 @@ pub const MAX_INVITATIONS: usize = 64;
 /// are ignored. Real ones are under 200.
 pub const MAX_CANDIDATE_LEN: usize = 1024;
 
-/// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues.
-pub const MAX_GSO_SEGMENTS: usize = 8;
+/// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues,
+/// and from here on longer runs save little (`docs/performance.md`).
+pub const MAX_GSO_SEGMENTS: usize = 16;
+
+/// Bytes of padding that a packet may get to be as long as its neighbours and share their run.
+/// Packetisers split a frame into sizes that differ by one; a few more are for headers.
+pub const MAX_EVENING_LEN: usize = 16;
 
 /// Bytes of egress buffer per worker: stays in a core's L2 cache; when full it is flushed and
 /// filled again within the same turn.

@@ -49,6 +49,8 @@ pub struct Config {
     pub candidates: Vec<SocketAddr>,
     /// Seeds SSRCs and ICE credentials: from the operating system, or fixed in a simulation.
     pub seed: [u8; 32],
+    /// Pads neighbouring packets to one length, so that they share a UDP_SEGMENT run.
+    pub even_lengths: bool,
     /// The DTLS certificate of the process.
     pub certificate: Arc<Certificate>,
 }
@@ -97,6 +99,8 @@ pub struct Counters {
     pub rtp_sent_len: u64,
     /// Retransmitted packets among `rtp_sent`.
     pub retransmitted: u64,
+    /// RTP packets padded to the length of their neighbours, once each, not per subscriber.
+    pub padded: u64,
     /// Key frame requests sent to publishers.
     pub key_frame_requests: u64,
     /// NACK packets sent to publishers.
@@ -143,6 +147,8 @@ pub struct Engine {
     askers: Vec<PeerId>,
     key_frames_due: Vec<TrackKey>,
     cursor: Cursor,
+    /// When the first track that waits for the end of a frame waits no more.
+    release: Option<Instant>,
     batches: Batches,
     data: DataPlane,
     conn_outputs: VecDeque<(ConnId, ConnOutput)>,
@@ -170,6 +176,7 @@ impl Engine {
             askers: Vec::new(),
             key_frames_due: Vec::new(),
             cursor: Cursor::default(),
+            release: None,
             batches: Batches::default(),
             data: DataPlane::default(),
             conn_outputs: VecDeque::new(),
@@ -223,7 +230,7 @@ impl Engine {
             }
             std::mem::swap(&mut self.urgent, egress);
         }
-        if self.forward_tracks(egress) == Progress::EgressFull {
+        if self.forward_tracks(now, egress) == Progress::EgressFull {
             return Progress::EgressFull;
         }
         self.forward_data(now, egress)
@@ -233,7 +240,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.peek().map(|Reverse((at, _))| *at);
         let sessions = self.session_timers.peek().map(|Reverse((at, _))| *at);
-        [peers, sessions, self.tracks.poll_timeout()]
+        [peers, sessions, self.release, self.tracks.poll_timeout()]
             .into_iter()
             .flatten()
             .min()

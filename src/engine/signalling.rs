@@ -35,7 +35,7 @@ pub(super) struct Conn {
     session: Session,
     client: Arc<Client>,
     peers: Vec<Held>,
-    /// When its session's timers were last asked to run; a heap entry with another time is stale.
+    /// When its earliest entry in the engine's timers is.
     armed: Option<Instant>,
 }
 
@@ -206,31 +206,27 @@ impl Engine {
                 return;
             }
             self.session_timers.pop();
-            let Some(conn) = self.conns.get_mut(&id) else {
+            // An entry that an earlier one has overtaken.
+            let Some(conn) = self.conns.get_mut(&id).filter(|c| c.armed == Some(at)) else {
                 continue;
             };
-            // An entry that an earlier one has overtaken.
-            if conn.armed != Some(at) {
-                continue;
-            }
             conn.armed = None;
             self.with_session(now, id, |session, actions| {
-                session.handle_timeout(now, actions);
+                session.handle_timeout(now, actions)
             });
         }
     }
 
-    /// Asks for the session's timers to run, unless they will run earlier anyway.
+    /// Sees to it that the session's timers run when they are due.
     fn arm_session(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else {
             return;
         };
-        let Some(at) = conn.session.poll_timeout() else {
-            return;
-        };
-        if conn.armed.is_none_or(|armed| at < armed) {
-            conn.armed = Some(at);
-            self.session_timers.push(Reverse((at, id)));
+        if let Some(due) = conn.session.poll_timeout()
+            && conn.armed.is_none_or(|armed| due < armed)
+        {
+            conn.armed = Some(due);
+            self.session_timers.push(Reverse((due, id)));
         }
     }
 
