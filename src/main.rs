@@ -19,6 +19,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
+/// PERF(fanout): handshakes leave holes that glibc's allocator does not give back
+/// (`docs/performance.md`).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The whole command line: without a command it serves.
 #[derive(Debug, Parser)]
 #[command(

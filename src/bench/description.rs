@@ -63,17 +63,28 @@ pub fn offer(tracks: Tracks, credentials: &Credentials, identity: &Identity) -> 
     out
 }
 
-/// An answer that takes everything of the server's offer.
+/// An answer that takes everything of the server's offer but its data channel: these clients speak
+/// no SCTP, and a server would go on trying. One that leads the bundle is taken, because it carries
+/// the transport.
 pub fn answer(offer: &Description, credentials: &Credentials, identity: &Identity) -> String {
-    let in_use = |s: &&MediaSection| !s.rejected;
-    let mids: Vec<String> = offer
-        .media
-        .iter()
-        .filter(in_use)
+    let in_use = |s: &&MediaSection| !s.rejected && s.media_kind().is_some();
+    let leads = offer.media.first().filter(|s| s.media_kind().is_none());
+    let mids: Vec<String> = leads
+        .into_iter()
+        .chain(offer.media.iter().filter(in_use))
         .map(|s| s.mid.as_str().to_owned())
         .collect();
     let mut out = head(&mids);
-    for section in &offer.media {
+    for (at, section) in offer.media.iter().enumerate() {
+        if at > 0 && section.media_kind().is_none() {
+            let mid = section.mid.as_str();
+            let _ = write!(
+                out,
+                "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n\
+                 a=mid:{mid}\r\n"
+            );
+            continue;
+        }
         answer_section(&mut out, section, credentials, identity);
     }
     out

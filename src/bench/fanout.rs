@@ -121,6 +121,7 @@ struct Mark {
 
 #[derive(Debug, Default)]
 struct Marks {
+    before_open: Mark,
     before_join: Mark,
     after_join: Mark,
     begin: Mark,
@@ -142,6 +143,7 @@ fn conduct(
     let mut marks = Marks::default();
     let publishing = stand.wait_for_all(plan.threads, || watch("broadcasts go live", 0, 1));
     if publishing.is_ok() {
+        marks.before_open = mark();
         stand.advance(Stage::Open);
         stand.wait_for_all(plan.threads, || watch("viewers connect", 0, viewers))?;
         marks.before_join = mark();
@@ -341,9 +343,9 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
             joining.max(0.0) / 1000.0 / all.playing as f64
         });
     let resident = marks
-        .begin
+        .end
         .resident_len
-        .zip(marks.before_join.resident_len)
+        .zip(marks.before_open.resident_len)
         .filter(|_| all.playing > 0)
         .map(|(after, before)| after.saturating_sub(before) as f64 / 1024.0 / all.playing as f64);
     let joining_s = (marks.after_join.at_us - marks.before_join.at_us) as f64 / 1e6;

@@ -8,22 +8,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dimpl::{Dtls, Output, SrtpProfile};
 use rand::rngs::StdRng;
 use str0m::Candidate;
 use str0m::crypto::CryptoProvider;
-use str0m::crypto::dtls::{DtlsCert, DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
 use str0m::ice::{IceAgent, IceAgentEvent, IceCreds, StunMessage, StunPacket};
 use str0m::net::Protocol as IceProtocol;
 
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::srtp::{Keys, Profile, Protect, Unprotect};
+use crate::transport::certificate::Certificate;
 use crate::transport::demux::{self, Protocol};
 use crate::transport::ice::Credentials;
 
 /// The client certificate that all links of a process share: making one costs a key generation.
 #[derive(Clone)]
 pub struct Identity {
-    certificate: Arc<DtlsCert>,
+    certificate: Arc<Certificate>,
     provider: Arc<CryptoProvider>,
     fingerprint: String,
 }
@@ -32,9 +33,9 @@ impl Identity {
     /// Makes one. `None` when the cryptographic provider cannot.
     pub fn generate() -> Option<Self> {
         let provider = str0m::crypto::from_feature_flags();
-        let certificate = provider.dtls_provider.generate_certificate()?;
-        let digest = ring::digest::digest(&ring::digest::SHA256, &certificate.certificate);
-        let hex: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+        let certificate = Certificate::generate()?;
+        let digest = certificate.fingerprint();
+        let hex: Vec<String> = digest.iter().map(|b| format!("{b:02X}")).collect();
         Some(Self {
             certificate: Arc::new(certificate),
             provider: Arc::new(provider),
@@ -95,7 +96,7 @@ pub enum LinkError {
 /// One PeerConnection's transport.
 pub struct Link {
     agent: IceAgent,
-    dtls: Box<dyn DtlsInstance>,
+    dtls: Dtls,
     credentials: Credentials,
     local: SocketAddr,
     remote: Option<SocketAddr>,
@@ -117,7 +118,7 @@ impl fmt::Debug for Link {
 }
 
 impl Link {
-    /// A link whose socket is bound to `local`. `None` when the provider makes no DTLS instance.
+    /// A link whose socket is bound to `local`. `None` when `local` cannot be a candidate.
     pub fn new(
         now: Instant,
         identity: &Identity,
@@ -133,16 +134,7 @@ impl Link {
         agent.set_controlling(true);
         agent.set_timing_advance(ICE_PACE);
         agent.add_local_candidate(Candidate::host(local, IceProtocol::Udp).ok()?);
-        let mut dtls = identity
-            .provider
-            .dtls_provider
-            .new_dtls(
-                &identity.certificate,
-                now,
-                DtlsVersion::Auto,
-                Some(HANDSHAKE_MTU),
-            )
-            .ok()?;
+        let mut dtls = identity.certificate.association(now);
         dtls.set_active(true);
         Some(Self {
             agent,
@@ -278,18 +270,18 @@ impl Link {
         let mut buf = [0; 2 * MAX_DATAGRAM_LEN];
         loop {
             match self.dtls.poll_output(&mut buf) {
-                DtlsOutput::Packet(packet) => self.packets.push(packet.to_vec()),
-                DtlsOutput::Timeout(due) => {
+                Output::Packet(packet) => self.packets.push(packet.to_vec()),
+                Output::Timeout(due) => {
                     self.dtls_due = Some(due);
                     break;
                 }
-                DtlsOutput::Connected => self.connected = true,
-                DtlsOutput::KeyingMaterial(material, profile) => {
+                Output::Connected => self.connected = true,
+                Output::KeyingMaterial(material, profile) => {
                     let profile = profile_of(profile).ok_or(LinkError::Dtls)?;
                     self.exported = Some((material.to_vec(), profile));
                 }
-                DtlsOutput::CloseNotify => self.closed = true,
-                DtlsOutput::BufferTooSmall { .. } => return Err(LinkError::Dtls),
+                Output::CloseNotify => self.closed = true,
+                Output::BufferTooSmall { .. } => return Err(LinkError::Dtls),
                 // The server's certificate and its data are nothing to a load tester.
                 _ => {}
             }
@@ -321,6 +313,3 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
 
 /// Between two checks; RFC 8445 §14 asks for 50 ms over the Internet, this is one machine.
 const ICE_PACE: Duration = Duration::from_millis(5);
-
-/// As the server's own.
-const HANDSHAKE_MTU: usize = 1200;

@@ -128,6 +128,7 @@ impl Engine {
             }
             peer.armed = None;
             let outcome = peer.transport.handle_timeout(now);
+            peer.release_unneeded(now);
             let flushed = peer.transport.flush(&mut self.urgent);
             let reported = if outcome.is_ok() {
                 self.report(now, id)

@@ -92,8 +92,9 @@ impl Engine {
         let id = *self.ufrags.get(local).ok_or(DropReason::UnknownUfrag)?;
         let peer = self.peers.get_mut(id).ok_or(DropReason::UnknownUfrag)?;
         let was_connected = peer.transport.is_connected();
-        let accepted = peer.transport.handle_stun(now, route, message)?;
+        let accepted = peer.transport.handle_stun(now, route, message);
         let flushed = peer.transport.flush(&mut self.urgent);
+        let accepted = accepted?;
         let connected = !was_connected && peer.transport.is_connected();
         if accepted.newly_validated {
             self.addresses.insert(route.remote, id);

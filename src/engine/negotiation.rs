@@ -89,7 +89,7 @@ impl Engine {
             .collect();
         let publisher = Publisher::new(now, sections);
         let id = self.insert_peer(now, conn, stream, Side::Publisher(Box::new(publisher)));
-        self.set_remote(now, id, &negotiated.transport);
+        self.set_remote(id, &negotiated.transport);
         self.own_tracks(id);
         self.add_data(now, id, data_section(negotiated));
         id
@@ -127,7 +127,7 @@ impl Engine {
         {
             publisher.sections = known;
         }
-        self.set_remote(now, id, &negotiated.transport);
+        self.set_remote(id, &negotiated.transport);
         self.own_tracks(id);
         self.add_data(now, id, data_section(negotiated));
     }
@@ -331,7 +331,7 @@ impl Engine {
         id
     }
 
-    pub(super) fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
+    pub(super) fn set_remote(&mut self, id: PeerId, remote: &RemoteTransport) {
         let credentials = Credentials {
             ufrag: remote.ice.ufrag.clone(),
             password: remote.ice.pwd.clone(),
@@ -349,7 +349,7 @@ impl Engine {
             self.ufrags.insert(fresh.ufrag.clone(), id);
             peer.transport.restart_ice(fresh);
         }
-        peer.transport.set_remote(now, credentials, expected);
+        peer.transport.set_remote(credentials, expected);
         if let Err(reason) = peer.transport.flush(&mut self.urgent) {
             self.counters.dropped.count(reason);
         }

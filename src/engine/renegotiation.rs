@@ -295,7 +295,7 @@ impl Engine {
                 sending.stream.rtx = None;
             }
         }
-        self.set_remote(now, id, &transport);
+        self.set_remote(id, &transport);
         self.add_data(now, id, accepted.data.as_ref());
         if self
             .peers

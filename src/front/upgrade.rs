@@ -76,7 +76,8 @@ async fn hand_over(shared: Shared, place: Place, upgrade: OnUpgrade) {
     };
     let conn = NewConn {
         stream,
-        read_ahead: parts.read_buf.into(),
+        // Copied, because hyper read it into a buffer of 8 KiB.
+        read_ahead: parts.read_buf.to_vec(),
         app: place.app.name,
         settings: place.app.settings,
         remote: place.remote,

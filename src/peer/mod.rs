@@ -73,6 +73,14 @@ impl Peer {
         data.into_iter().fold(transport.min(media), Instant::min)
     }
 
+    /// Gives back what only the handshake and data channels need.
+    pub fn release_unneeded(&mut self, now: Now) {
+        // A publisher may ask for data channels later.
+        if matches!(self.side, Side::Subscriber(_)) && self.data.is_none() {
+            self.transport.release_dtls(now);
+        }
+    }
+
     /// Protects the RTCP compound in `buf[..len]` and queues it.
     ///
     /// # Errors

@@ -90,7 +90,7 @@ impl Subscriber {
             mids: 0,
             report_from: 0,
             next_transport_seq: 0,
-            asked: Vec::with_capacity(MAX_ASKED),
+            asked: Vec::new(),
             next_report: now.instant + FIRST_REPORT,
             rtt_us: 0,
             period: Period::new(now),

@@ -35,8 +35,9 @@ use crate::model::track::{Lineup, PlayGrant, StreamId};
 pub struct Session {
     app: AppName,
     pub(super) settings: Arc<AppSettings>,
-    pub(super) publishes: BTreeMap<StreamId, Publish>,
-    pub(super) plays: BTreeMap<StreamId, Play>,
+    // Boxed because a node of the map has room for eleven.
+    pub(super) publishes: BTreeMap<StreamId, Box<Publish>>,
+    pub(super) plays: BTreeMap<StreamId, Box<Play>>,
     calls: Calls,
     pub(super) memberships: Memberships,
     pub(super) ended: EndedIds,
@@ -145,7 +146,7 @@ impl Session {
         }
         self.requests += 1;
         let publish = Publish::ask(now, self.requests, stream.clone(), ask, actions);
-        self.publishes.insert(stream, publish);
+        self.publishes.insert(stream, Box::new(publish));
     }
 
     fn play(&mut self, now: Instant, stream: StreamId, ask: PlayAsk, actions: &mut Vec<Action>) {
@@ -161,7 +162,7 @@ impl Session {
         }
         self.requests += 1;
         let play = Play::ask(now, self.requests, stream.clone(), ask, actions);
-        self.plays.insert(stream, play);
+        self.plays.insert(stream, Box::new(play));
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -453,8 +454,11 @@ impl Session {
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
     /// Walks the at most `MAX_ENTRIES_PER_CONN` entries: ask after a change, not every turn.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let publishes = self.publishes.values().filter_map(Publish::deadline);
-        let plays = self.plays.values().filter_map(Play::deadline);
+        let publishes = self
+            .publishes
+            .values()
+            .filter_map(|publish| publish.deadline());
+        let plays = self.plays.values().filter_map(|play| play.deadline());
         publishes.chain(plays).min()
     }
 

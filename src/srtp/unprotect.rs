@@ -116,6 +116,11 @@ impl Unprotect {
         Ok(len)
     }
 
+    /// True once an authentic SRTCP packet has come.
+    pub fn has_opened_rtcp(&self) -> bool {
+        !self.rtcp_senders.is_empty()
+    }
+
     /// The sender at `at`, or else a new one for `ssrc`.
     fn rtcp_sender(
         &mut self,

@@ -1,17 +1,20 @@
 //! The server's DTLS certificate, made once per process, and fingerprints (RFC 8122 §5).
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
 
+use dimpl::{Config, Dtls, DtlsCertificate};
 use ring::digest;
-use str0m::crypto::CryptoProvider;
-use str0m::crypto::dtls::DtlsCert;
 use subtle::ConstantTimeEq;
 
-/// A self-signed certificate and its SHA-256 fingerprint.
-#[derive(Clone, Debug)]
+/// A self-signed certificate, its SHA-256 fingerprint, and what all its associations share.
+#[derive(Clone)]
 pub struct Certificate {
-    pub(super) dtls: DtlsCert,
+    dtls: DtlsCertificate,
     fingerprint: [u8; 32],
+    /// PERF(join): the library tests every cipher when it makes one, half a millisecond.
+    config: Arc<Config>,
 }
 
 impl Certificate {
@@ -19,14 +22,36 @@ impl Certificate {
     ///
     /// `None` when the cryptographic provider cannot.
     pub fn generate() -> Option<Self> {
-        let dtls = provider().dtls_provider.generate_certificate()?;
+        let dtls = dimpl::certificate::generate_self_signed_certificate().ok()?;
         let fingerprint = sha256(&dtls.certificate);
-        Some(Self { dtls, fingerprint })
+        // ICE has proved the return path, which a cookie would prove again.
+        let config = Config::builder()
+            .use_server_cookie(false)
+            .mtu(HANDSHAKE_MTU)
+            .build()
+            .ok()?;
+        Some(Self {
+            dtls,
+            fingerprint,
+            config: Arc::new(config),
+        })
     }
 
     /// The 32 bytes of `a=fingerprint:sha-256`.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
+    }
+
+    /// One end of an association, version 1.2 or 1.3 as the peers agree; a server until
+    /// `set_active` makes it a client.
+    pub fn association(&self, now: Instant) -> Dtls {
+        Dtls::new_auto(self.config.clone(), self.dtls.clone(), now)
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Certificate")
     }
 }
 
@@ -74,22 +99,15 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The cryptographic provider that the Cargo features chose; installed as the process default so
-/// that every part of str0m uses the same.
-pub(super) fn provider() -> &'static CryptoProvider {
-    if CryptoProvider::get_default().is_none() {
-        str0m::crypto::from_feature_flags().install_process_default();
-    }
-    static FALLBACK: std::sync::OnceLock<CryptoProvider> = std::sync::OnceLock::new();
-    CryptoProvider::get_default()
-        .unwrap_or_else(|| FALLBACK.get_or_init(str0m::crypto::from_feature_flags))
-}
-
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     out
 }
+
+/// Handshake flights are split to fit any path that carries IPv6 (RFC 8200 §5 minimum of 1280,
+/// less IP and UDP headers).
+const HANDSHAKE_MTU: usize = 1200;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! DTLS for one peer (RFC 6347, RFC 9147, RFC 5764): str0m's sans-IO instance, always the server
-//! side, its certificate check, and the SRTP keys it exports.
+//! DTLS for one peer (RFC 6347, RFC 9147, RFC 5764): `dimpl`, the sans-IO library behind str0m,
+//! always the server side, its certificate check, and the SRTP keys it exports.
 //!
 //! Version 1.2 or 1.3 as the peer's ClientHello decides. No cookie exchange: ICE has proved the
 //! return path before a record reaches this file (the gate).
@@ -9,17 +9,17 @@ use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
-use str0m::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
+use dimpl::{Output, SrtpProfile};
 
 use super::SrtpKeys;
-use super::certificate::{Certificate, Fingerprint, provider};
+use super::certificate::{Certificate, Fingerprint};
 use crate::base::fault::PeerFault;
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::srtp::{Keys, Profile, Protect, Unprotect};
 
 /// One association.
 pub struct Dtls {
-    instance: Box<dyn DtlsInstance>,
+    instance: Box<dimpl::Dtls>,
     packets: Vec<Vec<u8>>,
     received: VecDeque<Bytes>,
     timeout: Option<Instant>,
@@ -43,16 +43,7 @@ impl Dtls {
     /// # Errors
     /// `Capacity` when the provider cannot make an instance.
     pub fn new(now: Instant, certificate: &Certificate) -> Result<Self, PeerFault> {
-        let mut instance = provider()
-            .dtls_provider
-            .new_dtls(
-                &certificate.dtls,
-                now,
-                DtlsVersion::Auto,
-                Some(HANDSHAKE_MTU),
-            )
-            .map_err(|_| PeerFault::Capacity)?;
-        instance.set_active(false);
+        let mut instance = Box::new(certificate.association(now));
         instance
             .handle_timeout(now)
             .map_err(|_| PeerFault::Capacity)?;
@@ -168,23 +159,23 @@ impl Dtls {
         let mut buf = [0; 2 * MAX_DATAGRAM_LEN];
         for _ in 0..MAX_POLLS {
             match self.instance.poll_output(&mut buf) {
-                DtlsOutput::Packet(packet) => self.packets.push(packet.to_vec()),
-                DtlsOutput::Timeout(due) => {
+                Output::Packet(packet) => self.packets.push(packet.to_vec()),
+                Output::Timeout(due) => {
                     self.timeout = Some(due);
                     return Ok(());
                 }
-                DtlsOutput::Connected => self.connected = true,
-                DtlsOutput::PeerCert(der) => self.peer_certificate = Some(der.to_vec()),
-                DtlsOutput::KeyingMaterial(material, profile) => {
+                Output::Connected => self.connected = true,
+                Output::PeerCert(der) => self.peer_certificate = Some(der.to_vec()),
+                Output::KeyingMaterial(material, profile) => {
                     let profile = profile_of(profile).ok_or(PeerFault::Incompatible)?;
                     self.exported = Some((material.to_vec(), profile));
                 }
-                DtlsOutput::CloseNotify => self.closed = true,
+                Output::CloseNotify => self.closed = true,
                 // What nobody takes is dropped below: SCTP sends it again.
-                DtlsOutput::ApplicationData(data) if self.received.len() < MAX_RECEIVED => {
+                Output::ApplicationData(data) if self.received.len() < MAX_RECEIVED => {
                     self.received.push_back(Bytes::copy_from_slice(data));
                 }
-                DtlsOutput::BufferTooSmall { .. } => return Err(PeerFault::Capacity),
+                Output::BufferTooSmall { .. } => return Err(PeerFault::Capacity),
                 // The library may grow further outputs.
                 _ => {}
             }
@@ -201,10 +192,6 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
         _ => None,
     }
 }
-
-/// Handshake flights are split to fit any path that carries IPv6 (RFC 8200 §5 minimum of 1280,
-/// less IP and UDP headers).
-const HANDSHAKE_MTU: usize = 1200;
 
 /// Records of application data between two looks at them: one datagram holds a handful, and the
 /// data that overtook the end of a handshake a few more.

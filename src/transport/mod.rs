@@ -1,8 +1,8 @@
 //! F2: everything between a datagram and a decrypted packet of one peer: demultiplexing, ICE,
 //! DTLS, and the SRTP contexts that DTLS keys.
 //!
-//! Sans-IO: datagrams in, datagrams and events out. Knows no SDP and no RTP stream. ICE and DTLS
-//! are str0m's; their errors end here. Called by `peer/`.
+//! Sans-IO: datagrams in, datagrams and events out. Knows no SDP and no RTP stream. STUN is read
+//! and written by str0m, DTLS is `dimpl`'s; their errors end here. Called by `peer/`.
 #![cfg_attr(
     not(test),
     deny(
@@ -18,7 +18,7 @@ pub mod demux;
 pub mod dtls;
 pub mod ice;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,15 +38,35 @@ use ice::{Credentials, Ice};
 #[derive(Debug)]
 pub struct Transport {
     ice: Ice,
-    dtls: Option<Dtls>,
+    dtls: Association,
     expected: Vec<Fingerprint>,
     keys: Option<SrtpKeys>,
     validated: SmallVec<[SocketAddr; 2]>,
     route: Option<Route>,
-    answers: Vec<(Route, Vec<u8>)>,
-    created: Instant,
+    /// When it was made, and from the end of the handshake on, when that was.
+    since: Instant,
     consent: Option<Instant>,
     closed: Option<Instant>,
+}
+
+/// The DTLS association, which is needed for the handshake and for data channels.
+#[derive(Debug)]
+enum Association {
+    /// The ClientHello has not come.
+    Awaited,
+    /// Boxed because it is for a moment only, mostly.
+    Live(Box<Dtls>),
+    /// The keys are exported and nothing else will be asked of it.
+    Released,
+}
+
+impl Association {
+    fn live(&mut self) -> Option<&mut Dtls> {
+        match self {
+            Self::Live(dtls) => Some(dtls),
+            Self::Awaited | Self::Released => None,
+        }
+    }
 }
 
 /// The SRTP contexts of a finished handshake.
@@ -85,13 +105,12 @@ impl Transport {
     pub fn new(now: Now, credentials: Credentials) -> Self {
         Self {
             ice: Ice::new(credentials),
-            dtls: None,
+            dtls: Association::Awaited,
             expected: Vec::new(),
             keys: None,
             validated: SmallVec::new(),
             route: None,
-            answers: Vec::new(),
-            created: now.instant,
+            since: now.instant,
             consent: None,
             closed: None,
         }
@@ -104,10 +123,9 @@ impl Transport {
 
     /// Takes what the remote SDP says. STUN that came earlier is answered by the next
     /// [`flush`](Self::flush).
-    pub fn set_remote(&mut self, now: Now, remote: Credentials, expected: Vec<Fingerprint>) {
-        self.ice.set_remote(now.instant, remote);
+    pub fn set_remote(&mut self, remote: Credentials, expected: Vec<Fingerprint>) {
+        self.ice.set_remote(remote);
         self.expected = expected;
-        self.take_answers(self.route.and_then(|route| route.local));
     }
 
     /// True when `remote` differs from what was set before: an ICE restart (RFC 8839 §4.4.1.1.1).
@@ -158,10 +176,8 @@ impl Transport {
     ) -> Result<StunAccepted, DropReason> {
         let nominated = message.use_candidate();
         let known = self.validated.contains(&route.remote);
-        self.ice
-            .handle_stun(now.instant, route.remote, known, message)?;
+        self.ice.handle_stun(route, known, &message)?;
         self.consent = Some(now.instant);
-        self.take_answers(route.local);
         // RFC 8445 §7.3.1.5, lite: the controlling side's latest nomination decides. An address
         // change (§ RFC 8839 NAT rebinding) therefore follows the first authenticated nomination
         // from the new address, and nothing else moves the route.
@@ -195,11 +211,12 @@ impl Transport {
         certificate: &Certificate,
         record: &[u8],
     ) -> Result<DtlsOutcome, PeerFault> {
-        if self.dtls.is_none() {
-            self.dtls = Some(Dtls::new(now.instant, certificate)?);
+        if matches!(self.dtls, Association::Awaited) {
+            let dtls = Dtls::new(now.instant, certificate)?;
+            self.dtls = Association::Live(Box::new(dtls));
         }
-        let Some(dtls) = &mut self.dtls else {
-            return Ok(DtlsOutcome::Progress);
+        let Some(dtls) = self.dtls.live() else {
+            return Ok(DtlsOutcome::Refused);
         };
         if !dtls.handle_packet(now.instant, record)? {
             return Ok(DtlsOutcome::Refused);
@@ -211,7 +228,7 @@ impl Transport {
     /// the one that its SDP promised.
     pub fn take_data(&mut self) -> Option<Bytes> {
         self.keys.as_ref()?;
-        self.dtls.as_mut()?.take_received()
+        self.dtls.live()?.take_received()
     }
 
     /// Protects application data and writes it.
@@ -220,7 +237,7 @@ impl Transport {
     /// `NotConnected` before the handshake is done; `QueueFull` when `egress` is, or when the
     /// association takes no more. The data is lost.
     pub fn send_data(&mut self, data: &[u8], egress: &mut Egress) -> Result<(), DropReason> {
-        let (Some(dtls), Some(_), Some(_)) = (&mut self.dtls, &self.keys, self.route) else {
+        let (Some(dtls), Some(_), Some(_)) = (self.dtls.live(), &self.keys, self.route) else {
             return Err(DropReason::NotConnected);
         };
         let queued = dtls.send(data).map_err(|_| DropReason::QueueFull);
@@ -228,12 +245,11 @@ impl Transport {
         queued
     }
 
-    /// Runs ICE and DTLS timers.
+    /// Looks at consent and runs the timers of DTLS.
     ///
     /// # Errors
     /// `TimedOut` when consent (RFC 7675) is lost or the handshake gave up.
     pub fn handle_timeout(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
-        self.ice.handle_timeout(now.instant);
         if let Some(closed) = self.closed
             && now.instant.saturating_duration_since(closed) >= GOODBYE_GRACE
         {
@@ -245,11 +261,11 @@ impl Transport {
             return Err(PeerFault::TimedOut);
         }
         if self.keys.is_none()
-            && now.instant.saturating_duration_since(self.created) >= CONNECT_TIMEOUT
+            && now.instant.saturating_duration_since(self.since) >= CONNECT_TIMEOUT
         {
             return Err(PeerFault::TimedOut);
         }
-        match &mut self.dtls {
+        match self.dtls.live() {
             Some(dtls) if dtls.is_due(now.instant) => {
                 dtls.handle_timeout(now.instant)?;
                 self.settle(now)
@@ -264,21 +280,38 @@ impl Transport {
             Some(closed) => closed + GOODBYE_GRACE,
             None => now.instant + CONSENT_CHECK_INTERVAL,
         };
-        match self.dtls.as_ref().and_then(Dtls::poll_timeout) {
-            Some(due) if self.keys.is_none() => due.min(check),
-            Some(_) | None => check,
+        match &self.dtls {
+            Association::Live(dtls) if self.keys.is_none() => {
+                dtls.poll_timeout().map_or(check, |due| due.min(check))
+            }
+            Association::Live(_) | Association::Awaited | Association::Released => check,
+        }
+    }
+
+    /// Gives the association's memory back once the peer cannot need it any more: it has sent
+    /// something that only the exported keys protect, and [`LINGER`] has passed in case its last
+    /// flight was lost. For peers without data channels. Such a peer's goodbye is not understood;
+    /// its WebSocket's end and lost consent tell as much.
+    pub fn release_dtls(&mut self, now: Now) {
+        let proven = self
+            .keys
+            .as_ref()
+            .is_some_and(|k| k.unprotect.has_opened_rtcp());
+        let lingered = now.instant.saturating_duration_since(self.since) >= LINGER;
+        if proven && lingered && self.closed.is_none() {
+            self.dtls = Association::Released;
         }
     }
 
     /// Writes waiting STUN answers and DTLS records.
     pub fn flush(&mut self, egress: &mut Egress) -> Result<(), DropReason> {
         let mut result = Ok(());
-        for (route, bytes) in self.answers.drain(..) {
+        for (route, bytes) in self.ice.drain_answers() {
             if !egress.push(route, &bytes) {
                 result = Err(DropReason::QueueFull);
             }
         }
-        if let (Some(dtls), Some(route)) = (&mut self.dtls, self.route) {
+        if let (Some(dtls), Some(route)) = (self.dtls.live(), self.route) {
             for record in dtls.drain_packets() {
                 if !egress.push(route, &record) {
                     result = Err(DropReason::QueueFull);
@@ -288,14 +321,8 @@ impl Transport {
         result
     }
 
-    fn take_answers(&mut self, local: Option<IpAddr>) {
-        while let Some((remote, bytes)) = self.ice.poll_transmit() {
-            self.answers.push((Route { remote, local }, bytes));
-        }
-    }
-
     fn settle(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
-        let Some(dtls) = &mut self.dtls else {
+        let Some(dtls) = self.dtls.live() else {
             return Ok(DtlsOutcome::Progress);
         };
         if dtls.is_closed() {
@@ -309,6 +336,7 @@ impl Transport {
             return Ok(DtlsOutcome::Progress);
         };
         self.keys = Some(keys);
+        self.since = now.instant;
         Ok(DtlsOutcome::Connected)
     }
 }
@@ -319,6 +347,10 @@ const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// From creation to a finished handshake; a play session has no shorter timer of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// RFC 6347 §4.2.4 keeps the last flight for twice the longest life of a segment; a peer that has
+/// sent SRTCP has it, and a copy of its own last flight is under way for less than this.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// INTEROP(antmedia js): `stop` closes the PeerConnection first, so the DTLS goodbye overtakes the
 /// command that explains it. Only a goodbye that nothing follows is a loss.

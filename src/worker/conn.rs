@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
 
@@ -95,8 +96,8 @@ impl Conn {
         registry.register(&mut stream, token, Interest::READABLE)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_LEN)
-            .write_buffer_size(WRITE_BUFFER_LEN)
-            .max_write_buffer_size(MAX_CONN_BACKLOG_LEN)
+            .write_buffer_size(0)
+            .max_write_buffer_size(CONTROL_BACKLOG_LEN)
             .max_message_size(Some(MAX_MESSAGE_LEN))
             .max_frame_size(Some(MAX_MESSAGE_LEN));
         let metered = Metered {
@@ -104,6 +105,7 @@ impl Conn {
             allowance: 0,
             paused: false,
             heard: false,
+            pending: Vec::new(),
         };
         let role = Role::Server;
         let socket = WebSocket::from_partially_read(metered, new.read_ahead, role, Some(config));
@@ -184,7 +186,7 @@ impl Conn {
 
     /// Reads and forgets. tungstenite must not read any more: it has lost its place.
     fn discard(&mut self) -> Next {
-        let mut scrap = [0; READ_BUFFER_LEN];
+        let mut scrap = [0; SCRAP_LEN];
         match self.socket.get_mut().read(&mut scrap) {
             Ok(0) => Next::Gone(End::Closed),
             Ok(_) => Next::Nothing,
@@ -204,7 +206,13 @@ impl Conn {
     /// # Errors
     /// Why the connection is over.
     pub fn send(&mut self, text: String) -> Result<(), End> {
-        self.write(Message::text(text))
+        let pending = &mut self.socket.get_mut().pending;
+        if pending.len() + text.len() > MAX_CONN_BACKLOG_LEN {
+            return Err(End::SlowReader);
+        }
+        // Past tungstenite, which would keep the room that its longest message took.
+        let frame = Frame::message(text, OpCode::Data(Data::Text), true);
+        frame.format(pending).map_err(|_| End::Closed)
     }
 
     /// Queues a ping when one is due, or ends the connection when it is overdue; called about
@@ -249,8 +257,10 @@ impl Conn {
     /// # Errors
     /// Why the connection is over.
     pub fn flush(&mut self, registry: &Registry) -> Result<(), End> {
-        let waits = ended(self.socket.flush())?;
+        let held = ended(self.socket.flush())?;
         let metered = self.socket.get_mut();
+        metered.write_pending().map_err(|_| End::Closed)?;
+        let waits = held || !metered.pending.is_empty();
         if !waits && matches!(self.phase, Phase::Draining { .. }) {
             // The client reads the end of the stream behind the close frame and hangs up.
             let _ = metered.stream.shutdown(std::net::Shutdown::Write);
@@ -315,7 +325,7 @@ fn close_frame(code: CloseCode) -> CloseFrame {
     }
 }
 
-/// A stream that gives out a limited number of bytes per turn.
+/// A stream that gives out a limited number of bytes per turn, and holds what it cannot write.
 ///
 /// tungstenite reads until it has a whole message, so a client that sends empty fragments as fast
 /// as they are read would hold the worker for ever without this.
@@ -328,6 +338,34 @@ struct Metered {
     paused: bool,
     /// Something was read.
     heard: bool,
+    /// Frames that wait to be written; takes no memory while there are none.
+    pending: Vec<u8>,
+}
+
+impl Metered {
+    /// Writes what is pending as far as the client takes it.
+    fn write_pending(&mut self) -> io::Result<()> {
+        let mut at = 0;
+        let result = loop {
+            let rest = self.pending.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match self.stream.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::ConnectionReset.into()),
+                Ok(len) => at += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        if at == self.pending.len() {
+            self.pending = Vec::new();
+        } else {
+            self.pending.drain(..at);
+        }
+        result
+    }
 }
 
 impl Read for Metered {
@@ -345,8 +383,14 @@ impl Read for Metered {
 }
 
 impl Write for Metered {
+    /// Control frames: behind the texts that wait, and then all of them as far as there is room.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.stream.write(buf)
+        if self.pending.len() > MAX_CONN_BACKLOG_LEN {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.pending.extend_from_slice(buf);
+        self.write_pending()?;
+        Ok(buf.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -354,15 +398,18 @@ impl Write for Metered {
     }
 }
 
-/// Bytes per read: signalling messages are below it, SDP takes a few; tungstenite's own default
-/// of 128 KiB is a gigabyte per 8000 sockets.
-const READ_BUFFER_LEN: usize = 4096;
+/// Bytes per read, which every connection keeps: most messages are below it, SDP takes a few.
+const READ_BUFFER_LEN: usize = 1024;
 
-/// Bytes gathered before a write without flush goes out: the messages of a turn in one call.
-const WRITE_BUFFER_LEN: usize = 4096;
+/// Bytes of control frames for a client that does not read: one at a time, the longest being 125
+/// bytes and a header (RFC 6455 §5.5).
+const CONTROL_BACKLOG_LEN: usize = 1024;
 
 /// Bytes read per connection and turn: the largest message takes 17 turns, about 50 us each.
 const READ_LEN_PER_TURN: usize = 64 * 1024;
+
+/// Bytes per read of what nobody will look at.
+const SCRAP_LEN: usize = 4096;
 
 /// How often a ping goes out: below the shortest idle timeout of common proxies (30 s).
 pub(super) const PING_EVERY: Duration = Duration::from_secs(20);
@@ -372,5 +419,3 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// How long the closing handshake may take.
 pub(super) const CLOSING_MAX: Duration = Duration::from_secs(2);
-
-const _: () = assert!(MAX_CONN_BACKLOG_LEN > WRITE_BUFFER_LEN);

@@ -9,6 +9,7 @@ mod rest;
 mod room;
 mod security;
 mod server;
+mod stampede;
 mod start;
 mod stop;
 mod store;
