@@ -80,6 +80,19 @@ pub const MAX_CANDIDATE_LEN: usize = 1024;
 /// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues.
 pub const MAX_GSO_SEGMENTS: usize = 8;
 
+/// Sent packets remembered per subscriber until feedback speaks of them, at first: 2 s at 250
+/// packets per second, 4 KiB.
+pub const MIN_SENT_RECORDS: usize = 512;
+
+/// The same at most: 2 s at 4000 packets per second; further ones go unreported.
+pub const MAX_SENT_RECORDS: usize = 8192;
+
+/// Lowest bandwidth estimate, bits per second: an audio stream.
+pub const MIN_ESTIMATE_BPS: u64 = 30_000;
+
+/// Highest bandwidth estimate, bits per second: more than any one subscriber is sent.
+pub const MAX_ESTIMATE_BPS: u64 = 200_000_000;
+
 /// Bytes of egress buffer per worker: stays in a core's L2 cache; when full it is flushed and
 /// filled again within the same turn.
 pub const EGRESS_LEN: usize = 512 * 1024;
