@@ -40,6 +40,8 @@ pub struct Estimator {
     /// The receiver's own estimate, used while there is no feedback.
     remb_bps: Option<u64>,
     wanted_bps: f64,
+    /// When a probe was last believed, and what it proved.
+    believed: Option<(i64, f64)>,
 }
 
 impl Estimator {
@@ -62,6 +64,7 @@ impl Estimator {
             rtt_us: None,
             remb_bps: None,
             wanted_bps: start_bps,
+            believed: None,
         }
     }
 
@@ -202,7 +205,7 @@ impl Estimator {
         self.activity.roll(now_us, self.combined_bps());
         let observed = Observed {
             usage: self.trend.usage(),
-            acknowledged_bps: self.acknowledged.bps(),
+            acknowledged_bps: self.confirmed_bps(now_us),
             rtt_us,
             queue_us: self.queue.delay_us(),
             limited: self.activity.limited,
@@ -220,6 +223,18 @@ impl Estimator {
         let believed = proved.kept_up || observed.limited;
         if believed && observed.usage != Usage::Over && proved.bps > self.rate.bps() {
             self.rate.set(now_us, proved.bps);
+            self.believed = Some((now_us, proved.bps));
+        }
+    }
+
+    /// What arrives, or for a moment what a probe has proved would: the media follows later.
+    fn confirmed_bps(&self, now_us: i64) -> Option<f64> {
+        let acknowledged = self.acknowledged.bps();
+        match self.believed {
+            Some((at_us, bps)) if now_us - at_us < BELIEVED_US => {
+                Some(acknowledged.unwrap_or(bps).max(bps * BELIEVED))
+            }
+            Some(_) | None => acknowledged,
         }
     }
 
@@ -293,6 +308,10 @@ const REFERENCE_US: i64 = 64_000;
 
 /// Assumed until the first feedback.
 const START_RTT_US: i64 = 200_000;
+
+/// A probe counts as if so much of it arrived all the time, for so long.
+const BELIEVED_US: i64 = 1_000_000;
+const BELIEVED: f64 = 0.9;
 
 /// No probe so soon after a cut: the queue is not empty yet.
 const QUIET_US: i64 = 2_000_000;

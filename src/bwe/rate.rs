@@ -111,7 +111,14 @@ impl RateControl {
         }
         let passed_s = (passed_us as f64 / 1e6).clamp(0.0, 1.0);
         let step = match self.capacity.bps {
-            Some(_) => self.additive_bps_per_s(observed.rtt_us) * passed_s,
+            Some(capacity) => {
+                let pace = if self.bps < capacity * NEAR {
+                    FAR_PACE
+                } else {
+                    NEAR_PACE
+                };
+                self.additive_bps_per_s(observed.rtt_us) * pace * passed_s
+            }
             None => (self.bps * (GROWTH.powf(passed_s) - 1.0)).max(1000.0 * passed_s),
         };
         let limit = observed
@@ -197,6 +204,12 @@ const MIN_QUEUE_US: i64 = 12_000;
 
 /// Growth per second far from the capacity.
 const GROWTH: f64 = 1.08;
+
+/// Below this share of the capacity that is known, additive steps are longer; above it, where the
+/// queue begins, shorter.
+const NEAR: f64 = 0.93;
+const FAR_PACE: f64 = 3.0;
+const NEAR_PACE: f64 = 0.7;
 
 /// The rate does not run further ahead of what is confirmed.
 const MAX_AHEAD: f64 = 1.5;
