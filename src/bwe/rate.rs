@@ -14,6 +14,8 @@ pub struct RateControl {
     updated_us: Option<i64>,
     cut_us: Option<i64>,
     capacity: Capacity,
+    /// Cuts for a queue that stood, since it was last short.
+    standing_cuts: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ impl RateControl {
             updated_us: None,
             cut_us: None,
             capacity: Capacity::default(),
+            standing_cuts: 0,
         }
     }
 
@@ -85,7 +88,27 @@ impl RateControl {
                 }
             }
         }
-        false
+        self.cut_standing(now_us, observed)
+    }
+
+    /// A long queue that neither grows nor shrinks has no slope: a full one, for instance. It is
+    /// answered too, but not for ever: what several cuts do not shorten is somebody else's, and
+    /// who yields to that starves (RFC 8836 §2 (3)).
+    fn cut_standing(&mut self, now_us: i64, observed: Observed) -> bool {
+        if observed.queue_us < LONG_QUEUE_US / 2 {
+            self.standing_cuts = 0;
+        }
+        let stands = observed.queue_us > LONG_QUEUE_US && observed.usage == Usage::Normal;
+        let waited = self
+            .cut_us
+            .is_none_or(|at| now_us - at > STANDING_EVERY_US + observed.rtt_us);
+        if !stands || !waited || self.standing_cuts >= MAX_STANDING_CUTS {
+            return false;
+        }
+        self.standing_cuts += 1;
+        self.state = State::Hold;
+        self.cut(now_us, observed);
+        true
     }
 
     fn may_cut(&self, now_us: i64, observed: Observed) -> bool {
@@ -117,7 +140,7 @@ impl RateControl {
                 } else {
                     NEAR_PACE
                 };
-                self.additive_bps_per_s(observed.rtt_us) * pace * passed_s
+                self.additive_bps_per_s() * pace * passed_s
             }
             None => (self.bps * (GROWTH.powf(passed_s) - 1.0)).max(1000.0 * passed_s),
         };
@@ -128,12 +151,14 @@ impl RateControl {
         self.bps = raised.min(MAX_ESTIMATE_BPS as f64);
     }
 
-    /// About one packet per response time: near the limit, feel the way.
-    fn additive_bps_per_s(&self, rtt_us: i64) -> f64 {
-        let frame_bits = self.bps / FRAMES_PER_S;
-        let packets = (frame_bits / PACKET_BITS).ceil().max(1.0);
-        let response_s = (rtt_us + DETECTION_US) as f64 / 1e6;
-        (frame_bits / packets / response_s).max(MIN_ADDITIVE_BPS)
+    /// About one packet per response time: near the limit, feel the way. Packet and response time
+    /// are one size for all, whatever the rate and the round trip, or small flows and those with
+    /// long ways would stay behind (RFC 8867 §5.5).
+    fn additive_bps_per_s(&self) -> f64 {
+        let packet = PACKET_BITS / RESPONSE_S;
+        packet
+            .min(self.bps * MAX_ADDITIVE)
+            .max(self.bps * MIN_ADDITIVE)
     }
 
     fn cut(&mut self, now_us: i64, observed: Observed) {
@@ -205,6 +230,12 @@ const MIN_QUEUE_US: i64 = 12_000;
 /// Growth per second far from the capacity.
 const GROWTH: f64 = 1.08;
 
+/// A queue this long is too long, whether it grows or not; how often that is answered, and after
+/// how many times in vain it is not any more.
+const LONG_QUEUE_US: i64 = 80_000;
+const STANDING_EVERY_US: i64 = 300_000;
+const MAX_STANDING_CUTS: u8 = 4;
+
 /// Below this share of the capacity that is known, additive steps are longer; above it, where the
 /// queue begins, shorter.
 const NEAR: f64 = 0.93;
@@ -214,17 +245,18 @@ const NEAR_PACE: f64 = 0.7;
 /// The rate does not run further ahead of what is confirmed.
 const MAX_AHEAD: f64 = 1.5;
 
-/// Frames and packets that additive increase reckons with.
-const FRAMES_PER_S: f64 = 30.0;
+/// The packet that additive increase reckons with.
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 
-/// Time that detection takes on top of the round trip (§5.5).
-const DETECTION_US: i64 = 100_000;
+/// A round trip of 100 ms and as much for detection (§5.5).
+const RESPONSE_S: f64 = 0.2;
 
-const MIN_ADDITIVE_BPS: f64 = 4000.0;
+/// Additive steps per second, in shares of the rate: at the least and at the most.
+const MIN_ADDITIVE: f64 = 0.01;
+const MAX_ADDITIVE: f64 = 0.25;
 
 const MIN_EFFECT_US: i64 = 10_000;
-const MAX_EFFECT_US: i64 = 200_000;
+const MAX_EFFECT_US: i64 = 1_000_000;
 
 /// Weight of a cut in the mean, and the spread's range, as browsers have them.
 const CAPACITY_WEIGHT: f64 = 0.05;
