@@ -15,6 +15,7 @@
 )]
 
 pub mod acknowledged;
+pub mod allocate;
 pub mod arrivals;
 pub mod bucket;
 pub mod estimator;

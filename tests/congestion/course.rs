@@ -170,11 +170,12 @@ pub fn run(plan: &Plan, whose: Whose, seed: u64) -> Record {
     course.record
 }
 
+/// When virtual time begins.
 #[expect(
     clippy::disallowed_methods,
     reason = "an Instant has no other constructor; only distances to it are used"
 )]
-fn epoch() -> Instant {
+pub fn epoch() -> Instant {
     Instant::now()
 }
 

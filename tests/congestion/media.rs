@@ -19,15 +19,17 @@ use super::course::Out;
 #[derive(Debug)]
 pub struct Encoder {
     max_bps: f64,
+    share: f64,
     next_us: i64,
     rng: StdRng,
 }
 
 impl Encoder {
-    /// Between [`MIN_BPS`] and `max_bps`.
-    pub fn new(max_bps: f64, seed: u64) -> Self {
+    /// Between [`MIN_BPS`] and `max_bps`; of an estimate it takes `share`, the rest being headers.
+    pub fn new(max_bps: f64, share: f64, seed: u64) -> Self {
         Self {
             max_bps,
+            share,
             next_us: 0,
             rng: StdRng::seed_from_u64(seed),
         }
@@ -35,7 +37,7 @@ impl Encoder {
 
     /// What it makes of this estimate, bits per second.
     pub fn target_bps(&self, estimate_bps: f64) -> f64 {
-        (estimate_bps * PAYLOAD_SHARE).clamp(MIN_BPS, self.max_bps)
+        (estimate_bps * self.share).clamp(MIN_BPS, self.max_bps)
     }
 
     /// Bytes of the frame that is due; `None` between frames.
@@ -76,7 +78,7 @@ impl Ours {
             epoch,
             estimator,
             bucket: Bucket::default(),
-            encoder: Encoder::new(max_bps, seed),
+            encoder: Encoder::new(max_bps, PAYLOAD_SHARE, seed),
             queue: VecDeque::new(),
             queued_len: 0,
             seq: 0,
