@@ -143,6 +143,7 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
             worker: WorkerId(worker),
             media_bind,
             announce: config.media.announce.clone(),
+            even_lengths: config.media.even_lengths,
             pin_cpu: config.server.pin_workers.then_some(usize::from(worker)),
             seed: os_random()?,
             certificate: certificate.clone(),

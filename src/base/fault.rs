@@ -51,11 +51,14 @@ pub enum DropReason {
     QueueFull,
     /// The kernel would not take the datagram.
     SendFailed,
+    /// Asked for again by a peer without RTX whose packets carry transport-wide numbers: a plain
+    /// copy would be other bytes under the same SRTP index.
+    NoRtx,
 }
 
 impl DropReason {
     /// Every reason, in declaration order.
-    pub const ALL: [DropReason; 23] = [
+    pub const ALL: [DropReason; 24] = [
         DropReason::UnknownProtocol,
         DropReason::Oversized,
         DropReason::UnvalidatedSource,
@@ -79,6 +82,7 @@ impl DropReason {
         DropReason::NotConnected,
         DropReason::QueueFull,
         DropReason::SendFailed,
+        DropReason::NoRtx,
     ];
 
     /// The label value in the metrics.
@@ -107,6 +111,7 @@ impl DropReason {
             DropReason::NotConnected => "not_connected",
             DropReason::QueueFull => "queue_full",
             DropReason::SendFailed => "send_failed",
+            DropReason::NoRtx => "no_rtx",
         }
     }
 }

@@ -77,8 +77,13 @@ pub const MAX_INVITATIONS: usize = 64;
 /// are ignored. Real ones are under 200.
 pub const MAX_CANDIDATE_LEN: usize = 1024;
 
-/// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues.
-pub const MAX_GSO_SEGMENTS: usize = 8;
+/// Segments in one UDP_SEGMENT run: a burst this long at line rate stays within shallow queues,
+/// and from here on longer runs save little (`docs/performance.md`).
+pub const MAX_GSO_SEGMENTS: usize = 16;
+
+/// Bytes of padding that a packet may get to be as long as its neighbours and share their run.
+/// Packetisers split a frame into sizes that differ by one; a few more are for headers.
+pub const MAX_EVENING_LEN: usize = 16;
 
 /// Sent packets remembered per subscriber until feedback speaks of them, at first: 2 s at 250
 /// packets per second, 4 KiB.

@@ -50,6 +50,8 @@ pub struct Media {
     pub port: u16,
     /// What clients are told instead of this machine's own addresses; empty: those.
     pub announce: Vec<IpAddr>,
+    /// Neighbouring packets are padded to one length.
+    pub even_lengths: bool,
 }
 
 impl Config {
@@ -122,7 +124,11 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
 }
 
 fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, StartError> {
-    let RawMedia { port, announce } = &file.media;
+    let RawMedia {
+        port,
+        announce,
+        even_lengths,
+    } = &file.media;
     let port = flags.media_port.or(*port).unwrap_or(DEFAULT_MEDIA_PORT);
     let last = usize::from(port) + workers - 1;
     if port != 0 && last > usize::from(u16::MAX) {
@@ -141,7 +147,11 @@ fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, S
         let message = format!("{ip} is not an address that a client can send to");
         return Err(file.error("media.announce", message));
     }
-    Ok(Media { port, announce })
+    Ok(Media {
+        port,
+        announce,
+        even_lengths: even_lengths.unwrap_or(true),
+    })
 }
 
 fn check_apps(file: &RawFile) -> Result<BTreeMap<AppName, Arc<AppSettings>>, StartError> {

@@ -51,6 +51,7 @@ pub struct RawServer {
 pub struct RawMedia {
     pub port: Option<u16>,
     pub announce: Option<Vec<IpAddr>>,
+    pub even_lengths: Option<bool>,
 }
 
 /// Which file was read and on which line each key is.
@@ -245,7 +246,7 @@ pub const SERVER_KEYS: [&str; 9] = [
     "min_free_ram",
 ];
 
-pub const MEDIA_KEYS: [&str; 2] = ["port", "announce"];
+pub const MEDIA_KEYS: [&str; 3] = ["port", "announce", "even_lengths"];
 
 #[cfg(test)]
 mod tests {

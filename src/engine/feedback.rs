@@ -34,11 +34,12 @@ impl Engine {
         match &mut peer.side {
             Side::Publisher(publisher) => publisher.handle_rtcp(now, compound, &mut self.tracks),
             Side::Subscriber(subscriber) => {
-                let asked = subscriber.handle_rtcp(now, compound, &mut self.tracks)?;
-                self.counters.nacked += asked.nacked;
-                if subscriber.has_asked() && !self.askers.contains(&id) {
+                let asks_already = subscriber.has_asked();
+                let asked = subscriber.handle_rtcp(now, compound, &mut self.tracks);
+                if subscriber.has_asked() && !asks_already {
                     self.askers.push(id);
                 }
+                self.counters.nacked += asked?.nacked;
                 Ok(())
             }
         }
@@ -57,6 +58,7 @@ impl Engine {
                 continue;
             };
             let (Some(route), Some(keys)) = (transport.route(), transport.keys()) else {
+                subscriber.forget_asked();
                 continue;
             };
             let mut outlet = Outlet {

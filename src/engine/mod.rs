@@ -49,6 +49,8 @@ pub struct Config {
     pub candidates: Vec<SocketAddr>,
     /// Seeds SSRCs and ICE credentials: from the operating system, or fixed in a simulation.
     pub seed: [u8; 32],
+    /// Pads neighbouring packets to one length, so that they share a UDP_SEGMENT run.
+    pub even_lengths: bool,
     /// The DTLS certificate of the process.
     pub certificate: Arc<Certificate>,
 }
@@ -136,12 +138,15 @@ pub struct Engine {
     published: HashMap<(AppName, StreamId), Vec<TrackId>>,
     tracks_made: u64,
     timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
+    session_timers: BinaryHeap<Reverse<(Instant, ConnId)>>,
     /// Handshakes, feedback and retransmissions, sent before the turn's media.
     urgent: Egress,
     /// Subscribers that asked for packets again.
     askers: Vec<PeerId>,
     key_frames_due: Vec<TrackKey>,
     cursor: Cursor,
+    /// When the first track that waits for the end of a frame waits no more.
+    release: Option<Instant>,
     batches: Batches,
     data: DataPlane,
     conn_outputs: VecDeque<(ConnId, ConnOutput)>,
@@ -164,10 +169,12 @@ impl Engine {
             published: HashMap::new(),
             tracks_made: 0,
             timers: BinaryHeap::new(),
+            session_timers: BinaryHeap::new(),
             urgent: Egress::default(),
             askers: Vec::new(),
             key_frames_due: Vec::new(),
             cursor: Cursor::default(),
+            release: None,
             batches: Batches::default(),
             data: DataPlane::default(),
             conn_outputs: VecDeque::new(),
@@ -221,7 +228,7 @@ impl Engine {
             }
             std::mem::swap(&mut self.urgent, egress);
         }
-        if self.forward_tracks(egress) == Progress::EgressFull {
+        if self.forward_tracks(now, egress) == Progress::EgressFull {
             return Progress::EgressFull;
         }
         self.forward_data(now, egress)
@@ -230,8 +237,8 @@ impl Engine {
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.peek().map(|Reverse((at, _))| *at);
-        let sessions = self.conns.values().filter_map(Conn::poll_timeout).min();
-        [peers, sessions, self.tracks.poll_timeout()]
+        let sessions = self.session_timers.peek().map(|Reverse((at, _))| *at);
+        [peers, sessions, self.release, self.tracks.poll_timeout()]
             .into_iter()
             .flatten()
             .min()

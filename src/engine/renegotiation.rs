@@ -288,7 +288,9 @@ impl Engine {
                 true => SendingState::Accepted,
                 false => SendingState::Refused,
             };
-            sending.transport_cc = section.transport_cc;
+            // Without RTX, repair is a plain copy, which has to be the same bytes as the first
+            // time: it cannot carry a number of its own.
+            sending.transport_cc = section.transport_cc && (section.rtx || !section.nack);
             if !section.rtx {
                 sending.stream.rtx = None;
             }

@@ -1,6 +1,7 @@
 //! The story of a message: text comes in, the session's state machine answers with actions, each
 //! action is carried out here, and what it led to goes back into the machine.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub(super) struct Conn {
     session: Session,
     client: Arc<Client>,
     peers: Vec<Held>,
+    /// When its earliest entry in the engine's timers is.
+    armed: Option<Instant>,
 }
 
 /// A peer of a connection.
@@ -53,11 +56,6 @@ impl Conn {
     /// That application's settings.
     pub(super) fn settings(&self) -> &Arc<AppSettings> {
         &self.settings
-    }
-
-    /// When its session has a timer to run.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
     }
 
     fn peer(&self, role: Role, stream: &str) -> Option<PeerId> {
@@ -86,6 +84,7 @@ impl Engine {
                 session,
                 client,
                 peers: Vec::new(),
+                armed: None,
             },
         );
     }
@@ -202,11 +201,32 @@ impl Engine {
 
     /// Runs the timers of the sessions that are due.
     pub(super) fn run_session_timers(&mut self, now: Now) {
-        let due = |conn: &Conn| conn.poll_timeout().is_some_and(|at| at <= now.instant);
-        for conn in self.conn_ids(due) {
-            self.with_session(now, conn, |session, actions| {
+        while let Some(&Reverse((at, id))) = self.session_timers.peek() {
+            if at > now.instant {
+                return;
+            }
+            self.session_timers.pop();
+            // An entry that an earlier one has overtaken.
+            let Some(conn) = self.conns.get_mut(&id).filter(|c| c.armed == Some(at)) else {
+                continue;
+            };
+            conn.armed = None;
+            self.with_session(now, id, |session, actions| {
                 session.handle_timeout(now, actions)
             });
+        }
+    }
+
+    /// Sees to it that the session's timers run when they are due.
+    fn arm_session(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else {
+            return;
+        };
+        if let Some(due) = conn.session.poll_timeout()
+            && conn.armed.is_none_or(|armed| due < armed)
+        {
+            conn.armed = Some(due);
+            self.session_timers.push(Reverse((due, id)));
         }
     }
 
@@ -262,7 +282,7 @@ impl Engine {
         // An action's result may ask for more; each round is one step of a short negotiation.
         for _ in 0..MAX_ROUNDS {
             if actions.is_empty() {
-                return;
+                break;
             }
             let mut more = Vec::new();
             for action in actions {
@@ -270,6 +290,7 @@ impl Engine {
             }
             actions = more;
         }
+        self.arm_session(id);
     }
 
     fn carry_out(&mut self, now: Now, id: ConnId, action: Action, more: &mut Vec<Action>) {

@@ -175,6 +175,7 @@ mod tests {
                 worker: WorkerId(i),
                 media_bind: "127.0.0.1:0".parse().unwrap(),
                 announce: Vec::new(),
+                even_lengths: true,
                 pin_cpu: None,
                 seed: [0; 32],
                 certificate: certificate.clone(),

@@ -148,6 +148,11 @@ impl Subscriber {
         !self.asked.is_empty()
     }
 
+    /// Forgets what was asked for, when it cannot be sent.
+    pub fn forget_asked(&mut self) {
+        self.asked.clear();
+    }
+
     /// Round trip by receiver reports, in microseconds; 0 before the first.
     pub fn rtt_us(&self) -> u32 {
         self.rtt_us

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::base::limits::MAX_EVENING_LEN;
 use crate::base::seq::RtpTime;
+use crate::rtp::padding;
 
 /// A ring of packets.
 #[derive(Debug)]
@@ -30,12 +32,14 @@ pub struct Entry {
     /// RTP timestamp at the publisher.
     pub timestamp: RtpTime,
     start: u32,
-    /// Bytes of the canonical packet.
+    /// Bytes of the canonical packet, padding included.
     pub len: u16,
     /// Bytes of its header.
     pub header_len: u16,
     /// Offset of the transport-wide sequence number.
     pub transport_seq_at: u16,
+    /// Bytes of padding at its end: 0..=`limits::MAX_EVENING_LEN`.
+    pub padding_len: u8,
     /// A decoder can start here.
     pub key_frame: bool,
 }
@@ -68,6 +72,7 @@ impl History {
             len: 0,
             header_len: 0,
             transport_seq_at: 0,
+            padding_len: 0,
             key_frame: false,
         };
         let packets = packets.next_power_of_two();
@@ -86,9 +91,11 @@ impl History {
     ///
     /// `None` only when `room` is more than the whole ring.
     pub fn slot(&mut self, now: Instant, room: usize) -> Option<&mut [u8]> {
-        let end_of_ring = self.head + room > self.bytes.len();
+        // Behind each packet there is room to pad it later.
+        let padded = room + MAX_EVENING_LEN;
+        let end_of_ring = self.head + padded > self.bytes.len();
         // Untouched memory ahead stays untouched while the oldest packet is past its use.
-        let into_fresh = self.head + room > self.touched;
+        let into_fresh = self.head + padded > self.touched;
         let stale = self.entry(self.tail).is_some_and(|oldest| {
             self.tail < self.next && now.saturating_duration_since(oldest.stored) > RETENTION
         });
@@ -97,8 +104,8 @@ impl History {
             self.evict(self.head, self.bytes.len());
             self.head = 0;
         }
-        self.evict(self.head, self.head + room);
-        self.touched = self.touched.max(self.head + room);
+        self.evict(self.head, self.head + padded);
+        self.touched = self.touched.max(self.head + padded);
         self.bytes.get_mut(self.head..self.head + room)
     }
 
@@ -116,6 +123,7 @@ impl History {
             len: stored.len as u16,
             header_len: stored.header_len as u16,
             transport_seq_at: stored.transport_seq_at as u16,
+            padding_len: 0,
             key_frame: stored.key_frame,
         };
         if let Some(place) = self.entries.get_mut((self.next & mask) as usize) {
@@ -124,8 +132,36 @@ impl History {
         if let Some(place) = self.by_seq.get_mut((stored.seq & mask) as usize) {
             *place = self.next;
         }
-        self.head += stored.len;
+        self.head += stored.len + MAX_EVENING_LEN;
         self.next += 1;
+    }
+
+    /// Brings the packet at `position` to `len` bytes with padding (RFC 3550 §5.1). Nothing
+    /// happens to one that is gone, padded already, not shorter, or shorter by more than
+    /// `limits::MAX_EVENING_LEN`.
+    ///
+    /// INVARIANT: only before the packet is sent to anybody: what goes out twice under one number
+    /// must be the same bytes (RFC 7714 §8.4).
+    pub fn pad(&mut self, position: u64, len: usize) {
+        let mask = self.entries.len() as u64 - 1;
+        if position < self.tail || position >= self.next {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut((position & mask) as usize) else {
+            return;
+        };
+        let pad_len = len.saturating_sub(usize::from(entry.len));
+        if !(1..=MAX_EVENING_LEN).contains(&pad_len) || entry.padding_len > 0 {
+            return;
+        }
+        let start = entry.start as usize;
+        let Some(place) = self.bytes.get_mut(start..start + len) else {
+            return;
+        };
+        if padding::append(place, usize::from(entry.len), pad_len as u8).is_some() {
+            entry.len += pad_len as u16;
+            entry.padding_len = pad_len as u8;
+        }
     }
 
     /// Position behind the newest packet; positions count stored packets from 0.

@@ -53,6 +53,8 @@ pub struct Config {
     pub media_bind: SocketAddr,
     /// Addresses that clients are told, most wanted first; empty: found out, see [`Bound::bind`].
     pub announce: Vec<IpAddr>,
+    /// Neighbouring packets are padded to one length, see [`engine::Config::even_lengths`].
+    pub even_lengths: bool,
     /// The CPU it stays on, 0-based; `None`: the scheduler decides.
     pub pin_cpu: Option<usize>,
     /// Seeds its SSRCs and ICE credentials; from the operating system.
@@ -173,6 +175,7 @@ impl Bound {
     ) -> run::Worker {
         let Config {
             worker,
+            even_lengths,
             pin_cpu,
             seed,
             certificate,
@@ -189,6 +192,7 @@ impl Bound {
             worker,
             candidates: self.candidates,
             seed,
+            even_lengths,
             certificate,
         });
         run::Worker {

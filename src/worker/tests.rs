@@ -31,6 +31,7 @@ fn config(worker: u16) -> Config {
         worker: WorkerId(worker),
         media_bind: "127.0.0.1:0".parse().unwrap(),
         announce: Vec::new(),
+        even_lengths: true,
         pin_cpu: None,
         seed: [7; 32],
         certificate: Arc::new(Certificate::generate().unwrap()),

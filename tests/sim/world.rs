@@ -118,6 +118,7 @@ impl World {
                     worker: WorkerId(worker),
                     candidates: vec![address],
                     seed: bytes,
+                    even_lengths: true,
                     certificate: certificate(),
                 }),
                 address,
