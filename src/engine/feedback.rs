@@ -39,6 +39,9 @@ impl Engine {
                 if subscriber.has_asked() && !asks_already {
                     self.askers.push(id);
                 }
+                if subscriber.path.lists_anew() {
+                    self.waiting.add(now.instant, id);
+                }
                 self.counters.nacked += asked?.nacked;
                 Ok(())
             }
@@ -62,6 +65,7 @@ impl Engine {
                 continue;
             };
             let mut outlet = Outlet {
+                now: now.instant,
                 route,
                 protect: &keys.protect,
                 egress: &mut self.urgent,

@@ -294,6 +294,9 @@ impl Engine {
             if !section.rtx {
                 sending.stream.rtx = None;
             }
+            if sending.transport_cc {
+                subscriber.path.open(now.instant);
+            }
         }
         self.set_remote(now, id, &transport);
         self.add_data(now, id, accepted.data.as_ref());

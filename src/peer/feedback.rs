@@ -203,10 +203,11 @@ impl Subscriber {
                         self.record_report(now, &block);
                     }
                 }
-                Packet::Remb { bitrate_bps, .. } => self.remb_bps = Some(bitrate_bps),
-                // Bandwidth estimation reads this; nothing else in a subscriber's compound
-                // matters to a sender.
-                Packet::TransportFeedback(_) => {}
+                Packet::Remb { bitrate_bps, .. } => self.path.handle_remb(now.instant, bitrate_bps),
+                Packet::TransportFeedback(feedback) => {
+                    self.path.handle_feedback(now.instant, &feedback);
+                }
+                // Nothing else in a subscriber's compound matters to a sender.
                 Packet::SenderReport { .. }
                 | Packet::Sdes(_)
                 | Packet::Bye(_)
@@ -234,6 +235,7 @@ impl Subscriber {
         buf: &mut [u8; MAX_DATAGRAM_LEN],
     ) -> usize {
         self.next_report = now.instant + REPORT_INTERVAL;
+        self.settle_path(now, tracks);
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let from = std::mem::take(&mut self.report_from);
         for (at, sending) in self.sendings.iter().enumerate().skip(from) {

@@ -1,5 +1,8 @@
 //! A track's packets towards one subscriber: select, rewrite, copy, protect in place.
 
+use std::time::Instant;
+
+use super::pace::Path;
 use super::subscriber::{Sending, Subscriber};
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
@@ -9,7 +12,7 @@ use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::SeqNo;
 use crate::router::history::Entry;
 use crate::router::track::Track;
-use crate::router::tracks::Tracks;
+use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::{canonical, rtx};
 use crate::srtp::{Protect, packet_index};
 
@@ -27,6 +30,8 @@ pub struct Sent {
 /// The way to one subscriber for one turn.
 #[derive(Debug)]
 pub struct Outlet<'a> {
+    /// The time of the turn.
+    pub now: Instant,
     /// Where to.
     pub route: Route,
     /// Its keys.
@@ -42,25 +47,35 @@ pub struct Outlet<'a> {
 impl Subscriber {
     /// Forwards the packets of `track` from position `from` to its end through subscription
     /// `sending`; returns the position reached, which is short of the end when `egress` is full.
+    /// What the path does not take yet counts as reached: [`resume`](Self::resume) sends it.
     pub fn forward(
         &mut self,
         sending: usize,
+        key: TrackKey,
         track: &Track,
         from: u64,
         outlet: &mut Outlet<'_>,
     ) -> u64 {
         let end = track.history.end();
-        let Some(sending) = self.sendings.get_mut(sending) else {
+        let index = sending;
+        let Some(sending) = self.sendings.get_mut(index) else {
             return end;
         };
+        if self.path.waits(index, key) {
+            return end;
+        }
+        self.path.fill(outlet.now);
         let mut position = from;
         while position < end {
             if !outlet.egress.has_room_for(1) {
                 return position;
             }
             if let Some((entry, packet)) = track.history.at(position) {
-                let result =
-                    sending.write(track, entry, packet, &mut self.next_transport_seq, outlet);
+                if !self.path.takes(sending.info.kind, packet.len()) {
+                    self.path.wait(index, key, position);
+                    return end;
+                }
+                let result = sending.write(track, entry, packet, &mut self.path, outlet);
                 if let Err(reason) = result {
                     sending.dropped += 1;
                     outlet.dropped.count(reason);
@@ -73,12 +88,11 @@ impl Subscriber {
 
     /// Sends again what was asked for since the last call, as far as the budget allows.
     pub fn retransmit(&mut self, now: Now, tracks: &Tracks, outlet: &mut Outlet<'_>) {
-        let transport_seq = &mut self.next_transport_seq;
         for (sending, seq) in self.asked.drain(..) {
             let Some(sending) = self.sendings.get_mut(sending) else {
                 continue;
             };
-            let result = sending.write_again(now, tracks, seq, transport_seq, outlet);
+            let result = sending.write_again(now, tracks, seq, &mut self.path, outlet);
             if let Err(reason) = result {
                 sending.dropped += 1;
                 outlet.dropped.count(reason);
@@ -93,7 +107,7 @@ impl Sending {
         track: &Track,
         entry: &Entry,
         packet: &[u8],
-        next_transport_seq: &mut u16,
+        path: &mut Path,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
         if !self.enabled {
@@ -126,7 +140,7 @@ impl Sending {
             .ok_or(DropReason::Oversized)?
             .copy_from_slice(packet);
         canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
-        self.stamp_transport_seq(slot, entry, next_transport_seq);
+        self.stamp_transport_seq(slot, entry, path);
         // Protect in place.
         let index = packet_index(out).ok_or(DropReason::TooOld)?;
         let sealed = outlet
@@ -134,6 +148,9 @@ impl Sending {
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        if self.transport_cc {
+            path.record(outlet.now, sealed);
+        }
         self.last_stored = Some(entry.stored);
         let payload_len = (len - header_len - usize::from(entry.padding_len)) as u64;
         self.stream.packets += 1;
@@ -151,12 +168,12 @@ impl Sending {
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    fn write_again(
+    pub(super) fn write_again(
         &mut self,
         now: Now,
         tracks: &Tracks,
         seq: SeqNo,
-        next_transport_seq: &mut u16,
+        path: &mut Path,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
         if !self.enabled {
@@ -209,12 +226,15 @@ impl Sending {
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }
         };
-        self.stamp_transport_seq(slot, entry, next_transport_seq);
+        self.stamp_transport_seq(slot, entry, path);
         let sealed = outlet
             .protect
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        if self.transport_cc {
+            path.record(outlet.now, sealed);
+        }
         outlet.sent.packets += 1;
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
@@ -235,12 +255,9 @@ impl Sending {
         &self,
         slot: &mut [u8; MAX_DATAGRAM_LEN],
         entry: &Entry,
-        next: &mut u16,
+        path: &mut Path,
     ) {
-        let number = self.transport_cc.then_some(*next);
-        if self.transport_cc {
-            *next = next.wrapping_add(1);
-        }
+        let number = self.transport_cc.then(|| path.take_seq());
         canonical::set_transport_seq(slot, usize::from(entry.transport_seq_at), number);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::measure::Period;
+use super::pace::Path;
 use crate::base::clock::Now;
 use crate::base::ids::{Mid, Pt, Ssrc};
 use crate::base::seq::SeqNo;
@@ -27,13 +28,12 @@ pub struct Subscriber {
     mids: u32,
     /// Where the next sender reports begin, when one compound could not hold all.
     pub(super) report_from: usize,
-    pub(super) next_transport_seq: u16,
+    /// Transport-wide numbers, and what the path takes.
+    pub path: Path,
     pub(super) asked: Vec<(usize, SeqNo)>,
     pub(super) next_report: Instant,
     pub(super) rtt_us: u32,
     pub(super) period: Period,
-    /// What its latest REMB allows, bits per second.
-    pub(super) remb_bps: Option<u64>,
 }
 
 /// One track towards one subscriber.
@@ -89,12 +89,11 @@ impl Subscriber {
             session,
             mids: 0,
             report_from: 0,
-            next_transport_seq: 0,
+            path: Path::default(),
             asked: Vec::with_capacity(MAX_ASKED),
             next_report: now.instant + FIRST_REPORT,
             rtt_us: 0,
             period: Period::new(now),
-            remb_bps: None,
         }
     }
 
@@ -120,6 +119,7 @@ impl Subscriber {
         sending.state = SendingState::Ended;
         let track = sending.track.take();
         self.asked.retain(|(asked, _)| *asked != at);
+        self.path.forget(at);
         let is_open = |s: &OfferSection| !matches!(s, OfferSection::Stopped { .. });
         let leader = self.offered.iter().position(is_open);
         let mid = &sending.mid;
