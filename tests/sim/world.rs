@@ -514,7 +514,7 @@ impl World {
                     strays.push((run.route.remote, datagram.to_vec()));
                     continue;
                 };
-                for after in network.carry(client, Direction::Down, datagram) {
+                for after in network.carry(now.instant, client, Direction::Down, datagram) {
                     let (from, datagram) = (*from, datagram.to_vec());
                     agenda.add(
                         *now,
@@ -595,7 +595,8 @@ impl World {
             let Some(worker) = self.servers.iter().position(|s| s.address == to) else {
                 continue;
             };
-            for after in self.network.carry(client, Direction::Up, &datagram) {
+            let now = self.now.instant;
+            for after in self.network.carry(now, client, Direction::Up, &datagram) {
                 let datagram = datagram.clone();
                 self.schedule(
                     after,

@@ -5,6 +5,7 @@ mod calls;
 mod data;
 mod key_frames;
 mod loss;
+mod narrow;
 mod repeatable;
 mod reports;
 mod rooms;
