@@ -7,6 +7,7 @@
 mod data;
 mod debug;
 mod feedback;
+mod layers;
 mod media;
 mod negotiation;
 mod plays;

@@ -13,6 +13,7 @@
 )]
 
 pub mod feedback;
+pub mod layers;
 pub mod measure;
 pub mod publisher;
 pub mod receive;

@@ -8,6 +8,8 @@ use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::SeqNo;
 use crate::router::history::Entry;
+use crate::router::rewrite::Patch;
+use crate::router::select::Placed;
 use crate::router::track::Track;
 use crate::router::tracks::Tracks;
 use crate::rtp::{canonical, rtx};
@@ -99,32 +101,22 @@ impl Sending {
         if !self.enabled {
             return Err(DropReason::Disabled);
         }
-        // Select: a decoder starts at a key frame; from then on everything of this source. A
-        // publisher that came back is another source, and a decoder starts anew, as it does
-        // after a pause.
-        if self.rewriter.source() != Some(track.source) {
-            if self.info.kind == MediaKind::Video && !entry.key_frame {
-                return Err(DropReason::AwaitingKeyFrame);
-            }
-            if !self.rewriter.may_start(track.source, entry.seq) {
-                return Err(DropReason::TooOld);
-            }
-            let ticks = self.ticks_since_last(entry);
-            self.rewriter
-                .start(track.source, entry.seq, entry.timestamp, ticks);
-        }
-        // Rewrite.
-        let (out, timestamp) = self
-            .rewriter
-            .map(track.source, entry.seq, entry.timestamp)
-            .ok_or(DropReason::AwaitingKeyFrame)?;
+        // Select and rewrite.
+        let placed = match self.layers {
+            None => self.place(track, entry)?,
+            Some(_) => self.place_layered(track, entry, packet)?,
+        };
         // Copy and stamp.
-        let len = usize::from(entry.len);
+        let mut len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
         slot.get_mut(..len)
             .ok_or(DropReason::Oversized)?
             .copy_from_slice(packet);
+        if self.layers.is_some() {
+            len = self.patch(slot, placed.patch, entry, (header_len, len));
+        }
+        let (out, timestamp) = (placed.out, placed.timestamp);
         canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
         self.stamp_transport_seq(slot, entry, next_transport_seq);
         // Protect in place.
@@ -135,7 +127,7 @@ impl Sending {
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
         self.last_stored = Some(entry.stored);
-        let payload_len = (len - header_len - usize::from(entry.padding_len)) as u64;
+        let payload_len = len.saturating_sub(header_len + usize::from(entry.padding_len)) as u64;
         self.stream.packets += 1;
         self.stream.octets += payload_len;
         outlet.sent.packets += 1;
@@ -143,8 +135,36 @@ impl Sending {
         Ok(())
     }
 
+    /// Where a packet goes in what this subscription is sent; the reason when it does not go at
+    /// all.
+    fn place(&mut self, track: &Track, entry: &Entry) -> Result<Placed, DropReason> {
+        // A decoder starts at a key frame; from then on everything of this source. A
+        // publisher that came back is another source, and a decoder starts anew, as it does
+        // after a pause.
+        if self.rewriter.source() != Some(track.source) {
+            if self.info.kind == MediaKind::Video && !entry.marks.key_frame() {
+                return Err(DropReason::AwaitingKeyFrame);
+            }
+            if !self.rewriter.may_start(track.source, entry.seq) {
+                return Err(DropReason::TooOld);
+            }
+            let ticks = self.ticks_since_last(entry);
+            self.rewriter
+                .start(track.source, entry.seq, entry.timestamp, ticks);
+        }
+        let (out, timestamp) = self
+            .rewriter
+            .map(track.source, entry.seq, entry.timestamp)
+            .ok_or(DropReason::AwaitingKeyFrame)?;
+        Ok(Placed {
+            out,
+            timestamp,
+            patch: Patch::NONE,
+        })
+    }
+
     /// How far the RTP clock moved between the last packet sent and `entry`.
-    fn ticks_since_last(&self, entry: &Entry) -> u32 {
+    pub(super) fn ticks_since_last(&self, entry: &Entry) -> u32 {
         let last = self.last_stored.unwrap_or(entry.stored);
         let passed = entry.stored.saturating_duration_since(last).as_micros();
         let ticks = passed * u128::from(self.info.codec.clock_hz()) / 1_000_000;
@@ -162,21 +182,16 @@ impl Sending {
         if !self.enabled {
             return Err(DropReason::Disabled);
         }
-        let track = self
-            .track
-            .and_then(|key| tracks.get(key))
-            .ok_or(DropReason::TooOld)?;
-        if !track.enabled {
-            return Err(DropReason::Disabled);
-        }
         let highest = self.rewriter.highest_out().ok_or(DropReason::TooOld)?;
         let back = SeqNo(highest as u16).distance(seq);
         let out = highest.saturating_add_signed(-i64::from(back));
-        let (source, input, shift) = self.rewriter.lead_back(out).ok_or(DropReason::TooOld)?;
-        if source != track.source {
-            return Err(DropReason::TooOld);
+        let origin = self.rewriter.lead_back(out).ok_or(DropReason::TooOld)?;
+        let track = self.sent_track(tracks, origin.source);
+        let track = track.ok_or(DropReason::TooOld)?;
+        if !track.enabled {
+            return Err(DropReason::Disabled);
         }
-        let (entry, packet) = track.history.find(input).ok_or(DropReason::TooOld)?;
+        let (entry, packet) = track.history.find(origin.seq).ok_or(DropReason::TooOld)?;
         // A plain copy has to be the same bytes as the first time (RFC 7714 §8.4), and a
         // transport-wide number is never used twice.
         if self.stream.rtx.is_none() && self.transport_cc {
@@ -190,7 +205,7 @@ impl Sending {
         {
             return Err(DropReason::Disabled);
         }
-        let timestamp = entry.timestamp.plus(shift);
+        let timestamp = entry.timestamp.plus(origin.time_shift);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
         let (len, index) = match &mut self.stream.rtx {
             Some(stream) => {
@@ -212,6 +227,14 @@ impl Sending {
                     .copy_from_slice(packet);
                 canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
+            }
+        };
+        let len = match self.layers {
+            None => len,
+            Some(_) => {
+                // Behind the header an RTX packet has its OSN.
+                let payload_at = header_len + len - usize::from(entry.len);
+                self.patch(slot, origin.patch, entry, (payload_at, len))
             }
         };
         self.stamp_transport_seq(slot, entry, next_transport_seq);

@@ -13,8 +13,10 @@
 )]
 
 pub mod even;
+pub mod figures;
 pub mod history;
 pub mod key_frame;
 pub mod rewrite;
+pub mod select;
 pub mod track;
 pub mod tracks;
