@@ -296,12 +296,15 @@ fn step(tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step>
             step.key_frame = (takes_over || climbs).then_some(key);
         }
     }
-    let sent = layers.iter().rev().find(|f| {
-        f.layer.encoding == current.encoding && f.layer.spatial <= current.spatial
-    });
+    let sent = layers
+        .iter()
+        .rev()
+        .find(|f| f.layer.encoding == current.encoding && f.layer.spatial <= current.spatial);
     if let Some(sent) = sent.filter(|f| flows && f.height > 0) {
         let before = state.shown.replace(sent.height);
-        step.shown = before.filter(|&before| before != sent.height).map(|_| sent.height);
+        step.shown = before
+            .filter(|&before| before != sent.height)
+            .map(|_| sent.height);
     }
     Some(step)
 }

@@ -11,8 +11,8 @@ use crate::base::limits::MAX_ENCODINGS;
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
 use crate::model::track::{StreamId, TrackInfo};
-use crate::peer::subscriber::Sending;
 use crate::peer::publisher::{Encoding, Published, Publisher};
+use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
 use crate::router::track::Track;
 use crate::sdp::answer::{self, DataSection, Negotiated, ReceiveSection, Section};
@@ -196,7 +196,9 @@ impl Engine {
             return Vec::new();
         };
         let sections = publisher.sections.iter();
-        sections.filter_map(|p| p.track_info(&self.tracks)).collect()
+        sections
+            .filter_map(|p| p.track_info(&self.tracks))
+            .collect()
     }
 
     /// Drops the tracks of a broadcast that this worker published.

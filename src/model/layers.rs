@@ -50,8 +50,8 @@ pub struct LayerFigures {
 /// The layers that are being published, worst first: by pixels, then by bits.
 pub type Layers = SmallVec<[LayerFigures; 3]>;
 
-/// The best of `layers` within `target` and no higher than `max_height` rows; the lowest one where
-/// none is so low. 0: any height. `None` when there are none or nothing is to be sent.
+/// The best of `layers` within `target` and no higher than `max_height` rows; where none is so
+/// low, the best of the lowest height. 0: any height. `None` when there are none or nothing is to be sent.
 pub fn choose(layers: &[LayerFigures], target: Target, max_height: u32) -> Option<LayerFigures> {
     let upto = match target {
         Target::Paused => return None,
@@ -63,8 +63,11 @@ pub fn choose(layers: &[LayerFigures], target: Target, max_height: u32) -> Optio
     };
     let allowed = layers.get(..upto.min(layers.len()))?;
     let fits = |f: &&LayerFigures| max_height == 0 || u32::from(f.height) <= max_height;
+    let lowest = allowed.first()?.height;
+    let is_lowest = |f: &&LayerFigures| f.height == lowest;
     let best = allowed.iter().rev().find(fits);
-    best.or(allowed.first()).copied()
+    let best = best.or_else(|| allowed.iter().rev().find(is_lowest));
+    best.copied()
 }
 
 /// What forwarding has to know of one packet, in one byte: found once on receipt.

@@ -331,7 +331,10 @@ mod tests {
             let after = d.structure().unwrap();
             assert_eq!(u32::from(after.id_offset), (offset + 61) % 64);
             assert_eq!(u32::from(d.template_id), (offset + 61) % 64);
-            assert_eq!((d.frame_number, d.starts_frame, d.ends_frame), (0, true, true));
+            assert_eq!(
+                (d.frame_number, d.starts_frame, d.ends_frame),
+                (0, true, true)
+            );
             assert_eq!(after.templates(), before.templates());
             assert_eq!(after.largest(), before.largest());
         }

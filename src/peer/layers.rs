@@ -50,7 +50,9 @@ impl Layered {
     /// The track of an encoding that is subscribed to.
     pub fn subscribed(&self, encoding: u8) -> Option<TrackKey> {
         let place = self.encodings.get(usize::from(encoding)).copied()?;
-        place.filter(|place| place.subscribed).map(|place| place.track)
+        place
+            .filter(|place| place.subscribed)
+            .map(|place| place.track)
     }
 
     /// An encoding was subscribed to.
@@ -92,7 +94,8 @@ impl Sending {
             None => self.track.into_iter().collect(),
             Some(layers) => {
                 let all = 0..MAX_ENCODINGS as u8;
-                all.filter_map(|encoding| layers.subscribed(encoding)).collect()
+                all.filter_map(|encoding| layers.subscribed(encoding))
+                    .collect()
             }
         }
     }
@@ -125,7 +128,11 @@ impl Sending {
 
     /// The track that a packet of `source` was sent of.
     pub(super) fn sent_track<'a>(&self, tracks: &'a Tracks, source: u32) -> Option<&'a Track> {
-        let is_it = |key| tracks.get(key).filter(|track: &&Track| track.source == source);
+        let is_it = |key| {
+            tracks
+                .get(key)
+                .filter(|track: &&Track| track.source == source)
+        };
         match &self.layers {
             None => is_it(self.track?),
             Some(layers) => {
@@ -169,6 +176,10 @@ impl Sending {
         let (payload_at, end) = from;
         let packet = slot.get_mut(..end).unwrap_or_default();
         select::apply(patch, self.info.codec, packet, payload_at, entry.marks);
-        if patch.takes(entry.marks) { end } else { payload_at }
+        if patch.takes(entry.marks) {
+            end
+        } else {
+            payload_at
+        }
     }
 }

@@ -255,10 +255,12 @@ impl Publisher {
 
     /// Checks the payload type against the m-line that the SSRC belongs to.
     pub(super) fn check_pt(&self, place: Place, pt: Pt) -> bool {
-        self.sections.get(place.section).is_some_and(|p| match place.role {
-            SourceRole::Media => p.section.pt == pt,
-            SourceRole::Rtx => p.section.rtx_pt == Some(pt),
-        })
+        self.sections
+            .get(place.section)
+            .is_some_and(|p| match place.role {
+                SourceRole::Media => p.section.pt == pt,
+                SourceRole::Rtx => p.section.rtx_pt == Some(pt),
+            })
     }
 
     /// The media SSRC at `place`, also when that is its retransmission's. An SSRC that took
@@ -274,7 +276,8 @@ impl Publisher {
     /// The media SSRC of `track`, for key frame requests; `None` before its first packet.
     pub fn media_ssrc(&self, track: TrackKey) -> Option<Ssrc> {
         let at = self.ssrcs.iter().position(|s| {
-            s.place.role == SourceRole::Media && self.encoding(s.place).map(|e| e.track) == Some(track)
+            s.place.role == SourceRole::Media
+                && self.encoding(s.place).map(|e| e.track) == Some(track)
         })?;
         self.ssrcs.get(at).map(|s| s.stream.ssrc)
     }

@@ -255,11 +255,17 @@ impl Published {
             Codec::Vp9 => {
                 let scalability = vp9::parse(payload).and_then(|d| d.scalability);
                 let known = scalability.map_or([None; 8], |s| s.resolutions);
-                sizes.iter_mut().zip(known).for_each(|(size, known)| *size = known);
+                sizes
+                    .iter_mut()
+                    .zip(known)
+                    .for_each(|(size, known)| *size = known);
             }
             Codec::H264 | Codec::H265 | Codec::Av1 => {
                 let known = (0..).map(|spatial| structure?.resolution(spatial));
-                sizes.iter_mut().zip(known).for_each(|(size, known)| *size = known);
+                sizes
+                    .iter_mut()
+                    .zip(known)
+                    .for_each(|(size, known)| *size = known);
             }
             Codec::Vp8 | Codec::Opus | Codec::Pcmu | Codec::Pcma => {}
         }

@@ -121,7 +121,10 @@ mod tests {
             layers
         };
         let layers = at(3990);
-        let names: Vec<_> = layers.iter().map(|f| (f.layer.spatial, f.layer.temporal)).collect();
+        let names: Vec<_> = layers
+            .iter()
+            .map(|f| (f.layer.spatial, f.layer.temporal))
+            .collect();
         assert_eq!(names, [(0, 0), (0, 1)], "the upper spatial layer is gone");
         assert!((90_000..110_000).contains(&layers[0].bps), "{layers:?}");
         assert!((180_000..220_000).contains(&layers[1].bps), "{layers:?}");

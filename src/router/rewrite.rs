@@ -216,7 +216,10 @@ impl Rewriter {
             .iter()
             .rposition(|s| s.source == source && s.in_start <= seq)?;
         let segment = self.segments.get(at)?;
-        let end = self.segments.get(at + 1).map_or(self.next_out, |s| s.out_start);
+        let end = self
+            .segments
+            .get(at + 1)
+            .map_or(self.next_out, |s| s.out_start);
         let out = segment.out_start + (seq - segment.in_start);
         (out < end).then(|| (out, timestamp.plus(segment.time_shift), segment.patch))
     }
@@ -291,8 +294,14 @@ mod tests {
         r.start(2, 10, RtpTime(77), 3000);
         assert_eq!(r.map(2, 10, RtpTime(77)), Some((70_001, RtpTime(12_000))));
         assert_eq!(r.map(1, 501, RtpTime(9100)), None, "the old source is over");
-        assert_eq!(r.lead_back(70_000).map(|b| (b.source, b.seq)), Some((1, 500)));
-        assert_eq!(r.lead_back(70_001).map(|b| (b.source, b.seq)), Some((2, 10)));
+        assert_eq!(
+            r.lead_back(70_000).map(|b| (b.source, b.seq)),
+            Some((1, 500))
+        );
+        assert_eq!(
+            r.lead_back(70_001).map(|b| (b.source, b.seq)),
+            Some((2, 10))
+        );
         assert_eq!(r.lead_back(70_002), None);
     }
 
@@ -303,7 +312,10 @@ mod tests {
         assert_eq!(r.map(1, 502, RtpTime(9200)), Some((70_002, RtpTime(9200))));
         r.close();
         assert_eq!((r.source(), r.map(1, 503, RtpTime(9300))), (None, None));
-        assert_eq!(r.lead_back(70_002).map(|b| (b.source, b.seq)), Some((1, 502)));
+        assert_eq!(
+            r.lead_back(70_002).map(|b| (b.source, b.seq)),
+            Some((1, 502))
+        );
         assert!(!r.may_start(1, 501), "a late packet is from before");
         assert!(r.may_start(1, 900) && r.may_start(2, 3));
         r.start(1, 900, RtpTime(99_000), 7);
@@ -312,7 +324,10 @@ mod tests {
             Some((70_003, RtpTime(99_000)))
         );
         assert_eq!(r.map(1, 503, RtpTime(9300)), None);
-        assert_eq!(r.lead_back(70_001).map(|b| (b.source, b.seq)), Some((1, 501)));
+        assert_eq!(
+            r.lead_back(70_001).map(|b| (b.source, b.seq)),
+            Some((1, 501))
+        );
     }
 
     proptest! {

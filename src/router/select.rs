@@ -131,7 +131,10 @@ impl Selector {
                 patch,
             });
         }
-        if self.newest.is_none_or(|newest| entry.timestamp.distance(newest) > 0) {
+        if self
+            .newest
+            .is_none_or(|newest| entry.timestamp.distance(newest) > 0)
+        {
             self.newest = Some(entry.timestamp);
             self.begin_frame(rewriter, incoming);
         }
@@ -151,7 +154,11 @@ impl Selector {
     }
 
     /// Another encoding, or the same one after a pause, takes over, if it may.
-    fn begin(&mut self, rewriter: &mut Rewriter, incoming: &Incoming<'_>) -> Result<(), DropReason> {
+    fn begin(
+        &mut self,
+        rewriter: &mut Rewriter,
+        incoming: &Incoming<'_>,
+    ) -> Result<(), DropReason> {
         let Incoming { source, entry, .. } = *incoming;
         if incoming.encoding != self.wanted.encoding || !entry.marks.key_frame() {
             return Err(match rewriter.source() {
@@ -307,7 +314,9 @@ struct PacketIds {
 impl PacketIds {
     fn read(codec: Codec, packet: &[u8], entry: &Entry) -> Self {
         let mut ids = Self::default();
-        let payload = packet.get(usize::from(entry.header_len)..).unwrap_or_default();
+        let payload = packet
+            .get(usize::from(entry.header_len)..)
+            .unwrap_or_default();
         match codec {
             Codec::Vp8 => {
                 let descriptor = vp8::parse(payload);
@@ -365,8 +374,12 @@ pub fn apply(patch: Patch, codec: Codec, packet: &mut [u8], payload_at: usize, m
 
 fn patch_vp8(patch: Patch, payload: &mut [u8]) {
     if let Some(descriptor) = vp8::parse(payload) {
-        let id = descriptor.picture_id.map(|id| id.value.wrapping_add(patch.picture_id));
-        let index = descriptor.tl0_pic_idx.map(|index| index.wrapping_add(patch.tl0_pic_idx));
+        let id = descriptor
+            .picture_id
+            .map(|id| id.value.wrapping_add(patch.picture_id));
+        let index = descriptor
+            .tl0_pic_idx
+            .map(|index| index.wrapping_add(patch.tl0_pic_idx));
         vp8::patch(payload, id, index);
     }
 }

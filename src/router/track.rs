@@ -167,7 +167,8 @@ impl Rate {
 
     /// False when nothing came for [`SILENCE`].
     pub fn is_alive(&self, now: Instant) -> bool {
-        self.last.is_some_and(|last| now.saturating_duration_since(last) < SILENCE)
+        self.last
+            .is_some_and(|last| now.saturating_duration_since(last) < SILENCE)
     }
 
     /// Bytes since the start.
