@@ -404,3 +404,6 @@ fn zero_of(clock: SenderClock, codec: Codec) -> RtpTime {
 const MAX_CLOCK_ERROR: u32 = 180_000;
 
 const HIGHEST: u8 = MAX_SCALABLE_LAYERS as u8 - 1;
+
+#[cfg(test)]
+mod tests;
