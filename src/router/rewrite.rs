@@ -208,36 +208,29 @@ impl Rewriter {
         }
     }
 
-    /// Where a late packet belongs that came in too late to be mapped: its output number,
-    /// timestamp and patch. `None` when its number was left out, or is forgotten.
-    pub fn late(&self, source: u32, seq: u64, timestamp: RtpTime) -> Option<(u64, RtpTime, Patch)> {
-        let at = self
-            .segments
-            .iter()
-            .rposition(|s| s.source == source && s.in_start <= seq)?;
-        let segment = self.segments.get(at)?;
-        let end = self
-            .segments
-            .get(at + 1)
-            .map_or(self.next_out, |s| s.out_start);
+    /// Where a packet belongs that came too late to be mapped: its output number, timestamp and
+    /// patch. `None` when its number was left out, or is forgotten.
+    pub fn late(
+        &mut self,
+        source: u32,
+        seq: u64,
+        timestamp: RtpTime,
+    ) -> Option<(u64, RtpTime, Patch)> {
+        let is_of = |s: &Segment| s.source == source && s.in_start <= seq;
+        let at = self.segments.iter().rposition(is_of)?;
+        let segment = *self.segments.get(at)?;
+        let next = self.segments.get(at + 1);
+        let end = next.map_or(self.next_out, |next| next.out_start);
         let out = segment.out_start + (seq - segment.in_start);
-        (out < end).then(|| (out, timestamp.plus(segment.time_shift), segment.patch))
-    }
-
-    /// Output number and timestamp of input packet `seq`; `None` when it is from before the
-    /// current segment or of another source.
-    pub fn map(&mut self, source: u32, seq: u64, timestamp: RtpTime) -> Option<(u64, RtpTime)> {
-        let segment = self.segments.last().filter(|_| self.is_open)?;
-        if segment.source != source {
+        if out >= end {
             return None;
         }
-        let out = segment.out_start + seq.checked_sub(segment.in_start)?;
         let time = timestamp.plus(segment.time_shift);
-        if out >= self.next_out {
-            self.next_out = out + 1;
+        // It may be newer than all that was sent, when what followed was left out.
+        if time.distance(self.last_time) > 0 {
             self.last_time = time;
         }
-        Some((out, time))
+        Some((out, time, segment.patch))
     }
 
     /// What is behind output number `out`; `None` when it was never sent or its segment is

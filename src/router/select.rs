@@ -33,6 +33,8 @@ pub struct Selector {
     /// Output timestamp at the zero of the wall clock: the same for every encoding.
     zero: Option<RtpTime>,
     ids: Ids,
+    /// Timestamp at the publisher of what `ids` are of.
+    noted: Option<RtpTime>,
 }
 
 /// The newest ids that were sent, as they were sent.
@@ -89,6 +91,7 @@ impl Selector {
             left_out: None,
             zero: None,
             ids: Ids::default(),
+            noted: None,
         }
     }
 
@@ -125,6 +128,9 @@ impl Selector {
         if entry.seq < expected {
             let late = rewriter.late(source, entry.seq, entry.timestamp);
             let (out, timestamp, patch) = late.ok_or(DropReason::TooOld)?;
+            if patch.takes(entry.marks) {
+                self.note_ids(incoming.packet, entry, patch);
+            }
             return Ok(Placed {
                 out,
                 timestamp,
@@ -179,6 +185,7 @@ impl Selector {
         self.current = self.wanted;
         self.newest = Some(entry.timestamp);
         self.left_out = None;
+        self.noted = None;
         Ok(())
     }
 
@@ -259,8 +266,15 @@ impl Selector {
         rewriter.skip(entry.seq, patch);
     }
 
+    /// Remembers the ids of what is sent, unless newer ones were.
     fn note_ids(&mut self, packet: &[u8], entry: &Entry, patch: Patch) {
-        self.ids.note(self.codec, packet, entry, patch);
+        if self
+            .noted
+            .is_none_or(|newest| entry.timestamp.distance(newest) >= 0)
+        {
+            self.noted = Some(entry.timestamp);
+            self.ids.note(self.codec, packet, entry, patch);
+        }
     }
 }
 

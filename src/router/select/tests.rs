@@ -329,7 +329,8 @@ proptest! {
                 }
             }
             newest = newest.max(packet.frame);
-            s.take(packet);
+            let at = start + Duration::from_micros(33_333) * newest;
+            s.take(&Packet { at, ..(*packet).clone() });
             if packet.encoding == 0 && !s.sent.is_empty() {
                 came.insert(packet.seq);
             }
