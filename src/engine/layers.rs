@@ -222,6 +222,7 @@ impl Engine {
     }
 
     fn tell_layers_to(&mut self, worker: WorkerId, track: TrackId, layers: Layers) {
+        let layers = Box::new(layers);
         let mail = WorkerMail::Layers { track, layers };
         self.mails.push_back(Outgoing::Worker(worker, mail));
     }

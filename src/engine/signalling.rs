@@ -161,7 +161,7 @@ impl Engine {
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
             WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
-            WorkerMail::Layers { track, layers } => self.tracks.tell_layers(track, layers),
+            WorkerMail::Layers { track, layers } => self.tracks.tell_layers(track, *layers),
             WorkerMail::Data(relay) => self.deliver_data(now, &relay),
             WorkerMail::DataEvent {
                 conn,

@@ -47,8 +47,9 @@ pub struct LayerFigures {
     pub frames_per_s: u16,
 }
 
-/// The layers that are being published, worst first: by pixels, then by bits.
-pub type Layers = SmallVec<[LayerFigures; 3]>;
+/// The layers that are being published, worst first: by pixels, then by bits. Three sizes with
+/// three temporal layers each need no allocation.
+pub type Layers = SmallVec<[LayerFigures; 9]>;
 
 /// The best of `layers` within `target` and no higher than `max_height` rows; where none is so
 /// low, the best of the lowest height. 0: any height. `None` when there are none or nothing is to be sent.

@@ -401,8 +401,8 @@ pub enum WorkerMail {
     Layers {
         /// The track.
         track: TrackId,
-        /// What is being published, worst first.
-        layers: Layers,
+        /// What is being published, worst first; boxed, because it is large and rare.
+        layers: Box<Layers>,
     },
     /// One turn's fresh packets of a track of another worker.
     RelayPackets(Arc<RelayBatch>),

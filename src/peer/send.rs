@@ -8,7 +8,7 @@ use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::SeqNo;
 use crate::router::history::Entry;
-use crate::router::rewrite::Patch;
+use crate::router::rewrite::{Origin, Patch};
 use crate::router::select::Placed;
 use crate::router::track::Track;
 use crate::router::tracks::Tracks;
@@ -182,21 +182,19 @@ impl Sending {
         if !self.enabled {
             return Err(DropReason::Disabled);
         }
-        let highest = self.rewriter.highest_out().ok_or(DropReason::TooOld)?;
-        let back = SeqNo(highest as u16).distance(seq);
-        let out = highest.saturating_add_signed(-i64::from(back));
-        let origin = self.rewriter.lead_back(out).ok_or(DropReason::TooOld)?;
-        let track = self.sent_track(tracks, origin.source);
-        let track = track.ok_or(DropReason::TooOld)?;
-        if !track.enabled {
-            return Err(DropReason::Disabled);
-        }
-        let (entry, packet) = track.history.find(origin.seq).ok_or(DropReason::TooOld)?;
         // A plain copy has to be the same bytes as the first time (RFC 7714 §8.4), and a
         // transport-wide number is never used twice.
         if self.stream.rtx.is_none() && self.transport_cc {
             return Err(DropReason::NoRtx);
         }
+        let (out, origin) = self.lead_back(seq).ok_or(DropReason::TooOld)?;
+        let track = self.sent_track(tracks, origin.source);
+        let track = track.ok_or(DropReason::TooOld)?;
+        if !track.enabled {
+            return Err(DropReason::Disabled);
+        }
+        let found = track.history.find(origin.seq);
+        let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         if !self
@@ -247,6 +245,14 @@ impl Sending {
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
         Ok(())
+    }
+
+    /// The extended number behind `seq`, and what was sent under it.
+    fn lead_back(&self, seq: SeqNo) -> Option<(u64, Origin)> {
+        let highest = self.rewriter.highest_out()?;
+        let back = SeqNo(highest as u16).distance(seq);
+        let out = highest.saturating_add_signed(-i64::from(back));
+        Some((out, self.rewriter.lead_back(out)?))
     }
 
     fn stamp_transport_seq(

@@ -15,6 +15,7 @@
 pub mod even;
 pub mod figures;
 pub mod history;
+pub mod hold;
 pub mod key_frame;
 pub mod rewrite;
 pub mod select;

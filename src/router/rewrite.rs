@@ -233,6 +233,22 @@ impl Rewriter {
         Some((out, time, segment.patch))
     }
 
+    /// Output number and timestamp of input packet `seq`; `None` when it is from before the
+    /// current segment or of another source.
+    pub fn map(&mut self, source: u32, seq: u64, timestamp: RtpTime) -> Option<(u64, RtpTime)> {
+        let segment = self.segments.last().filter(|_| self.is_open)?;
+        if segment.source != source {
+            return None;
+        }
+        let out = segment.out_start + seq.checked_sub(segment.in_start)?;
+        let time = timestamp.plus(segment.time_shift);
+        if out >= self.next_out {
+            self.next_out = out + 1;
+            self.last_time = time;
+        }
+        Some((out, time))
+    }
+
     /// What is behind output number `out`; `None` when it was never sent or its segment is
     /// forgotten.
     pub fn lead_back(&self, out: u64) -> Option<Origin> {

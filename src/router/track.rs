@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::figures::Figures;
 use super::history::{History, Stored};
+use super::hold::Hold;
 use super::key_frame::KeyFrameRequests;
 use crate::base::clock::SenderClock;
 use crate::base::codec::MediaKind;
@@ -14,6 +15,7 @@ use crate::base::limits::{
     AUDIO_HISTORY_LEN, AUDIO_HISTORY_PACKETS, VIDEO_HISTORY_LEN, VIDEO_HISTORY_PACKETS,
 };
 use crate::model::track::TrackInfo;
+use crate::rtp::canonical;
 
 /// An encoding of a publisher on this worker, or the copy of one that lives on another. Most
 /// tracks have one.
@@ -39,6 +41,8 @@ pub struct Track {
     pub enabled: bool,
     /// Position of the first packet not forwarded yet.
     pub fresh: u64,
+    /// Whether its fresh packets wait for the end of their frame.
+    pub hold: Hold,
     /// Received payload rate.
     pub rate: Rate,
     /// What its layers are and carry; `None` for audio.
@@ -73,6 +77,7 @@ impl Track {
             source: 0,
             enabled: true,
             fresh: 0,
+            hold: Hold::default(),
             rate: Rate::default(),
             figures: is_video.then(Box::default),
         }
@@ -86,6 +91,18 @@ impl Track {
     /// True when packets wait to be forwarded.
     pub fn has_fresh(&self) -> bool {
         self.fresh < self.history.end()
+    }
+
+    /// Until when its fresh packets wait for the rest of their frame; `None`: they go now.
+    pub fn held_until(&mut self, now: Instant) -> Option<Instant> {
+        if self.info.kind == MediaKind::Audio {
+            return None;
+        }
+        let (first, _) = self.history.at(self.fresh)?;
+        let (_, last) = self.history.at(self.history.end().checked_sub(1)?)?;
+        let ended = canonical::marker(last);
+        let (since, subscribers) = (first.stored, self.subscribers.len());
+        self.hold.poll(now, since, ended, subscribers)
     }
 
     /// Takes the packet that was written to the history's latest slot.
