@@ -32,6 +32,13 @@ pub const MAX_MISSING: usize = 512;
 /// SSRCs per peer, authentic ones included; further ones are dropped (`UnknownSsrc`).
 pub const MAX_SSRCS_PER_PEER: usize = 64;
 
+/// Encodings of one track that are taken of a publisher (simulcast); the answer to its offer lists
+/// no more. Browsers send at most three.
+pub const MAX_ENCODINGS: usize = 4;
+
+/// Spatial layers told apart, and temporal layers; higher ones count as the highest.
+pub const MAX_SCALABLE_LAYERS: usize = 4;
+
 /// m-lines accepted in a remote SDP; more is `notSetRemoteDescription`.
 pub const MAX_MEDIA_SECTIONS: usize = 256;
 

@@ -4,9 +4,11 @@
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
 //! message; the others are called from those two.
 
+mod allocate;
 mod data;
 mod debug;
 mod feedback;
+mod layers;
 mod media;
 mod negotiation;
 mod pace;

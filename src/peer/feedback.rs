@@ -60,14 +60,14 @@ impl Publisher {
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let mut ask = std::mem::take(&mut self.ask);
         for source in &mut self.ssrcs {
-            if !matches!(source.role, SourceRole::Media(_)) || source.stream.missing.is_empty() {
+            if source.place.role == SourceRole::Rtx || source.stream.missing.is_empty() {
                 continue;
             }
             ask.clear();
             source.stream.missing.poll(now.instant, &mut ask, MAX_NACKS);
             let nack = self
                 .sections
-                .get(source.section)
+                .get(source.place.section)
                 .is_some_and(|p| p.section.nack);
             if !ask.is_empty() && nack {
                 write::nack(&mut w, FEEDBACK_SSRC, source.stream.ssrc, &ask);
@@ -108,7 +108,7 @@ impl Publisher {
             let ssrcs: smallvec::SmallVec<[Ssrc; 8]> = self
                 .ssrcs
                 .iter()
-                .filter(|s| matches!(s.role, SourceRole::Media(_)))
+                .filter(|s| s.place.role == SourceRole::Media)
                 .map(|s| s.stream.ssrc)
                 .take(MAX_REPORT_BLOCKS)
                 .collect();
@@ -152,7 +152,7 @@ impl Publisher {
             .ssrcs
             .iter()
             .find(|s| s.stream.ssrc == media)
-            .map(|s| s.section);
+            .map(|s| s.place.section);
         let pli = section
             .and_then(|at| self.sections.get(at))
             .is_none_or(|published| published.section.pli);

@@ -14,6 +14,7 @@
 )]
 
 pub mod feedback;
+pub mod layers;
 pub mod measure;
 pub mod pace;
 pub mod publisher;

@@ -18,6 +18,7 @@ use crate::base::fault::DropReason;
 use crate::base::seq::SeqNo;
 use crate::bwe::bucket::Bucket;
 use crate::bwe::estimator::Estimator;
+use crate::model::layers::{Target, choose};
 use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtcp::transport_feedback::TransportFeedback;
@@ -175,9 +176,9 @@ impl Path {
         }
     }
 
-    /// Sets how fast the bucket fills, and what probes reach for: `wanted_bps` is what all that is
-    /// sent comes to.
-    pub(super) fn settle(&mut self, now: Instant, wanted_bps: u64) {
+    /// Sets how fast the bucket fills, and what probes reach for: all that is sent comes to
+    /// `sent_bps`, and would come to `wanted_bps` if all of it fitted.
+    pub(super) fn settle(&mut self, now: Instant, sent_bps: u64, wanted_bps: u64) {
         let Some(known) = &mut self.known else {
             return;
         };
@@ -185,7 +186,7 @@ impl Path {
             let headers_too = wanted_bps * WANTED_PERCENT / 100;
             known.estimator.set_wanted(headers_too);
             let estimate = known.estimator.estimate_bps();
-            let least = wanted_bps * LEAST_PERCENT / 100;
+            let least = sent_bps * LEAST_PERCENT / 100;
             known
                 .bucket
                 .set_estimate(estimate.map(|bps| bps.max(least)));
@@ -232,10 +233,18 @@ impl Subscriber {
 
     /// Tells the path what all that is sent comes to at present.
     pub(super) fn settle_path(&mut self, now: Now, tracks: &Tracks) {
-        let flowing = self.sendings.iter().filter(|sending| sending.enabled);
-        let tracks = flowing.filter_map(|sending| tracks.get(sending.track?));
-        let wanted_bps = tracks.map(|track| track.rate.latest_bps()).sum();
-        self.path.settle(now.instant, wanted_bps);
+        let (mut sent_bps, mut wanted_bps) = (0, 0);
+        for sending in self.sendings.iter().filter(|s| s.is_in_use() && s.enabled) {
+            let track = sending.track.and_then(|key| tracks.get(key));
+            let bps = track.map_or(0, |track| track.rate.latest_bps());
+            let best = sending.layers.as_ref().and_then(|_| {
+                let layers = tracks.layers(now.instant, &sending.info);
+                choose(&layers, Target::Best, sending.max_height)
+            });
+            sent_bps += bps;
+            wanted_bps += best.map_or(bps, |best| best.bps.max(bps));
+        }
+        self.path.settle(now.instant, sent_bps, wanted_bps);
     }
 
     /// Where a subscription that waits goes on: where it is, or, when that is too old to be shown,
@@ -257,7 +266,7 @@ impl Subscriber {
         let mut from = end;
         for position in (behind.position..end).rev() {
             match track.history.at(position) {
-                Some((entry, _)) if entry.key_frame => from = position,
+                Some((entry, _)) if entry.marks.key_frame() => from = position,
                 Some(_) if from != end => break,
                 Some(_) => {}
                 None => break,

@@ -11,6 +11,8 @@ use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::SeqNo;
 use crate::router::history::Entry;
+use crate::router::rewrite::{Origin, Patch};
+use crate::router::select::Placed;
 use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::{canonical, rtx};
@@ -113,32 +115,22 @@ impl Sending {
         if !self.enabled {
             return Err(DropReason::Disabled);
         }
-        // Select: a decoder starts at a key frame; from then on everything of this source. A
-        // publisher that came back is another source, and a decoder starts anew, as it does
-        // after a pause.
-        if self.rewriter.source() != Some(track.source) {
-            if self.info.kind == MediaKind::Video && !entry.key_frame {
-                return Err(DropReason::AwaitingKeyFrame);
-            }
-            if !self.rewriter.may_start(track.source, entry.seq) {
-                return Err(DropReason::TooOld);
-            }
-            let ticks = self.ticks_since_last(entry);
-            self.rewriter
-                .start(track.source, entry.seq, entry.timestamp, ticks);
-        }
-        // Rewrite.
-        let (out, timestamp) = self
-            .rewriter
-            .map(track.source, entry.seq, entry.timestamp)
-            .ok_or(DropReason::AwaitingKeyFrame)?;
+        // Select and rewrite.
+        let placed = match self.layers {
+            None => self.place(track, entry)?,
+            Some(_) => self.place_layered(track, entry, packet)?,
+        };
         // Copy and stamp.
-        let len = usize::from(entry.len);
+        let mut len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
         slot.get_mut(..len)
             .ok_or(DropReason::Oversized)?
             .copy_from_slice(packet);
+        if self.layers.is_some() {
+            len = self.patch(slot, placed.patch, entry, (header_len, len));
+        }
+        let (out, timestamp) = (placed.out, placed.timestamp);
         canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
         self.stamp_transport_seq(slot, entry, path);
         // Protect in place.
@@ -152,7 +144,7 @@ impl Sending {
             path.record(outlet.now, sealed);
         }
         self.last_stored = Some(entry.stored);
-        let payload_len = (len - header_len - usize::from(entry.padding_len)) as u64;
+        let payload_len = len.saturating_sub(header_len + usize::from(entry.padding_len)) as u64;
         self.stream.packets += 1;
         self.stream.octets += payload_len;
         outlet.sent.packets += 1;
@@ -160,8 +152,36 @@ impl Sending {
         Ok(())
     }
 
+    /// Where a packet goes in what this subscription is sent; the reason when it does not go at
+    /// all.
+    fn place(&mut self, track: &Track, entry: &Entry) -> Result<Placed, DropReason> {
+        // A decoder starts at a key frame; from then on everything of this source. A
+        // publisher that came back is another source, and a decoder starts anew, as it does
+        // after a pause.
+        if self.rewriter.source() != Some(track.source) {
+            if self.info.kind == MediaKind::Video && !entry.marks.key_frame() {
+                return Err(DropReason::AwaitingKeyFrame);
+            }
+            if !self.rewriter.may_start(track.source, entry.seq) {
+                return Err(DropReason::TooOld);
+            }
+            let ticks = self.ticks_since_last(entry);
+            self.rewriter
+                .start(track.source, entry.seq, entry.timestamp, ticks);
+        }
+        let (out, timestamp) = self
+            .rewriter
+            .map(track.source, entry.seq, entry.timestamp)
+            .ok_or(DropReason::AwaitingKeyFrame)?;
+        Ok(Placed {
+            out,
+            timestamp,
+            patch: Patch::NONE,
+        })
+    }
+
     /// How far the RTP clock moved between the last packet sent and `entry`.
-    fn ticks_since_last(&self, entry: &Entry) -> u32 {
+    pub(super) fn ticks_since_last(&self, entry: &Entry) -> u32 {
         let last = self.last_stored.unwrap_or(entry.stored);
         let passed = entry.stored.saturating_duration_since(last).as_micros();
         let ticks = passed * u128::from(self.info.codec.clock_hz()) / 1_000_000;
@@ -184,16 +204,14 @@ impl Sending {
         if self.stream.rtx.is_none() && self.transport_cc {
             return Err(DropReason::NoRtx);
         }
-        let track = self
-            .track
-            .and_then(|key| tracks.get(key))
-            .ok_or(DropReason::TooOld)?;
+        let (out, origin) = self.lead_back(seq).ok_or(DropReason::TooOld)?;
+        let track = self.sent_track(tracks, origin.source);
+        let track = track.ok_or(DropReason::TooOld)?;
         if !track.enabled {
             return Err(DropReason::Disabled);
         }
-        let found = self.lead_back(seq, track.source);
-        let (out, input, shift) = found.ok_or(DropReason::TooOld)?;
-        let (entry, packet) = track.history.find(input).ok_or(DropReason::TooOld)?;
+        let found = track.history.find(origin.seq);
+        let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         if !self
@@ -202,7 +220,7 @@ impl Sending {
         {
             return Err(DropReason::Disabled);
         }
-        let timestamp = entry.timestamp.plus(shift);
+        let timestamp = entry.timestamp.plus(origin.time_shift);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
         let (len, index) = match &mut self.stream.rtx {
             Some(stream) => {
@@ -226,6 +244,14 @@ impl Sending {
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }
         };
+        let len = match self.layers {
+            None => len,
+            Some(_) => {
+                // Behind the header an RTX packet has its OSN.
+                let payload_at = header_len + len - usize::from(entry.len);
+                self.patch(slot, origin.patch, entry, (payload_at, len))
+            }
+        };
         self.stamp_transport_seq(slot, entry, path);
         let sealed = outlet
             .protect
@@ -241,14 +267,12 @@ impl Sending {
         Ok(())
     }
 
-    /// The extended number behind `seq`, and the input number of `source` and the timestamp shift
-    /// that it came from.
-    fn lead_back(&self, seq: SeqNo, source: u32) -> Option<(u64, u64, u32)> {
+    /// The extended number behind `seq`, and what was sent under it.
+    fn lead_back(&self, seq: SeqNo) -> Option<(u64, Origin)> {
         let highest = self.rewriter.highest_out()?;
         let back = SeqNo(highest as u16).distance(seq);
         let out = highest.saturating_add_signed(-i64::from(back));
-        let (from, input, shift) = self.rewriter.lead_back(out)?;
-        (from == source).then_some((out, input, shift))
+        Some((out, self.rewriter.lead_back(out)?))
     }
 
     fn stamp_transport_seq(

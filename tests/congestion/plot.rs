@@ -79,7 +79,9 @@ pub fn svg(record: &Record) -> String {
     let name = &record.plan.name;
     label(&mut text, 50.0, 20.0, &format!("RFC 8867 {name}"));
     axes(&mut text, seconds, highest, x);
-    let samples = || record.samples.iter();
+    // A plot is 830 wide: more points than that only make the file longer.
+    let stride = (record.samples.len() / 1000).max(1);
+    let samples = || record.samples.iter().step_by(stride);
     let capacity: Vec<_> = samples()
         .map(|s| (x(s.at_s), rate_y(s.capacity_bps)))
         .collect();
@@ -100,7 +102,8 @@ pub fn svg(record: &Record) -> String {
         .collect();
     line(&mut text, "#a00", 1.0, &queue);
     let at = samples().map(|s| x(s.at_s));
-    let layer: Vec<_> = at.zip(layers(record).into_iter().map(layer_y)).collect();
+    let layers = layers(record).into_iter().step_by(stride);
+    let layer: Vec<_> = at.zip(layers.map(layer_y)).collect();
     line(&mut text, "#060", 1.5, &layer);
     text.push_str("</svg>\n");
     text

@@ -152,6 +152,17 @@ impl World {
         number
     }
 
+    /// Adds a publisher on `worker` whose video has several encodings; returns its number.
+    pub fn publish_simulcast(&mut self, worker: u16, stream: &str) -> usize {
+        let (conn, number, local) = self.open(worker);
+        let seed = self.seed ^ (number as u64) << 32;
+        let mut client = Client::publisher(conn, local, stream, seed);
+        client.simulcast = true;
+        self.clients.push(client);
+        self.collect(number);
+        number
+    }
+
     /// Adds a viewer on `worker`; returns its number.
     pub fn play(&mut self, worker: u16, stream: &str) -> usize {
         let (conn, number, local) = self.open(worker);

@@ -4,6 +4,7 @@ mod attacks;
 mod calls;
 mod data;
 mod key_frames;
+mod layers;
 mod loss;
 mod narrow;
 mod repeatable;
