@@ -24,7 +24,10 @@ struct Path {
 }
 
 impl Path {
-    #[expect(clippy::disallowed_methods, reason = "virtual time has to begin somewhere")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "virtual time has to begin somewhere"
+    )]
     fn new() -> Self {
         let now = Instant::now();
         Self {

@@ -16,12 +16,14 @@ use leafcutter::base::extension::ExtensionMap;
 use leafcutter::base::fault::DropCounters;
 use leafcutter::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
 use leafcutter::base::seq::{RtpTime, SeqNo};
+use leafcutter::model::layers::{Marks, Target};
 use leafcutter::model::track::TrackInfo;
 use leafcutter::peer::send::{Outlet, Sent};
 use leafcutter::peer::subscriber::{Sending, SendingState, Subscriber};
 use leafcutter::router::history::Stored;
 use leafcutter::router::rewrite::Rewriter;
 use leafcutter::router::track::Track;
+use leafcutter::router::tracks::Tracks;
 use leafcutter::rtp::{RtpHeader, canonical};
 use leafcutter::sdp::SessionVersion;
 use leafcutter::srtp::{MasterKey, Profile, Protect};
@@ -52,6 +54,7 @@ fn track(now: Now) -> Track {
         fmtp: "".into(),
         pt: Pt(96),
         rtx_pt: Some(Pt(97)),
+        encodings: 1,
     };
     Track::new(now.instant, info)
 }
@@ -79,7 +82,7 @@ fn store_frame(track: &mut Track, now: Now, first: u64) {
             len: layout.len,
             header_len: layout.header_len,
             transport_seq_at: layout.transport_seq_at,
-            key_frame: true,
+            marks: Marks::base(true),
         };
         track.store(now.instant, stored);
     }
@@ -94,7 +97,11 @@ fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
         stream: SendStream::new(Ssrc(n), None),
         rewriter: Rewriter::new(0x1_0000),
         state: SendingState::Flowing,
+        layers: None,
+        target: Target::Best,
+        max_height: 0,
         enabled: true,
+        switched_on: true,
         dropped: 0,
         transport_cc: true,
         last_stored: None,
@@ -106,6 +113,7 @@ fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
     let remote = SocketAddr::from(([127, 0, 0, 1], 1024 + n as u16));
     let mut subscriber = Subscriber::new(now, SessionVersion { id: 1, version: 1 });
     subscriber.add_sending(sending);
+    subscriber.path.open(now.instant);
     (
         subscriber,
         protect,
@@ -120,9 +128,11 @@ fn turn(c: &mut Criterion) {
     let mut group = c.benchmark_group("turn");
     for subscribers in [1u32, 10, 100, 1000] {
         let now = now();
-        let mut track = track(now);
+        let mut tracks = Tracks::default();
+        let key = tracks.insert(track(now));
+        let track = tracks.get_mut(key).expect("inserted");
         let mut all: Vec<_> = (0..subscribers)
-            .map(|n| subscriber(now, &track, n))
+            .map(|n| subscriber(now, track, n))
             .collect();
         let mut egress = Egress::default();
         let mut dropped = DropCounters::default();
@@ -132,7 +142,7 @@ fn turn(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(subscribers), |b| {
             b.iter(|| {
                 let from = track.history.end();
-                store_frame(&mut track, now, first);
+                store_frame(track, now, first);
                 first += PACKETS;
                 for (subscriber, protect, route) in &mut all {
                     if !egress.has_room_for(PACKETS as usize) {
@@ -140,13 +150,14 @@ fn turn(c: &mut Criterion) {
                         egress.clear();
                     }
                     let mut outlet = Outlet {
+                        now: now.instant,
                         route: *route,
                         protect,
                         egress: &mut egress,
                         dropped: &mut dropped,
                         sent: &mut sent,
                     };
-                    subscriber.forward(0, &track, from, &mut outlet);
+                    subscriber.forward(0, key, track, from, &mut outlet);
                 }
             });
         });

@@ -26,7 +26,10 @@ impl Bucket {
 
     /// Adds what came in since the last time. Once per turn is enough.
     pub fn fill(&mut self, now: Instant) {
-        let before = self.filled.replace(now).unwrap_or(now);
+        let Some(before) = self.filled.replace(now) else {
+            self.tokens = self.depth();
+            return;
+        };
         let passed_us = now.saturating_duration_since(before).as_micros() as u64;
         let more = self.rate.saturating_mul(passed_us.min(1_000_000)) / 1_000_000;
         if more == 0 {

@@ -29,6 +29,15 @@ pub struct Sent {
     pub retransmitted: u64,
 }
 
+/// Why a packet is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The subscriber asked for it.
+    Asked,
+    /// It fills a probe.
+    Probe,
+}
+
 /// The way to one subscriber for one turn.
 #[derive(Debug)]
 pub struct Outlet<'a> {
@@ -94,7 +103,8 @@ impl Subscriber {
             let Some(sending) = self.sendings.get_mut(sending) else {
                 continue;
             };
-            let result = sending.write_again(now, tracks, seq, &mut self.path, outlet);
+            let result =
+                sending.write_again(now, tracks, (seq, Again::Asked), &mut self.path, outlet);
             if let Err(reason) = result {
                 sending.dropped += 1;
                 outlet.dropped.count(reason);
@@ -192,7 +202,7 @@ impl Sending {
         &mut self,
         now: Now,
         tracks: &Tracks,
-        seq: SeqNo,
+        (seq, why): (SeqNo, Again),
         path: &mut Path,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
@@ -214,10 +224,9 @@ impl Sending {
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
-        if !self
-            .stream
-            .may_retransmit(now.instant, len, track.rate.latest_bps())
-        {
+        // A probe has a budget of its own.
+        let rate_bps = track.rate.latest_bps();
+        if why == Again::Asked && !self.stream.may_retransmit(now.instant, len, rate_bps) {
             return Err(DropReason::Disabled);
         }
         let timestamp = entry.timestamp.plus(origin.time_shift);
