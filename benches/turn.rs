@@ -16,6 +16,7 @@ use leafcutter::base::extension::ExtensionMap;
 use leafcutter::base::fault::DropCounters;
 use leafcutter::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
 use leafcutter::base::seq::{RtpTime, SeqNo};
+use leafcutter::model::layers::{Marks, Target};
 use leafcutter::model::track::TrackInfo;
 use leafcutter::peer::send::{Outlet, Sent};
 use leafcutter::peer::subscriber::{Sending, SendingState, Subscriber};
@@ -52,6 +53,7 @@ fn track(now: Now) -> Track {
         fmtp: "".into(),
         pt: Pt(96),
         rtx_pt: Some(Pt(97)),
+        encodings: 1,
     };
     Track::new(now.instant, info)
 }
@@ -79,7 +81,7 @@ fn store_frame(track: &mut Track, now: Now, first: u64) {
             len: layout.len,
             header_len: layout.header_len,
             transport_seq_at: layout.transport_seq_at,
-            key_frame: true,
+            marks: Marks::base(true),
         };
         track.store(now.instant, stored);
     }
@@ -94,7 +96,11 @@ fn subscriber(now: Now, track: &Track, n: u32) -> (Subscriber, Protect, Route) {
         stream: SendStream::new(Ssrc(n), None),
         rewriter: Rewriter::new(0x1_0000),
         state: SendingState::Flowing,
+        layers: None,
+        target: Target::Best,
+        max_height: 0,
         enabled: true,
+        switched_on: true,
         dropped: 0,
         transport_cc: true,
         last_stored: None,

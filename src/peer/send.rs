@@ -197,10 +197,8 @@ impl Sending {
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
-        if !self
-            .stream
-            .may_retransmit(now.instant, len, track.rate.latest_bps())
-        {
+        let rate_bps = track.rate.latest_bps();
+        if !self.stream.may_retransmit(now.instant, len, rate_bps) {
             return Err(DropReason::Disabled);
         }
         let timestamp = entry.timestamp.plus(origin.time_shift);
@@ -229,11 +227,7 @@ impl Sending {
         };
         let len = match self.layers {
             None => len,
-            Some(_) => {
-                // Behind the header an RTX packet has its OSN.
-                let payload_at = header_len + len - usize::from(entry.len);
-                self.patch(slot, origin.patch, entry, (payload_at, len))
-            }
+            Some(_) => self.patch_again(slot, &origin, entry, (header_len, len)),
         };
         self.stamp_transport_seq(slot, entry, next_transport_seq);
         let sealed = outlet
