@@ -39,7 +39,9 @@ impl LossControl {
             let wait_us = CUT_EVERY_US + rtt_us;
             if self.cut_us.is_none_or(|at| now_us - at >= wait_us) {
                 self.cut_us = Some(now_us);
-                let bound = rate_bps * (1.0 - self.fraction / 2.0);
+                // What arrives is carried, whatever else is lost for want of room.
+                let carried = (counts.confirmed_bps * CARRIED).min(rate_bps);
+                let bound = (rate_bps * (1.0 - self.fraction / 2.0)).max(carried);
                 self.bound_bps = Some(bound.max(MIN_ESTIMATE_BPS as f64));
                 return true;
             }
@@ -68,6 +70,8 @@ impl LossControl {
 /// What one feedback packet told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
+    /// What arrives, bits per second; 0 while not known.
+    pub confirmed_bps: f64,
     /// Packets that arrived.
     pub received: u32,
     /// Packets that did not.
@@ -78,6 +82,9 @@ pub struct Counts {
 
 /// A fraction of fewer packets says nothing.
 const MIN_REPORTED: u32 = 20;
+
+/// A bound is not below this share of what arrives: the delay's own cut.
+const CARRIED: f64 = 0.85;
 
 /// One full queue's worth of losses is one window.
 const MIN_WINDOW_US: i64 = 200_000;
@@ -105,6 +112,7 @@ mod tests {
                 received: 20 - lost,
                 lost,
                 mistaken: 0,
+                confirmed_bps: 0.0,
             };
             control.update(from_us + n * 50_000, counts, 100_000, *rate);
             *rate = control.bounded(1e6);

@@ -52,7 +52,8 @@ pub struct LayerFigures {
 pub type Layers = SmallVec<[LayerFigures; 9]>;
 
 /// The best of `layers` within `target` and no higher than `max_height` rows; where none is so
-/// low, the best of the lowest height. 0: any height. `None` when there are none or nothing is to be sent.
+/// low, the best of the lowest height. 0: any height. `None` when there are none or nothing is to
+/// be sent.
 pub fn choose(layers: &[LayerFigures], target: Target, max_height: u32) -> Option<LayerFigures> {
     let upto = match target {
         Target::Paused => return None,

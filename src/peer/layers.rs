@@ -11,7 +11,7 @@ use crate::base::fault::DropReason;
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_ENCODINGS, MAX_SCALABLE_LAYERS};
 use crate::model::layers::{Layer, LayerFigures, Target, choose};
 use crate::router::history::Entry;
-use crate::router::rewrite::Patch;
+use crate::router::rewrite::{Origin, Patch};
 use crate::router::select::{self, Incoming, Placed, Selector};
 use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
@@ -181,5 +181,20 @@ impl Sending {
         } else {
             payload_at
         }
+    }
+
+    /// The same for a packet that is sent again, whose header has `ends.0` bytes.
+    pub(super) fn patch_again(
+        &self,
+        slot: &mut [u8; MAX_DATAGRAM_LEN],
+        origin: &Origin,
+        entry: &Entry,
+        ends: (usize, usize),
+    ) -> usize {
+        let (header_len, end) = ends;
+        // Behind the header an RTX packet has its OSN.
+        let payload_at = header_len + end - usize::from(entry.len);
+        let patch = origin.patch(entry.timestamp);
+        self.patch(slot, patch, entry, (payload_at, end))
     }
 }

@@ -119,9 +119,9 @@ impl Path {
         seq
     }
 
-    /// The packet that took the latest number was written, `len` bytes.
-    pub(super) fn record(&mut self, now: Instant, len: usize) {
-        if let Some(known) = &mut self.known {
+    /// A packet of `len` bytes was written; if `numbered`, it took the latest number.
+    pub(super) fn record(&mut self, numbered: bool, now: Instant, len: usize) {
+        if let Some(known) = self.known.as_mut().filter(|_| numbered) {
             let seq = self.next_seq.wrapping_sub(1);
             known.estimator.record_sent(now, seq, len);
         }

@@ -34,7 +34,7 @@ pub struct Sent {
 pub(super) enum Again {
     /// The subscriber asked for it.
     Asked,
-    /// It fills a probe.
+    /// It fills a probe, which has a budget of its own.
     Probe,
 }
 
@@ -150,9 +150,7 @@ impl Sending {
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
-        if self.transport_cc {
-            path.record(outlet.now, sealed);
-        }
+        path.record(self.transport_cc, outlet.now, sealed);
         self.last_stored = Some(entry.stored);
         let payload_len = len.saturating_sub(header_len + usize::from(entry.padding_len)) as u64;
         self.stream.packets += 1;
@@ -215,8 +213,8 @@ impl Sending {
             return Err(DropReason::NoRtx);
         }
         let (out, origin) = self.lead_back(seq).ok_or(DropReason::TooOld)?;
-        let track = self.sent_track(tracks, origin.source);
-        let track = track.ok_or(DropReason::TooOld)?;
+        let sent = self.sent_track(tracks, origin.source);
+        let track = sent.ok_or(DropReason::TooOld)?;
         if !track.enabled {
             return Err(DropReason::Disabled);
         }
@@ -224,7 +222,6 @@ impl Sending {
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
-        // A probe has a budget of its own.
         let rate_bps = track.rate.latest_bps();
         if why == Again::Asked && !self.stream.may_retransmit(now.instant, len, rate_bps) {
             return Err(DropReason::Disabled);
@@ -255,11 +252,7 @@ impl Sending {
         };
         let len = match self.layers {
             None => len,
-            Some(_) => {
-                // Behind the header an RTX packet has its OSN.
-                let payload_at = header_len + len - usize::from(entry.len);
-                self.patch(slot, origin.patch, entry, (payload_at, len))
-            }
+            Some(_) => self.patch_again(slot, &origin, entry, (header_len, len)),
         };
         self.stamp_transport_seq(slot, entry, path);
         let sealed = outlet
@@ -267,9 +260,7 @@ impl Sending {
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
-        if self.transport_cc {
-            path.record(outlet.now, sealed);
-        }
+        path.record(self.transport_cc, outlet.now, sealed);
         outlet.sent.packets += 1;
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;

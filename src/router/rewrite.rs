@@ -22,7 +22,7 @@ pub struct Rewriter {
     is_open: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Segment {
     /// First output number of the segment.
     out_start: u64,
@@ -34,6 +34,22 @@ struct Segment {
     source: u32,
     /// What else is changed in its packets.
     patch: Patch,
+    /// Timestamp of the frame that it was cut at, when that is of the same source.
+    cut_at: Option<RtpTime>,
+    /// That frame was left out.
+    left_out: bool,
+}
+
+impl Segment {
+    /// The patch of a packet of the segment before, when that belongs to the frame at which this
+    /// one was cut: what is missing of a frame shares the fate of the rest.
+    fn patch_before(&self, timestamp: RtpTime) -> Option<Patch> {
+        let is_of_frame = self.cut_at == Some(timestamp);
+        is_of_frame.then_some(match self.left_out {
+            true => Patch::BLANK,
+            false => self.patch,
+        })
+    }
 }
 
 /// What a segment changes in its packets besides number and timestamp, and which it takes at all.
@@ -52,6 +68,8 @@ pub struct Patch {
     pub spatial: u8,
     /// Highest temporal layer.
     pub temporal: u8,
+    /// True to take no packet.
+    pub blank: bool,
 }
 
 impl Patch {
@@ -63,11 +81,19 @@ impl Patch {
         template_id: 0,
         spatial: u8::MAX,
         temporal: u8::MAX,
+        blank: false,
+    };
+
+    /// Takes no packet: each keeps its number and loses its payload.
+    pub const BLANK: Self = Self {
+        blank: true,
+        ..Self::NONE
     };
 
     /// True when packets of these layers are sent.
     pub const fn takes(&self, marks: Marks) -> bool {
-        marks.spatial() <= self.spatial && marks.temporal() <= self.temporal
+        let within = marks.spatial() <= self.spatial && marks.temporal() <= self.temporal;
+        within && !self.blank
     }
 }
 
@@ -80,8 +106,17 @@ pub struct Origin {
     pub seq: u64,
     /// Added to its timestamp.
     pub time_shift: u32,
-    /// What else was changed in it.
-    pub patch: Patch,
+    patch: Patch,
+    /// The segment behind.
+    next: Option<Segment>,
+}
+
+impl Origin {
+    /// What else was changed in the packet, whose timestamp there is `timestamp`.
+    pub fn patch(&self, timestamp: RtpTime) -> Patch {
+        let next = self.next.and_then(|next| next.patch_before(timestamp));
+        next.unwrap_or(self.patch)
+    }
 }
 
 impl Rewriter {
@@ -153,6 +188,8 @@ impl Rewriter {
             time_shift,
             source,
             patch,
+            cut_at: None,
+            left_out: false,
         });
     }
 
@@ -179,32 +216,42 @@ impl Rewriter {
         self.segments.reserve_exact(missing);
     }
 
-    /// Goes on with `patch` from input packet `seq` on, which is not late and is sent.
-    pub fn change(&mut self, seq: u64, patch: Patch) {
-        self.cut(seq, seq, patch);
+    /// Goes on with `patch` from input packet `seq` on, which is not late, is sent, and of the
+    /// frame at `timestamp`.
+    pub fn change(&mut self, seq: u64, timestamp: RtpTime, patch: Patch) {
+        self.cut(seq, seq, timestamp, patch);
     }
 
-    /// Leaves input packet `seq` out, which is not late: its number goes to the next one that is
-    /// sent, which `patch` is for. Those missing before it keep theirs.
-    pub fn skip(&mut self, seq: u64, patch: Patch) {
-        self.cut(seq, seq + 1, patch);
+    /// Leaves input packet `seq` out, which is not late and of the frame at `timestamp`: its
+    /// number goes to the next one that is sent, which `patch` is for. Those missing before it
+    /// keep theirs.
+    pub fn skip(&mut self, seq: u64, timestamp: RtpTime, patch: Patch) {
+        self.cut(seq, seq + 1, timestamp, patch);
+        if let Some(last) = self.segments.last_mut() {
+            last.left_out |= last.cut_at == Some(timestamp);
+        }
     }
 
     /// Ends the open segment before `end`; the next one begins at `start`.
-    fn cut(&mut self, end: u64, start: u64, patch: Patch) {
+    fn cut(&mut self, end: u64, start: u64, timestamp: RtpTime, patch: Patch) {
         let Some(expected) = self.expected() else {
             return;
         };
-        let next_out = self.next_out + end.saturating_sub(expected);
-        self.next_out = next_out;
+        let missing = end.saturating_sub(expected);
+        self.next_out += missing;
+        let next_out = self.next_out;
         let Some(last) = self.segments.last_mut() else {
             return;
         };
+        // One that holds nothing was cut at the frame before which something may be missing.
         if last.out_start == next_out {
             (last.in_start, last.patch) = (start, patch);
-        } else {
-            let (source, time_shift) = (last.source, last.time_shift);
-            self.begin(source, start, time_shift, patch);
+            return;
+        }
+        let (source, time_shift) = (last.source, last.time_shift);
+        self.begin(source, start, time_shift, patch);
+        if let Some(last) = self.segments.last_mut() {
+            last.cut_at = Some(timestamp);
         }
     }
 
@@ -225,12 +272,13 @@ impl Rewriter {
         if out >= end {
             return None;
         }
+        let cut = next.and_then(|next| next.patch_before(timestamp));
         let time = timestamp.plus(segment.time_shift);
         // It may be newer than all that was sent, when what followed was left out.
         if time.distance(self.last_time) > 0 {
             self.last_time = time;
         }
-        Some((out, time, segment.patch))
+        Some((out, time, cut.unwrap_or(segment.patch)))
     }
 
     /// Output number and timestamp of input packet `seq`; `None` when it is from before the
@@ -255,12 +303,15 @@ impl Rewriter {
         if out >= self.next_out {
             return None;
         }
-        let segment = self.segments.iter().rev().find(|s| s.out_start <= out)?;
+        let at = self.segments.iter().rposition(|s| s.out_start <= out)?;
+        let segment = self.segments.get(at)?;
+        let next = self.segments.get(at + 1).copied();
         Some(Origin {
             source: segment.source,
             seq: segment.in_start + (out - segment.out_start),
             time_shift: segment.time_shift,
             patch: segment.patch,
+            next: next.filter(|next| next.source == segment.source),
         })
     }
 

@@ -249,7 +249,7 @@ impl Selector {
                 temporal,
                 ..patch
             };
-            rewriter.change(incoming.entry.seq, patch);
+            rewriter.change(incoming.entry.seq, incoming.entry.timestamp, patch);
         }
     }
 
@@ -263,7 +263,7 @@ impl Selector {
             picture_id: patch.picture_id.wrapping_sub(u16::from(counts)),
             ..patch
         };
-        rewriter.skip(entry.seq, patch);
+        rewriter.skip(entry.seq, entry.timestamp, patch);
     }
 
     /// Remembers the ids of what is sent, unless newer ones were.
