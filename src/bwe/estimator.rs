@@ -417,19 +417,23 @@ mod tests {
             for ms in from_s * 1000..(from_s + seconds) * 1000 {
                 let us = ms * 1000;
                 let now = self.at(us);
-                if ms % 20 == 0 {
+                if ms.is_multiple_of(20) {
                     self.estimator.handle_timeout(now);
                 }
                 let estimate = self.estimator.estimate_bps().unwrap_or(300_000);
                 budget += with.fixed_bps.unwrap_or(estimate) as f64 / 8000.0;
                 budget = budget.max(self.estimator.padding_due(now) as f64);
                 while budget >= 1028.0 {
-                    let lost = with.lose_every.is_some_and(|every| self.seq % every == 0);
+                    let lost = with
+                        .lose_every
+                        .is_some_and(|every| self.seq.is_multiple_of(every));
                     self.send(us, link_bps, lost);
                     budget -= 1028.0;
                 }
-                if ms % 50 == 0 {
-                    let lost = with.feedback_lost.is_some_and(|every| ms / 50 % every != 0);
+                if ms.is_multiple_of(50) {
+                    let lost = with
+                        .feedback_lost
+                        .is_some_and(|every| !(ms / 50).is_multiple_of(every));
                     self.report(us, lost);
                 }
             }
