@@ -393,6 +393,15 @@ impl World {
                 self.effects
                     .push_back(format!("candidate {role} {stream} {text}"));
             }
+            Action::ForceQuality {
+                stream,
+                height,
+                track,
+            } => {
+                let track = track.as_deref().unwrap_or("all");
+                let text = format!("height {stream} {track} {height}");
+                self.effects.push_back(text);
+            }
             Action::Debug { stream } => self.effects.push_back(format!("debug {stream}")),
             Action::Switch(switch) => {
                 let Switch { stream, track, .. } = &switch;
@@ -637,6 +646,7 @@ fn grant(stream: &StreamId, media: &str) -> PlayGrant {
             fmtp: "".into(),
             pt,
             rtx_pt: None,
+            encodings: 1,
         })
     };
     PlayGrant {

@@ -8,6 +8,7 @@ use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{Pt, Ssrc};
 use leafcutter::base::seq::{RtpTime, SeqNo};
 use leafcutter::engine::Counters;
+use leafcutter::model::layers::Marks;
 use leafcutter::router::history::{History, Stored};
 use leafcutter::rtcp::write::{self, FeedbackHead};
 use leafcutter::rtcp::{Compound, Packet};
@@ -253,7 +254,7 @@ fn history() {
             len: payload.len(),
             header_len: 20,
             transport_seq_at: 17,
-            key_frame: false,
+            marks: Marks::base(false),
         };
         history.push(now, stored);
         seq < 100 || black_box(history.find(black_box(seq - 100))).is_some()

@@ -54,11 +54,13 @@ pub enum DropReason {
     /// Asked for again by a peer without RTX whose packets carry transport-wide numbers: a plain
     /// copy would be other bytes under the same SRTP index.
     NoRtx,
+    /// Belongs to a layer that this subscription is not sent.
+    NotSelected,
 }
 
 impl DropReason {
     /// Every reason, in declaration order.
-    pub const ALL: [DropReason; 24] = [
+    pub const ALL: [DropReason; 25] = [
         DropReason::UnknownProtocol,
         DropReason::Oversized,
         DropReason::UnvalidatedSource,
@@ -83,6 +85,7 @@ impl DropReason {
         DropReason::QueueFull,
         DropReason::SendFailed,
         DropReason::NoRtx,
+        DropReason::NotSelected,
     ];
 
     /// The label value in the metrics.
@@ -112,6 +115,7 @@ impl DropReason {
             DropReason::QueueFull => "queue_full",
             DropReason::SendFailed => "send_failed",
             DropReason::NoRtx => "no_rtx",
+            DropReason::NotSelected => "not_selected",
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use super::limits::MAX_ENCODINGS;
+
 /// RTP synchronisation source (RFC 3550 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ssrc(pub u32);
@@ -32,8 +34,32 @@ pub struct ConnId {
 pub struct TrackId {
     /// The worker that receives the publisher's packets.
     pub origin: WorkerId,
-    /// Counts tracks of that worker from 0.
+    /// Unique among the tracks of that worker: a multiple of `limits::MAX_ENCODINGS` for a track,
+    /// and that plus its index for each of the encodings of a track.
     pub serial: u64,
+}
+
+impl TrackId {
+    /// The id of encoding `index` of this track; the first one has the track's own.
+    pub const fn encoding(self, index: u8) -> Self {
+        Self {
+            origin: self.origin,
+            serial: self.serial + index as u64,
+        }
+    }
+
+    /// The id of the track that this encoding belongs to.
+    pub const fn track(self) -> Self {
+        Self {
+            origin: self.origin,
+            serial: self.serial - self.serial % MAX_ENCODINGS as u64,
+        }
+    }
+
+    /// Which of its track's encodings it is.
+    pub const fn encoding_index(self) -> u8 {
+        (self.serial % MAX_ENCODINGS as u64) as u8
+    }
 }
 
 /// A peer's place in its worker's table.

@@ -32,6 +32,13 @@ pub const MAX_MISSING: usize = 512;
 /// SSRCs per peer, authentic ones included; further ones are dropped (`UnknownSsrc`).
 pub const MAX_SSRCS_PER_PEER: usize = 64;
 
+/// Encodings of one track that are taken of a publisher (simulcast); the answer to its offer lists
+/// no more. Browsers send at most three.
+pub const MAX_ENCODINGS: usize = 4;
+
+/// Spatial layers told apart, and temporal layers; higher ones count as the highest.
+pub const MAX_SCALABLE_LAYERS: usize = 4;
+
 /// m-lines accepted in a remote SDP; more is `notSetRemoteDescription`.
 pub const MAX_MEDIA_SECTIONS: usize = 256;
 
@@ -84,6 +91,19 @@ pub const MAX_GSO_SEGMENTS: usize = 16;
 /// Bytes of padding that a packet may get to be as long as its neighbours and share their run.
 /// Packetisers split a frame into sizes that differ by one; a few more are for headers.
 pub const MAX_EVENING_LEN: usize = 16;
+
+/// Sent packets remembered per subscriber until feedback speaks of them, at first: 2 s at 250
+/// packets per second, 4 KiB.
+pub const MIN_SENT_RECORDS: usize = 512;
+
+/// The same at most: 2 s at 4000 packets per second; further ones go unreported.
+pub const MAX_SENT_RECORDS: usize = 8192;
+
+/// Lowest bandwidth estimate, bits per second: an audio stream.
+pub const MIN_ESTIMATE_BPS: u64 = 30_000;
+
+/// Highest bandwidth estimate, bits per second: more than any one subscriber is sent.
+pub const MAX_ESTIMATE_BPS: u64 = 200_000_000;
 
 /// Bytes of egress buffer per worker: stays in a core's L2 cache; when full it is flushed and
 /// filled again within the same turn.

@@ -45,7 +45,10 @@ impl Engine {
                 let (lost, rtt_us) = (publisher.packets_lost(), publisher.rtt_us());
                 let _ = write!(out, ", packets lost {lost}, round trip {rtt_us} us");
                 for published in &publisher.sections {
-                    let Some(track) = self.tracks.get(published.track) else {
+                    let Some(key) = published.tracks().next() else {
+                        continue;
+                    };
+                    let Some(track) = self.tracks.get(key) else {
                         continue;
                     };
                     let _ = write!(

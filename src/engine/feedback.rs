@@ -3,14 +3,17 @@
 use std::cmp::Reverse;
 
 use super::{ConnOutput, Engine};
+use smallvec::SmallVec;
+
 use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
 use crate::base::fault::DropReason;
 use crate::base::ids::{ConnId, PeerId};
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::model::mail::{ControlMail, Outgoing, PublishMeasure, WorkerMail};
-use crate::model::track::StreamId;
+use crate::model::track::{StreamId, TrackInfo};
 use crate::peer::measure::Delivered;
-use crate::peer::publisher::Publisher;
+use crate::peer::publisher::{Published, Publisher};
 use crate::peer::send::{Outlet, Sent};
 use crate::peer::{Peer, Side};
 use crate::router::tracks::{TrackKey, Tracks};
@@ -39,6 +42,9 @@ impl Engine {
                 if subscriber.has_asked() && !asks_already {
                     self.askers.push(id);
                 }
+                if subscriber.path.lists_anew() {
+                    self.waiting.add(now.instant, id);
+                }
                 self.counters.nacked += asked?.nacked;
                 Ok(())
             }
@@ -62,6 +68,7 @@ impl Engine {
                 continue;
             };
             let mut outlet = Outlet {
+                now: now.instant,
                 route,
                 protect: &keys.protect,
                 egress: &mut self.urgent,
@@ -160,16 +167,13 @@ impl Engine {
         let mut buf = [0; MAX_DATAGRAM_LEN];
         match &mut peer.side {
             Side::Subscriber(subscriber) => {
-                if !subscriber.reports_due(now) {
-                    return Ok(());
+                let tends = subscriber.next_layers.is_some_and(|due| due <= now.instant);
+                let reports = subscriber.reports_due(now);
+                if tends {
+                    self.tend_layers(now, id);
                 }
-                let len = subscriber.write_reports(now, &self.tracks, &mut buf);
-                if let Some(delivered) = subscriber.measure(now) {
-                    let (conn, text) = (peer.conn, measurement(&peer.stream, &delivered));
-                    self.conn_outputs.push_back((conn, ConnOutput::Text(text)));
-                }
-                if len > 0 {
-                    peer.send_rtcp(&mut self.urgent, &mut buf, len)?;
+                if reports {
+                    self.report_to_subscriber(now, id, &mut buf)?;
                 }
                 Ok(())
             }
@@ -181,6 +185,29 @@ impl Engine {
                 self.report_to_publisher(now, id, &mut buf)
             }
         }
+    }
+
+    fn report_to_subscriber(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        buf: &mut [u8; MAX_DATAGRAM_LEN],
+    ) -> Result<(), DropReason> {
+        let Some(peer) = self.peers.get_mut(id) else {
+            return Ok(());
+        };
+        let Side::Subscriber(subscriber) = &mut peer.side else {
+            return Ok(());
+        };
+        let len = subscriber.write_reports(now, &self.tracks, buf);
+        if let Some(delivered) = subscriber.measure(now) {
+            let (conn, text) = (peer.conn, measurement(&peer.stream, &delivered));
+            self.conn_outputs.push_back((conn, ConnOutput::Text(text)));
+        }
+        if len > 0 {
+            peer.send_rtcp(&mut self.urgent, buf, len)?;
+        }
+        Ok(())
     }
 
     /// Tells control how loud a publisher is, if that matters to anybody: in a room, and where
@@ -229,8 +256,15 @@ impl Engine {
         }
         let len = publisher.write_reports(now, buf);
         let measure = measure(now, publisher, &mut self.tracks);
+        let is_video = |p: &&Published| p.section.kind == MediaKind::Video;
+        let videos = publisher.sections.iter().filter(is_video);
+        let videos: SmallVec<[TrackInfo; 1]> =
+            videos.filter_map(|p| p.track_info(&self.tracks)).collect();
         let (conn, stream) = (peer.conn, peer.stream.clone());
         peer.send_rtcp(&mut self.urgent, buf, len)?;
+        for video in &videos {
+            self.tell_layers(now, video);
+        }
         if let Some(conn) = self.conns.get(&conn) {
             let app = conn.app().clone();
             let mail = ControlMail::PublishMeasured {
@@ -260,19 +294,25 @@ fn measure(now: Now, publisher: &Publisher, tracks: &mut Tracks) -> PublishMeasu
         ..PublishMeasure::default()
     };
     for published in &publisher.sections {
-        let Some(track) = tracks.get_mut(published.track) else {
-            continue;
-        };
-        let bps = track.rate.bps(now.instant);
-        measure.received_len += track.rate.total_len();
-        match track.info.kind {
-            crate::base::codec::MediaKind::Audio => measure.audio_bps += bps,
-            crate::base::codec::MediaKind::Video => measure.video_bps += bps,
+        for key in published.tracks() {
+            let Some(track) = tracks.get_mut(key) else {
+                continue;
+            };
+            let bps = track.rate.bps(now.instant);
+            measure.received_len += track.rate.total_len();
+            match track.info.kind {
+                MediaKind::Audio => measure.audio_bps += bps,
+                MediaKind::Video => measure.video_bps += bps,
+            }
         }
-        if let Some(resolution) = published.resolution {
-            measure.width = resolution.width;
-            measure.height = resolution.height;
+        if published.section.kind == MediaKind::Video
+            && let Some(info) = published.track_info(tracks)
+        {
+            measure.layers = tracks.layers(now.instant, &info);
         }
+    }
+    if let Some(best) = measure.layers.last() {
+        (measure.width, measure.height) = (best.width, best.height);
     }
     measure
 }

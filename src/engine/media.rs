@@ -190,16 +190,20 @@ impl Engine {
                     && let (Some(route), Some(keys)) = (transport.route(), transport.keys())
                 {
                     let mut outlet = Outlet {
+                        now: now.instant,
                         route,
                         protect: &keys.protect,
                         egress,
                         dropped: &mut self.counters.dropped,
                         sent,
                     };
-                    let reached = state.forward(subscriber.sending, track, from, &mut outlet);
+                    let reached = state.forward(subscriber.sending, key, track, from, &mut outlet);
                     if reached < track.history.end() {
                         self.cursor.position = Some(reached);
                         return Progress::EgressFull;
+                    }
+                    if state.path.lists_anew() {
+                        self.waiting.add(now.instant, subscriber.peer);
                     }
                 }
                 self.cursor.position = None;

@@ -4,11 +4,14 @@
 //! fills an [`Egress`], `poll_*` take results out. `media.rs` follows a packet, `signalling.rs` a
 //! message; the others are called from those two.
 
+mod allocate;
 mod data;
 mod debug;
 mod feedback;
+mod layers;
 mod media;
 mod negotiation;
+mod pace;
 mod plays;
 mod relay;
 mod renegotiation;
@@ -37,6 +40,7 @@ use crate::router::tracks::{TrackKey, Tracks};
 use crate::transport::certificate::Certificate;
 use data::DataPlane;
 use media::Cursor;
+use pace::Waiting;
 use relay::Batches;
 use signalling::Conn;
 
@@ -145,6 +149,8 @@ pub struct Engine {
     urgent: Egress,
     /// Subscribers that asked for packets again.
     askers: Vec<PeerId>,
+    /// Subscribers that are served between turns.
+    waiting: Waiting,
     key_frames_due: Vec<TrackKey>,
     cursor: Cursor,
     /// When the first track that waits for the end of a frame waits no more.
@@ -174,6 +180,7 @@ impl Engine {
             session_timers: BinaryHeap::new(),
             urgent: Egress::default(),
             askers: Vec::new(),
+            waiting: Waiting::default(),
             key_frames_due: Vec::new(),
             cursor: Cursor::default(),
             release: None,
@@ -230,7 +237,9 @@ impl Engine {
             }
             std::mem::swap(&mut self.urgent, egress);
         }
-        if self.forward_tracks(now, egress) == Progress::EgressFull {
+        if self.resume_waiting(now, egress) == Progress::EgressFull
+            || self.forward_tracks(now, egress) == Progress::EgressFull
+        {
             return Progress::EgressFull;
         }
         self.forward_data(now, egress)
@@ -240,10 +249,8 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.peek().map(|Reverse((at, _))| *at);
         let sessions = self.session_timers.peek().map(|Reverse((at, _))| *at);
-        [peers, sessions, self.release, self.tracks.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [self.waiting.at, self.release, self.tracks.poll_timeout()];
+        [peers, sessions].into_iter().chain(due).flatten().min()
     }
 
     /// The next output for a WebSocket.

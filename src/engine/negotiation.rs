@@ -5,12 +5,14 @@ use rand::Rng;
 
 use super::Engine;
 use crate::base::clock::Now;
-use crate::base::codec::Codec;
-use crate::base::ids::{ConnId, Mid, PeerId, TrackId};
+use crate::base::codec::{Codec, MediaKind};
+use crate::base::ids::{ConnId, Mid, PeerId, Rid, TrackId};
+use crate::base::limits::MAX_ENCODINGS;
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
 use crate::model::track::{StreamId, TrackInfo};
-use crate::peer::publisher::{Published, Publisher};
+use crate::peer::publisher::{Encoding, Published, Publisher};
+use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
 use crate::router::track::Track;
 use crate::sdp::answer::{self, DataSection, Negotiated, ReceiveSection, Section};
@@ -132,7 +134,7 @@ impl Engine {
         self.add_data(now, id, data_section(negotiated));
     }
 
-    /// Makes a track for one accepted m-line.
+    /// Makes the tracks for one accepted m-line: one per encoding.
     fn publish(
         &mut self,
         now: Now,
@@ -142,9 +144,10 @@ impl Engine {
     ) -> Published {
         let id = TrackId {
             origin: self.config.worker,
-            serial: self.tracks_made,
+            serial: self.tracks_made * MAX_ENCODINGS as u64,
         };
         self.tracks_made += 1;
+        let rids = encodings_of(section);
         let info = TrackInfo {
             id,
             kind: section.kind,
@@ -152,18 +155,19 @@ impl Engine {
             fmtp: section.fmtp.as_str().into(),
             pt: section.server_pt,
             rtx_pt: section.server_rtx_pt,
+            encodings: rids.len() as u8,
         };
-        let mut track = Track::new(now.instant, info);
-        track.source = self.rng.random();
-        let track = self.tracks.insert(track);
-        self.published
-            .entry((app.clone(), stream.clone()))
-            .or_default()
-            .push(id);
+        let encodings = (0..).zip(rids).map(|(index, rid)| {
+            let mut track = Track::new(now.instant, info.of_encoding(index));
+            track.source = self.rng.random();
+            let published = (app.clone(), stream.clone());
+            let ids = self.published.entry(published).or_default();
+            ids.push(track.info.id);
+            Encoding::new(rid, self.tracks.insert(track))
+        });
         Published {
             section: section.clone(),
-            track,
-            resolution: None,
+            encodings: encodings.collect(),
         }
     }
 
@@ -175,8 +179,8 @@ impl Engine {
         else {
             return;
         };
-        for published in &publisher.sections {
-            if let Some(track) = self.tracks.get_mut(published.track) {
+        for key in publisher.sections.iter().flat_map(Published::tracks) {
+            if let Some(track) = self.tracks.get_mut(key) {
                 track.publisher = Some(id);
             }
         }
@@ -191,11 +195,10 @@ impl Engine {
         else {
             return Vec::new();
         };
-        let infos = publisher
-            .sections
-            .iter()
-            .filter_map(|p| self.tracks.get(p.track));
-        infos.map(|track| track.info.clone()).collect()
+        let sections = publisher.sections.iter();
+        sections
+            .filter_map(|p| p.track_info(&self.tracks))
+            .collect()
     }
 
     /// Drops the tracks of a broadcast that this worker published.
@@ -217,10 +220,12 @@ impl Engine {
     ) {
         for (old, new) in moves {
             if let Some(ids) = self.published.get_mut(&broadcast) {
-                ids.retain(|id| id != old);
+                ids.retain(|id| id.track() != *old);
             }
-            if self.tracks.remove(*old).is_some() && old.origin != self.config.worker {
-                self.relay_stopped(*old);
+            for id in (0..MAX_ENCODINGS as u8).map(|index| old.encoding(index)) {
+                if self.tracks.remove(id).is_some() && old.origin != self.config.worker {
+                    self.relay_stopped(id);
+                }
             }
             for (peer, at) in self.sendings_of(*old) {
                 self.replace_track(now, peer, at, new.as_ref());
@@ -262,13 +267,7 @@ impl Engine {
         if !was_flowing {
             return;
         }
-        let key = self.subscribe(now, peer, at, info);
-        if let Some(sending) = self
-            .subscriber_mut(peer)
-            .and_then(|subscriber| subscriber.sendings.get_mut(at))
-        {
-            sending.track = key;
-        }
+        self.start_sending(now, peer, at, info);
     }
 
     /// Takes a peer and everything that points at it out.
@@ -288,14 +287,14 @@ impl Engine {
         }
         match &peer.side {
             Side::Publisher(publisher) => {
-                for published in &publisher.sections {
-                    if let Some(track) = self.tracks.get_mut(published.track) {
+                for key in publisher.sections.iter().flat_map(Published::tracks) {
+                    if let Some(track) = self.tracks.get_mut(key) {
                         track.publisher = None;
                     }
                 }
             }
             Side::Subscriber(subscriber) => {
-                for key in subscriber.sendings.iter().filter_map(|s| s.track) {
+                for key in subscriber.sendings.iter().flat_map(Sending::subscribed) {
                     self.unsubscribe(id, key);
                 }
             }
@@ -376,6 +375,22 @@ impl Engine {
             candidates: candidates.collect(),
         })
     }
+}
+
+/// What an m-line publishes at once, by RID; simulcast from before RIDs has several sources
+/// instead. At most `limits::MAX_ENCODINGS`.
+fn encodings_of(section: &ReceiveSection) -> Vec<Option<Rid>> {
+    let by_rid = section.rids.iter().cloned().map(Some);
+    let by_source = section.ssrcs.iter().map(|_| None);
+    let mut encodings: Vec<Option<Rid>> = match section.rids.is_empty() {
+        true => by_source.collect(),
+        false => by_rid.collect(),
+    };
+    if encodings.is_empty() || section.kind == MediaKind::Audio {
+        encodings = vec![None];
+    }
+    encodings.truncate(MAX_ENCODINGS);
+    encodings
 }
 
 fn receive_sections(negotiated: &Negotiated) -> impl Iterator<Item = &ReceiveSection> {

@@ -63,7 +63,7 @@ impl Engine {
                     len: entry.len,
                     header_len: entry.header_len,
                     transport_seq_at: entry.transport_seq_at,
-                    key_frame: entry.key_frame,
+                    marks: entry.marks,
                 });
             }
         });
@@ -102,7 +102,7 @@ impl Engine {
                 len: canonical.len(),
                 header_len: usize::from(packet.header_len),
                 transport_seq_at: usize::from(packet.transport_seq_at),
-                key_frame: packet.key_frame,
+                marks: packet.marks,
             };
             track.store(now.instant, stored);
         }
@@ -144,6 +144,22 @@ impl Engine {
             return;
         };
         track.unsubscribe(peer);
+        self.give_up_copy(key);
+    }
+
+    /// Ends the subscription of one sending of `peer` to `key`.
+    pub(super) fn unsubscribe_one(&mut self, peer: PeerId, sending: usize, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.unsubscribe_one(Subscriber { peer, sending });
+        self.give_up_copy(key);
+    }
+
+    fn give_up_copy(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
         let id = track.info.id;
         if track.subscribers.is_empty() && id.origin != self.config.worker {
             self.tracks.remove(id);
@@ -172,6 +188,7 @@ impl Engine {
             track.relays.push(by);
         }
         self.tracks.want_key_frame(now.instant, key);
+        self.introduce_layers(now, id, by);
     }
 
     /// Another worker wants it no longer.

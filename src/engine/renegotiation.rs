@@ -17,6 +17,7 @@ use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, Mid, PeerId, Ssrc};
 use crate::base::limits::MAX_MEDIA_SECTIONS;
+use crate::model::layers::Target;
 use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
 use crate::peer::subscriber::{Sending, SendingState, Subscriber};
 use crate::peer::{Peer, Side};
@@ -131,12 +132,13 @@ impl Engine {
             };
             if sending.is_in_use() {
                 sending.rewriter.close();
-                left.extend(sending.track);
+                let keys = sending.subscribed().into_iter();
+                left.extend(keys.map(|key| (at, key)));
                 moves.push((at, info));
             }
         }
-        for key in left {
-            self.unsubscribe(id, key);
+        for (at, key) in left {
+            self.unsubscribe_one(id, at, key);
         }
         for (at, info) in moves {
             self.replace_track(now, id, at, Some(info));
@@ -148,11 +150,8 @@ impl Engine {
         let Some(subscriber) = self.subscriber_mut(id) else {
             return;
         };
-        let Some(track) = subscriber.end_sending(at) else {
-            return;
-        };
-        if let Some(key) = track {
-            self.unsubscribe(id, key);
+        for key in subscriber.end_sending(at).unwrap_or_default() {
+            self.unsubscribe_one(id, at, key);
         }
     }
 
@@ -250,10 +249,14 @@ impl Engine {
             label: label.clone(),
             info: info.clone(),
             track: None,
+            layers: None,
+            target: Target::Best,
+            max_height: 0,
             stream: SendStream::new(section.ssrc, rtx),
             rewriter: Rewriter::new(self.first_seq()),
             state: SendingState::Offered,
             enabled: true,
+            switched_on: true,
             dropped: 0,
             transport_cc: false,
             last_stored: None,
@@ -294,6 +297,9 @@ impl Engine {
             if !section.rtx {
                 sending.stream.rtx = None;
             }
+            if sending.transport_cc {
+                subscriber.path.open(now.instant);
+            }
         }
         self.set_remote(id, &transport);
         self.add_data(now, id, accepted.data.as_ref());
@@ -327,13 +333,7 @@ impl Engine {
             .filter_map(|(at, sending)| Some((at, starts(sending)?)))
             .collect();
         for (at, info) in wanted {
-            let key = self.subscribe(now, id, at, &info);
-            if let Some(sending) = self
-                .subscriber_mut(id)
-                .and_then(|subscriber| subscriber.sendings.get_mut(at))
-            {
-                sending.track = key;
-            }
+            self.start_sending(now, id, at, &info);
         }
     }
 

@@ -161,6 +161,7 @@ impl Engine {
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
             WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
+            WorkerMail::Layers { track, layers } => self.tracks.tell_layers(track, *layers),
             WorkerMail::Data(relay) => self.deliver_data(now, &relay),
             WorkerMail::DataEvent {
                 conn,
@@ -337,6 +338,15 @@ impl Engine {
             Action::Switch(switch) => {
                 if let Some(peer) = self.held(id, Role::Play, &switch.stream) {
                     self.switch_sendings(now, peer, &switch);
+                }
+            }
+            Action::ForceQuality {
+                stream,
+                height,
+                track,
+            } => {
+                if let Some(peer) = self.held(id, Role::Play, &stream) {
+                    self.force_quality(now, peer, track.as_deref(), height);
                 }
             }
             Action::ClosePeer { stream, role } => {

@@ -46,6 +46,7 @@ impl Engine {
                 self.tracks.want_key_frame(now.instant, track);
             }
         }
+        self.tend_layers(now, id);
     }
 
     /// A publisher of this worker has switched its tracks to `flow`.
@@ -68,7 +69,7 @@ impl Engine {
                 MediaKind::Audio => flow.audio,
                 MediaKind::Video => flow.video,
             };
-            if track.switch(enabled, source) && enabled {
+            if track.switch(enabled, source) && enabled && track.is_wanted() {
                 self.tracks.want_key_frame(now.instant, key);
             }
         }

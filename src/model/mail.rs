@@ -10,6 +10,7 @@ use super::call::CallNews;
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::errand::Errand;
+use super::layers::{Layers, Marks};
 use super::plays::{PlayFigures, PlaysAsk};
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
@@ -228,16 +229,18 @@ pub struct PlayAsk {
 }
 
 /// Live figures of one publish.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PublishMeasure {
     /// Received video payload, bits per second over the last second.
     pub video_bps: u64,
     /// Received audio payload, bits per second over the last second.
     pub audio_bps: u64,
-    /// Width of the last key frame in pixels; 0 before the first.
+    /// Width of the last key frame in pixels, of the largest encoding; 0 before the first.
     pub width: u16,
     /// Height of the last key frame in pixels; 0 before the first.
     pub height: u16,
+    /// Its video layers, worst first.
+    pub layers: Layers,
     /// Packets lost on the way from the publisher and not repaired, since the start.
     pub packets_lost: u64,
     /// Bytes received since the start.
@@ -394,6 +397,13 @@ pub enum WorkerMail {
         /// The message.
         message: DataMessage,
     },
+    /// The layers of a track of another worker, about once a second.
+    Layers {
+        /// The track.
+        track: TrackId,
+        /// What is being published, worst first; boxed, because it is large and rare.
+        layers: Box<Layers>,
+    },
     /// One turn's fresh packets of a track of another worker.
     RelayPackets(Arc<RelayBatch>),
 }
@@ -424,6 +434,6 @@ pub struct RelayPacket {
     pub header_len: u16,
     /// Offset of the transport-wide sequence number in it.
     pub transport_seq_at: u16,
-    /// A key frame starts here.
-    pub key_frame: bool,
+    /// Key frame, layers.
+    pub marks: Marks,
 }

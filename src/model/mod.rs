@@ -9,6 +9,7 @@ pub mod definition;
 pub mod errand;
 pub mod event;
 pub mod information;
+pub mod layers;
 pub mod mail;
 pub mod plays;
 pub mod room;

@@ -23,9 +23,21 @@ pub struct TrackInfo {
     pub pt: Pt,
     /// The server's own RTX payload type; `None` for codecs without RTX.
     pub rtx_pt: Option<Pt>,
+    /// Encodings of it that are published at once (simulcast), 1..=`limits::MAX_ENCODINGS`. Each
+    /// has an id of its own.
+    pub encodings: u8,
 }
 
 impl TrackInfo {
+    /// The same for its encoding `index` alone.
+    pub fn of_encoding(&self, index: u8) -> Self {
+        Self {
+            id: self.id.encoding(index),
+            encodings: 1,
+            ..self.clone()
+        }
+    }
+
     /// True when an m-line that was offered for this track can carry `other`: same kind, codec and
     /// payload types.
     pub fn takes_same_section(&self, other: &Self) -> bool {

@@ -140,6 +140,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         starts_frame: contents.frame_start || fresh && header.new_sequence,
         ends_frame: marker,
         discardable: false,
+        switches_up: false,
         temporal,
         spatial,
         resolution: contents.resolution,

@@ -119,6 +119,29 @@ pub fn parse<'a>(bytes: &'a [u8], previous: Option<&Structure>) -> Option<Descri
     }
 }
 
+/// Adds to frame number and template id, a structure's own offset included, in place.
+///
+/// False, with nothing changed, when `bytes` is cut off.
+pub fn patch(bytes: &mut [u8], frame_number: u16, template_id: u8) -> bool {
+    let [flags, high, low, rest @ ..] = bytes else {
+        return false;
+    };
+    match rest {
+        [extended, more, ..] if *extended & 0x80 != 0 => {
+            let offset = (*extended & 0x07) << 3 | *more >> 5;
+            let offset = offset.wrapping_add(template_id);
+            *extended = *extended & !0x07 | offset >> 3 & 0x07;
+            *more = *more & 0x1f | offset << 5;
+        }
+        [extended] if *extended & 0x80 != 0 => return false,
+        _ => {}
+    }
+    *flags = *flags & 0xc0 | flags.wrapping_add(template_id) & 0x3f;
+    let number = u16::from_be_bytes([*high, *low]).wrapping_add(frame_number);
+    [*high, *low] = number.to_be_bytes();
+    true
+}
+
 /// Apart from `parse`, so that its 4 KB of stack are touched at key frames only.
 #[cold]
 #[inline(never)]
@@ -296,6 +319,29 @@ mod tests {
         assert_eq!((d.template_id, d.frame_number), (6, 0x173));
         assert_eq!((d.frame, d.active_decode_targets), (None, None));
         assert_eq!(parse(&[0x86, 0x01], None), None);
+    }
+
+    #[test]
+    fn a_patched_descriptor_means_the_same_under_other_numbers() {
+        for offset in [0, 5, 60] {
+            let mut bytes = l1t3_bytes(offset);
+            let before = parse(&bytes, None).unwrap().structure().unwrap();
+            assert!(patch(&mut bytes, 65_535, 61));
+            let d = parse(&bytes, None).unwrap();
+            let after = d.structure().unwrap();
+            assert_eq!(u32::from(after.id_offset), (offset + 61) % 64);
+            assert_eq!(u32::from(d.template_id), (offset + 61) % 64);
+            assert_eq!(
+                (d.frame_number, d.starts_frame, d.ends_frame),
+                (0, true, true)
+            );
+            assert_eq!(after.templates(), before.templates());
+            assert_eq!(after.largest(), before.largest());
+        }
+        let mut short = [0x86, 0x01, 0x73];
+        assert!(patch(&mut short, 2, 60));
+        assert_eq!(short, [0x82, 0x01, 0x75]);
+        assert!(!patch(&mut [0x86, 0x01], 2, 60));
     }
 
     #[test]

@@ -44,6 +44,12 @@ impl Indications {
         self.0 & HIGH_BITS == 0
     }
 
+    /// True when a receiver may switch to some decode target here.
+    pub const fn any_switch(self) -> bool {
+        let (high, low) = (self.0 & HIGH_BITS, self.0 & !HIGH_BITS);
+        high & !(low << 1) != 0
+    }
+
     pub(super) fn read(r: &mut BitReader<'_>, targets: u8) -> Option<Self> {
         let mut packed = 0;
         for target in 0..targets.min(MAX_DECODE_TARGETS as u8) {

@@ -79,6 +79,9 @@ pub struct PacketInfo {
     /// left out together with the temporal layers above. False when the payload does not say
     /// (VP9; AV1 without descriptor).
     pub discardable: bool,
+    /// Who has had the lower temporal layers only can take this frame's from here on. False when
+    /// the payload does not say.
+    pub switches_up: bool,
     /// Temporal layer, 0 = base, 0..=7. 0 when the payload does not say.
     pub temporal: u8,
     /// Spatial layer, 0 = base. 0 when the payload does not say.
@@ -108,6 +111,7 @@ impl PacketInfo {
             info.temporal = frame.temporal;
             info.spatial = frame.spatial;
             info.discardable = frame.discardable;
+            info.switches_up = frame.indications.any_switch();
         }
         info
     }

@@ -109,6 +109,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         starts_frame,
         ends_frame: marker,
         discardable: descriptor.non_reference,
+        switches_up: descriptor.layer_sync,
         temporal: descriptor.temporal.unwrap_or(0),
         spatial: 0,
         resolution,

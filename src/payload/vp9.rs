@@ -238,6 +238,7 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         starts_frame: descriptor.starts_frame,
         ends_frame: descriptor.ends_frame,
         discardable: false,
+        switches_up: descriptor.layers.is_some_and(|layers| layers.switching_up),
         temporal: descriptor.temporal(),
         spatial: descriptor.spatial(),
         resolution: announced.or_else(|| key_frame.then(|| key_frame_size(frame)).flatten()),

@@ -60,14 +60,14 @@ impl Publisher {
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let mut ask = std::mem::take(&mut self.ask);
         for source in &mut self.ssrcs {
-            if !matches!(source.role, SourceRole::Media(_)) || source.stream.missing.is_empty() {
+            if source.place.role == SourceRole::Rtx || source.stream.missing.is_empty() {
                 continue;
             }
             ask.clear();
             source.stream.missing.poll(now.instant, &mut ask, MAX_NACKS);
             let nack = self
                 .sections
-                .get(source.section)
+                .get(source.place.section)
                 .is_some_and(|p| p.section.nack);
             if !ask.is_empty() && nack {
                 write::nack(&mut w, FEEDBACK_SSRC, source.stream.ssrc, &ask);
@@ -108,7 +108,7 @@ impl Publisher {
             let ssrcs: smallvec::SmallVec<[Ssrc; 8]> = self
                 .ssrcs
                 .iter()
-                .filter(|s| matches!(s.role, SourceRole::Media(_)))
+                .filter(|s| s.place.role == SourceRole::Media)
                 .map(|s| s.stream.ssrc)
                 .take(MAX_REPORT_BLOCKS)
                 .collect();
@@ -152,7 +152,7 @@ impl Publisher {
             .ssrcs
             .iter()
             .find(|s| s.stream.ssrc == media)
-            .map(|s| s.section);
+            .map(|s| s.place.section);
         let pli = section
             .and_then(|at| self.sections.get(at))
             .is_none_or(|published| published.section.pli);
@@ -203,10 +203,11 @@ impl Subscriber {
                         self.record_report(now, &block);
                     }
                 }
-                Packet::Remb { bitrate_bps, .. } => self.remb_bps = Some(bitrate_bps),
-                // Bandwidth estimation reads this; nothing else in a subscriber's compound
-                // matters to a sender.
-                Packet::TransportFeedback(_) => {}
+                Packet::Remb { bitrate_bps, .. } => self.path.handle_remb(now.instant, bitrate_bps),
+                Packet::TransportFeedback(feedback) => {
+                    self.path.handle_feedback(now.instant, &feedback);
+                }
+                // Nothing else in a subscriber's compound matters to a sender.
                 Packet::SenderReport { .. }
                 | Packet::Sdes(_)
                 | Packet::Bye(_)
@@ -234,6 +235,7 @@ impl Subscriber {
         buf: &mut [u8; MAX_DATAGRAM_LEN],
     ) -> usize {
         self.next_report = now.instant + REPORT_INTERVAL;
+        self.settle_path(now, tracks);
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let from = std::mem::take(&mut self.report_from);
         for (at, sending) in self.sendings.iter().enumerate().skip(from) {

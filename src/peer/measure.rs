@@ -13,7 +13,8 @@ pub struct Delivered {
     pub video_bps: u64,
     /// Audio sent.
     pub audio_bps: u64,
-    /// What the subscriber's REMB allows; without one, what it was sent: nothing better is known.
+    /// What the path takes, headers included; while the subscriber has told nothing of it, what it
+    /// was sent: nothing better is known.
     pub target_bps: u64,
 }
 
@@ -62,7 +63,7 @@ impl Subscriber {
         Some(Delivered {
             video_bps,
             audio_bps,
-            target_bps: self.remb_bps.unwrap_or(video_bps + audio_bps),
+            target_bps: self.path.estimate_bps().unwrap_or(video_bps + audio_bps),
         })
     }
 }

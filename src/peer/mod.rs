@@ -1,6 +1,7 @@
 //! F3: one PeerConnection: a transport and, by role, the streams it sends us or is sent.
 //!
-//! `publisher.rs` and `receive.rs` are the way in, `subscriber.rs` and `send.rs` the way out,
+//! `publisher.rs` and `receive.rs` are the way in, `subscriber.rs` and `send.rs` the way out, with
+//! `pace.rs` between them and a narrow path,
 //! `feedback.rs` is RTCP both ways. Knows no signalling and no socket. Called by `engine/`.
 #![cfg_attr(
     not(test),
@@ -13,7 +14,9 @@
 )]
 
 pub mod feedback;
+pub mod layers;
 pub mod measure;
+pub mod pace;
 pub mod publisher;
 pub mod receive;
 pub mod send;

@@ -12,7 +12,8 @@ use crate::base::ids::{Pt, Rid, Ssrc};
 use crate::base::limits::MAX_SSRCS_PER_PEER;
 use crate::base::seq::RtpTime;
 use crate::bwe::arrivals::Arrivals;
-use crate::payload::Resolution;
+use crate::model::track::TrackInfo;
+use crate::payload::dependency_structure::Structure;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::RtpHeader;
 use crate::rtp::extension::Known;
@@ -42,10 +43,60 @@ pub struct Publisher {
 pub struct Published {
     /// What was negotiated.
     pub section: ReceiveSection,
+    /// What is published of it at once: at least one, at most `limits::MAX_ENCODINGS`.
+    pub encodings: SmallVec<[Encoding; 1]>,
+}
+
+/// One encoding of an m-line (RFC 8853): a stream of its own.
+#[derive(Debug)]
+pub struct Encoding {
+    /// Its RID; `None` when the m-line has none.
+    pub rid: Option<Rid>,
     /// Where its packets go.
     pub track: TrackKey,
-    /// Size of the last key frame.
-    pub resolution: Option<Resolution>,
+    /// What its dependency descriptors refer to, once a key frame has brought it.
+    pub(super) structure: Option<Box<Structure>>,
+}
+
+impl Encoding {
+    /// An encoding that has sent nothing.
+    pub fn new(rid: Option<Rid>, track: TrackKey) -> Self {
+        Self {
+            rid,
+            track,
+            structure: None,
+        }
+    }
+}
+
+impl Published {
+    /// The tracks of its encodings.
+    pub fn tracks(&self) -> impl Iterator<Item = TrackKey> {
+        self.encodings.iter().map(|encoding| encoding.track)
+    }
+
+    /// Its track, as everybody else is told.
+    pub fn track_info(&self, tracks: &Tracks) -> Option<TrackInfo> {
+        let first = tracks.get(self.tracks().next()?)?;
+        Some(TrackInfo {
+            encodings: self.encodings.len() as u8,
+            ..first.info.clone()
+        })
+    }
+
+    /// Which encoding a RID names. One that the m-line does not have is `None`; without RID it is
+    /// the only one.
+    fn encoding_of(&self, rid: Option<&str>) -> Option<usize> {
+        match (rid, self.encodings.as_slice()) {
+            (None, [_]) => Some(0),
+            (None, _) => None,
+            (Some(_), [only]) if only.rid.is_none() => Some(0),
+            (Some(rid), all) => {
+                let named = |e: &Encoding| e.rid.as_ref().is_some_and(|own| own.as_str() == rid);
+                all.iter().position(named)
+            }
+        }
+    }
 }
 
 /// One authenticated SSRC of a publisher.
@@ -53,34 +104,27 @@ pub struct Published {
 pub struct Source {
     /// Sequence, loss and replay state.
     pub stream: RecvStream,
-    /// Which m-line.
-    pub section: usize,
-    /// Media, or retransmission of it.
-    pub role: SourceRole,
+    /// Where it belongs.
+    pub place: Place,
 }
 
 /// What an SSRC carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceRole {
-    /// An encoding; its RID when the m-line is simulcast.
-    Media(Option<Rid>),
-    /// RTX of the encoding with this SSRC or RID.
-    Rtx(Option<Rid>),
+    /// An encoding.
+    Media,
+    /// RTX of an encoding (RFC 4588).
+    Rtx,
 }
 
-impl SourceRole {
-    /// The RID it names.
-    pub fn rid(&self) -> Option<&Rid> {
-        match self {
-            Self::Media(rid) | Self::Rtx(rid) => rid.as_ref(),
-        }
-    }
-}
-
-/// Where an unknown SSRC belongs, before its first packet is authenticated.
-#[derive(Clone, Debug)]
-pub(super) struct Candidate {
+/// Where an SSRC belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which m-line.
     pub section: usize,
+    /// Which of its encodings.
+    pub encoding: usize,
+    /// Media, or retransmission of it.
     pub role: SourceRole,
 }
 
@@ -146,25 +190,12 @@ impl Publisher {
 
     /// Where a new SSRC belongs: by the SDP's `a=ssrc` lines, else by its MID and RID extensions,
     /// else by a payload type that only one m-line has (RFC 8843 §9.2).
-    pub(super) fn place(&self, packet: &[u8], header: &RtpHeader) -> Result<Candidate, DropReason> {
+    pub(super) fn place(&self, packet: &[u8], header: &RtpHeader) -> Result<Place, DropReason> {
         if self.ssrcs.len() >= MAX_SSRCS_PER_PEER {
             return Err(DropReason::UnknownSsrc);
         }
-        for (section, published) in self.sections.iter().enumerate() {
-            for &(media, rtx) in &published.section.ssrcs {
-                if media == header.ssrc {
-                    return Ok(Candidate {
-                        section,
-                        role: SourceRole::Media(None),
-                    });
-                }
-                if rtx == Some(header.ssrc) {
-                    return Ok(Candidate {
-                        section,
-                        role: SourceRole::Rtx(None),
-                    });
-                }
-            }
+        if let Some(place) = self.declared(header.ssrc) {
+            return Ok(place);
         }
         let has_pt =
             |p: &Published| p.section.pt == header.pt || p.section.rtx_pt == Some(header.pt);
@@ -186,48 +217,74 @@ impl Publisher {
         };
         let published = self.sections.get(section).ok_or(DropReason::UnknownSsrc)?;
         let known = Known::read(packet, header, &published.section.extensions);
-        let role = if published.section.rtx_pt == Some(header.pt) {
-            SourceRole::Rtx(known.repaired_rid.or(known.rid).and_then(Rid::new))
+        let (role, rid) = if published.section.rtx_pt == Some(header.pt) {
+            (SourceRole::Rtx, known.repaired_rid.or(known.rid))
         } else {
-            SourceRole::Media(known.rid.and_then(Rid::new))
+            (SourceRole::Media, known.rid)
         };
-        Ok(Candidate { section, role })
+        let encoding = published.encoding_of(rid).ok_or(DropReason::UnknownSsrc)?;
+        Ok(Place {
+            section,
+            encoding,
+            role,
+        })
+    }
+
+    /// Where the SDP's `a=ssrc` lines place an SSRC. Without RIDs each source of an m-line is an
+    /// encoding.
+    fn declared(&self, ssrc: Ssrc) -> Option<Place> {
+        self.sections.iter().enumerate().find_map(|(section, p)| {
+            let mut sources = p.section.ssrcs.iter().enumerate();
+            let (at, role) = sources.find_map(|(at, &(media, rtx))| {
+                let role = match ssrc {
+                    ssrc if ssrc == media => SourceRole::Media,
+                    ssrc if rtx == Some(ssrc) => SourceRole::Rtx,
+                    _ => return None,
+                };
+                Some((at, role))
+            })?;
+            let encoding = at.min(p.encodings.len().saturating_sub(1));
+            // With RIDs, these say which is which.
+            (p.section.rids.len() < 2).then_some(Place {
+                section,
+                encoding,
+                role,
+            })
+        })
     }
 
     /// Checks the payload type against the m-line that the SSRC belongs to.
-    pub(super) fn check_pt(&self, section: usize, pt: Pt, role: &SourceRole) -> bool {
-        self.sections.get(section).is_some_and(|p| match role {
-            SourceRole::Media(_) => p.section.pt == pt,
-            SourceRole::Rtx(_) => p.section.rtx_pt == Some(pt),
-        })
+    pub(super) fn check_pt(&self, place: Place, pt: Pt) -> bool {
+        self.sections
+            .get(place.section)
+            .is_some_and(|p| match place.role {
+                SourceRole::Media => p.section.pt == pt,
+                SourceRole::Rtx => p.section.rtx_pt == Some(pt),
+            })
     }
 
-    /// The media SSRC that an RTX source repairs: same m-line, same RID.
-    pub(super) fn repaired(&self, section: usize, rid: Option<&Rid>) -> Option<usize> {
-        self.ssrcs.iter().position(|s| {
-            s.section == section
-                && matches!(&s.role, SourceRole::Media(r) if rid.is_none() || r.as_ref() == rid)
-        })
-    }
-
-    /// True when this encoding is the one that is forwarded: the first RID of the m-line, or the
-    /// only encoding.
-    pub(super) fn is_forwarded(&self, section: usize, rid: Option<&Rid>) -> bool {
-        let Some(published) = self.sections.get(section) else {
-            return false;
+    /// The media SSRC at `place`, also when that is its retransmission's. An SSRC that took
+    /// another one's place counts.
+    pub(super) fn media_at(&self, place: Place) -> Option<usize> {
+        let media = Place {
+            role: SourceRole::Media,
+            ..place
         };
-        match (published.section.rids.first(), rid) {
-            (Some(first), Some(rid)) => first == rid,
-            (Some(_), None) | (None, _) => true,
-        }
+        self.ssrcs.iter().position(|s| s.place == media)
     }
 
     /// The media SSRC of `track`, for key frame requests; `None` before its first packet.
     pub fn media_ssrc(&self, track: TrackKey) -> Option<Ssrc> {
-        let section = self.sections.iter().position(|p| p.track == track)?;
-        let first = self.sections.get(section)?.section.rids.first();
-        self.repaired(section, first)
-            .and_then(|at| Some(self.ssrcs.get(at)?.stream.ssrc))
+        let at = self.ssrcs.iter().position(|s| {
+            s.place.role == SourceRole::Media
+                && self.encoding(s.place).map(|e| e.track) == Some(track)
+        })?;
+        self.ssrcs.get(at).map(|s| s.stream.ssrc)
+    }
+
+    pub(super) fn encoding(&self, place: Place) -> Option<&Encoding> {
+        let published = self.sections.get(place.section)?;
+        published.encodings.get(place.encoding)
     }
 
     /// A sender report (RFC 3550 §6.4.1): moves the clock of the track it is about.
@@ -243,14 +300,13 @@ impl Publisher {
             return;
         };
         source.stream.record_report(now, ntp);
-        let SourceRole::Media(rid) = &source.role else {
+        let place = source.place;
+        if place.role == SourceRole::Rtx {
             return;
-        };
-        let (section, rid) = (source.section, rid.clone());
+        }
         let unix_us = self.clock_offset.update(now, ntp);
-        if self.is_forwarded(section, rid.as_ref())
-            && let Some(published) = self.sections.get(section)
-            && let Some(track) = tracks.get_mut(published.track)
+        if let Some(encoding) = self.encoding(place)
+            && let Some(track) = tracks.get_mut(encoding.track)
         {
             track.clock = Some(SenderClock { rtp, unix_us });
         }
@@ -267,8 +323,8 @@ impl Publisher {
     /// Round trip as retransmissions show it, in microseconds; 0 without video.
     pub fn rtt_us(&self) -> u32 {
         let video = self.ssrcs.iter().find(|s| {
-            let kind = self.sections.get(s.section).map(|p| p.section.kind);
-            kind == Some(MediaKind::Video) && matches!(s.role, SourceRole::Media(_))
+            let kind = self.sections.get(s.place.section).map(|p| p.section.kind);
+            kind == Some(MediaKind::Video) && s.place.role == SourceRole::Media
         });
         video.map_or(0, |s| {
             u32::try_from(s.stream.missing.rtt().as_micros()).unwrap_or(u32::MAX)

@@ -2,11 +2,13 @@
 
 use super::publisher::{Published, Publisher, Source, SourceRole};
 use crate::base::clock::Now;
-use crate::base::codec::MediaKind;
+use crate::base::codec::{Codec, MediaKind};
 use crate::base::fault::DropReason;
-use crate::base::limits::MAX_RTP_LEN;
+use crate::base::limits::{MAX_RTP_LEN, MAX_SCALABLE_LAYERS};
 use crate::base::seq::SeqNo;
-use crate::payload::{self, PacketInfo};
+use crate::model::layers::Marks;
+use crate::payload::{self, PacketInfo, dependency_descriptor, vp9};
+use crate::router::figures::Sizes;
 use crate::router::history::Stored;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::extension::Known;
@@ -50,12 +52,8 @@ impl Publisher {
             (Some(at), _) => at,
             (None, Some(candidate)) => {
                 let stream = RecvStream::new(header.ssrc, self.clock_hz(candidate.section));
-                let (section, role) = (candidate.section, candidate.role);
-                self.ssrcs.push(Source {
-                    stream,
-                    section,
-                    role,
-                });
+                let place = candidate;
+                self.ssrcs.push(Source { stream, place });
                 self.ssrcs.len() - 1
             }
             (None, None) => return Err(DropReason::UnknownSsrc),
@@ -76,7 +74,7 @@ impl Publisher {
             return;
         };
         source.stream.record(now, extended, header.timestamp);
-        let Some(published) = self.sections.get(source.section) else {
+        let Some(published) = self.sections.get(source.place.section) else {
             return;
         };
         let is_audio = published.section.kind == MediaKind::Audio;
@@ -108,29 +106,27 @@ impl Publisher {
             .ssrcs
             .get_mut(media.at)
             .ok_or(DropReason::UnknownSsrc)?;
-        let (section, rid) = (source.section, source.role.rid().cloned());
+        let place = source.place;
         let arrival = source.stream.missing.arrived(now.instant, media.seq);
         if arrival == Arrival::Late && media.at != at {
             return Err(DropReason::Duplicate);
         }
-        if !self.is_forwarded(section, rid.as_ref()) {
-            return Err(DropReason::Disabled);
-        }
         let published = self
             .sections
-            .get_mut(section)
+            .get_mut(place.section)
             .ok_or(DropReason::UnknownSsrc)?;
-        if arrival == Arrival::Jump && published.section.kind == MediaKind::Video {
-            tracks.want_key_frame(now.instant, published.track);
-        }
-        // 8. Look at the payload: does a key frame start here, and of what size?
-        let info = published.inspect(packet, header, media.payload);
+        // 8. Look at the payload: does a key frame start here, and which layers is it of?
+        let info = published.inspect(place.encoding, packet, header, media.payload);
+        let sizes = published.sizes(place.encoding, &info, media.payload);
         // 9. Canonicalise into the history: the one plaintext copy.
-        let track = tracks
-            .get_mut(published.track)
-            .ok_or(DropReason::UnknownSsrc)?;
+        let encoding = published.encodings.get(place.encoding);
+        let key = encoding.ok_or(DropReason::UnknownSsrc)?.track;
+        let track = tracks.get_mut(key).ok_or(DropReason::UnknownSsrc)?;
         if track.history.find(media.seq).is_some() {
             return Err(DropReason::Duplicate);
+        }
+        if let (Some(sizes), Some(figures)) = (sizes, &mut track.figures) {
+            figures.set_sizes(sizes);
         }
         let out = track
             .history
@@ -152,10 +148,14 @@ impl Publisher {
             len: layout.len,
             header_len: layout.header_len,
             transport_seq_at: layout.transport_seq_at,
-            key_frame: info.key_frame,
+            marks: marks(&info),
         };
         track.store(now.instant, stored);
-        Ok(published.track)
+        let lacks = arrival == Arrival::Jump && track.is_wanted();
+        if lacks && published.section.kind == MediaKind::Video {
+            tracks.want_key_frame(now.instant, key);
+        }
+        Ok(key)
     }
 
     /// Step 6: the media in a packet, of its own SSRC or of the one that an RTX packet repairs,
@@ -168,19 +168,19 @@ impl Publisher {
         extended: u64,
     ) -> Result<Media<'a>, DropReason> {
         let source = self.ssrcs.get(at).ok_or(DropReason::UnknownSsrc)?;
-        if !self.check_pt(source.section, header.pt, &source.role) {
+        if !self.check_pt(source.place, header.pt) {
             return Err(DropReason::UnknownPt);
         }
         let payload = header.payload(packet).ok_or(DropReason::Padding)?;
-        let media = match &source.role {
-            SourceRole::Media(_) => Media {
+        let media = match source.place.role {
+            SourceRole::Media => Media {
                 at,
                 seq: extended,
                 payload,
             },
-            SourceRole::Rtx(rid) => {
+            SourceRole::Rtx => {
                 let (osn, payload) = rtx::unwrap(payload).ok_or(DropReason::Padding)?;
-                let repaired = self.repaired(source.section, rid.as_ref());
+                let repaired = self.media_at(source.place);
                 let at = repaired.ok_or(DropReason::UnknownSsrc)?;
                 let newest = self.ssrcs.get(at).and_then(|s| s.stream.highest());
                 let newest = newest.ok_or(DropReason::UnknownSsrc)?;
@@ -210,17 +210,74 @@ struct Media<'a> {
 }
 
 impl Published {
-    /// What the payload says of itself; notes the size of a key frame. Audio says nothing.
-    fn inspect(&mut self, packet: &[u8], header: &RtpHeader, payload: &[u8]) -> PacketInfo {
-        if self.section.kind == MediaKind::Audio {
-            return PacketInfo::default();
+    /// What the payload says of itself, or its dependency descriptor for it. Audio says nothing.
+    fn inspect(
+        &mut self,
+        encoding: usize,
+        packet: &[u8],
+        header: &RtpHeader,
+        payload: &[u8],
+    ) -> PacketInfo {
+        let codec = self.section.codec;
+        match codec {
+            Codec::Opus | Codec::Pcmu | Codec::Pcma => return PacketInfo::default(),
+            // Their payload says it all.
+            Codec::Vp8 | Codec::Vp9 => {
+                return payload::inspect(codec, payload, header.marker, None);
+            }
+            Codec::H264 | Codec::H265 | Codec::Av1 => {}
         }
         let known = Known::read(packet, header, &self.section.extensions);
-        let descriptor = known.dependency_descriptor;
-        let info = payload::inspect(self.section.codec, payload, header.marker, descriptor);
-        if info.resolution.is_some() {
-            self.resolution = info.resolution;
+        let info = payload::inspect(codec, payload, header.marker, None);
+        let Some(encoding) = self.encodings.get_mut(encoding) else {
+            return info;
+        };
+        let structure = encoding.structure.as_deref();
+        let bytes = known.dependency_descriptor;
+        let Some(descriptor) = bytes.and_then(|b| dependency_descriptor::parse(b, structure))
+        else {
+            return info;
+        };
+        let fresh = descriptor.structure();
+        let info = info.refine(&descriptor);
+        if let Some(fresh) = fresh {
+            encoding.structure = Some(Box::new(fresh));
         }
         info
     }
+
+    /// The picture size of each spatial layer, when this packet says so.
+    fn sizes(&self, encoding: usize, info: &PacketInfo, payload: &[u8]) -> Option<Sizes> {
+        let largest = info.resolution?;
+        let mut sizes = Sizes::default();
+        let structure = self.encodings.get(encoding)?.structure.as_deref();
+        match self.section.codec {
+            Codec::Vp9 => {
+                let scalability = vp9::parse(payload).and_then(|d| d.scalability);
+                let known = scalability.map_or([None; 8], |s| s.resolutions);
+                sizes
+                    .iter_mut()
+                    .zip(known)
+                    .for_each(|(size, known)| *size = known);
+            }
+            Codec::H264 | Codec::H265 | Codec::Av1 => {
+                let known = (0..).map(|spatial| structure?.resolution(spatial));
+                sizes
+                    .iter_mut()
+                    .zip(known)
+                    .for_each(|(size, known)| *size = known);
+            }
+            Codec::Vp8 | Codec::Opus | Codec::Pcmu | Codec::Pcma => {}
+        }
+        if sizes.iter().all(Option::is_none) {
+            sizes = [Some(largest); MAX_SCALABLE_LAYERS];
+        }
+        Some(sizes)
+    }
+}
+
+/// What forwarding has to know of a packet.
+fn marks(info: &PacketInfo) -> Marks {
+    let layers = (info.spatial, info.temporal);
+    Marks::new(info.key_frame, info.ends_frame, info.switches_up, layers)
 }

@@ -1,5 +1,8 @@
 //! A track's packets towards one subscriber: select, rewrite, copy, protect in place.
 
+use std::time::Instant;
+
+use super::pace::Path;
 use super::subscriber::{Sending, Subscriber};
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
@@ -8,8 +11,10 @@ use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::SeqNo;
 use crate::router::history::Entry;
+use crate::router::rewrite::{Origin, Patch};
+use crate::router::select::Placed;
 use crate::router::track::Track;
-use crate::router::tracks::Tracks;
+use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::{canonical, rtx};
 use crate::srtp::{Protect, packet_index};
 
@@ -24,9 +29,20 @@ pub struct Sent {
     pub retransmitted: u64,
 }
 
+/// Why a packet is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// The subscriber asked for it.
+    Asked,
+    /// It fills a probe, which has a budget of its own.
+    Probe,
+}
+
 /// The way to one subscriber for one turn.
 #[derive(Debug)]
 pub struct Outlet<'a> {
+    /// The time of the turn.
+    pub now: Instant,
     /// Where to.
     pub route: Route,
     /// Its keys.
@@ -42,25 +58,35 @@ pub struct Outlet<'a> {
 impl Subscriber {
     /// Forwards the packets of `track` from position `from` to its end through subscription
     /// `sending`; returns the position reached, which is short of the end when `egress` is full.
+    /// What the path does not take yet counts as reached: [`resume`](Self::resume) sends it.
     pub fn forward(
         &mut self,
         sending: usize,
+        key: TrackKey,
         track: &Track,
         from: u64,
         outlet: &mut Outlet<'_>,
     ) -> u64 {
         let end = track.history.end();
-        let Some(sending) = self.sendings.get_mut(sending) else {
+        let index = sending;
+        let Some(sending) = self.sendings.get_mut(index) else {
             return end;
         };
+        if self.path.waits(index, key) {
+            return end;
+        }
+        self.path.fill(outlet.now);
         let mut position = from;
         while position < end {
             if !outlet.egress.has_room_for(1) {
                 return position;
             }
             if let Some((entry, packet)) = track.history.at(position) {
-                let result =
-                    sending.write(track, entry, packet, &mut self.next_transport_seq, outlet);
+                if !self.path.takes(sending.info.kind, packet.len()) {
+                    self.path.wait(index, key, position);
+                    return end;
+                }
+                let result = sending.write(track, entry, packet, &mut self.path, outlet);
                 if let Err(reason) = result {
                     sending.dropped += 1;
                     outlet.dropped.count(reason);
@@ -73,12 +99,12 @@ impl Subscriber {
 
     /// Sends again what was asked for since the last call, as far as the budget allows.
     pub fn retransmit(&mut self, now: Now, tracks: &Tracks, outlet: &mut Outlet<'_>) {
-        let transport_seq = &mut self.next_transport_seq;
         for (sending, seq) in self.asked.drain(..) {
             let Some(sending) = self.sendings.get_mut(sending) else {
                 continue;
             };
-            let result = sending.write_again(now, tracks, seq, transport_seq, outlet);
+            let result =
+                sending.write_again(now, tracks, (seq, Again::Asked), &mut self.path, outlet);
             if let Err(reason) = result {
                 sending.dropped += 1;
                 outlet.dropped.count(reason);
@@ -93,17 +119,55 @@ impl Sending {
         track: &Track,
         entry: &Entry,
         packet: &[u8],
-        next_transport_seq: &mut u16,
+        path: &mut Path,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
         if !self.enabled {
             return Err(DropReason::Disabled);
         }
-        // Select: a decoder starts at a key frame; from then on everything of this source. A
+        // Select and rewrite.
+        let placed = match self.layers {
+            None => self.place(track, entry)?,
+            Some(_) => self.place_layered(track, entry, packet)?,
+        };
+        // Copy and stamp.
+        let mut len = usize::from(entry.len);
+        let header_len = usize::from(entry.header_len);
+        let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
+        slot.get_mut(..len)
+            .ok_or(DropReason::Oversized)?
+            .copy_from_slice(packet);
+        if self.layers.is_some() {
+            len = self.patch(slot, placed.patch, entry, (header_len, len));
+        }
+        let (out, timestamp) = (placed.out, placed.timestamp);
+        canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
+        self.stamp_transport_seq(slot, entry, path);
+        // Protect in place.
+        let index = packet_index(out).ok_or(DropReason::TooOld)?;
+        let sealed = outlet
+            .protect
+            .protect_rtp(slot, header_len, len, index)
+            .ok_or(DropReason::Oversized)?;
+        outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        path.record(self.transport_cc, outlet.now, sealed);
+        self.last_stored = Some(entry.stored);
+        let payload_len = len.saturating_sub(header_len + usize::from(entry.padding_len)) as u64;
+        self.stream.packets += 1;
+        self.stream.octets += payload_len;
+        outlet.sent.packets += 1;
+        outlet.sent.payload_len += payload_len;
+        Ok(())
+    }
+
+    /// Where a packet goes in what this subscription is sent; the reason when it does not go at
+    /// all.
+    fn place(&mut self, track: &Track, entry: &Entry) -> Result<Placed, DropReason> {
+        // A decoder starts at a key frame; from then on everything of this source. A
         // publisher that came back is another source, and a decoder starts anew, as it does
         // after a pause.
         if self.rewriter.source() != Some(track.source) {
-            if self.info.kind == MediaKind::Video && !entry.key_frame {
+            if self.info.kind == MediaKind::Video && !entry.marks.key_frame() {
                 return Err(DropReason::AwaitingKeyFrame);
             }
             if !self.rewriter.may_start(track.source, entry.seq) {
@@ -113,50 +177,31 @@ impl Sending {
             self.rewriter
                 .start(track.source, entry.seq, entry.timestamp, ticks);
         }
-        // Rewrite.
         let (out, timestamp) = self
             .rewriter
             .map(track.source, entry.seq, entry.timestamp)
             .ok_or(DropReason::AwaitingKeyFrame)?;
-        // Copy and stamp.
-        let len = usize::from(entry.len);
-        let header_len = usize::from(entry.header_len);
-        let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
-        slot.get_mut(..len)
-            .ok_or(DropReason::Oversized)?
-            .copy_from_slice(packet);
-        canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
-        self.stamp_transport_seq(slot, entry, next_transport_seq);
-        // Protect in place.
-        let index = packet_index(out).ok_or(DropReason::TooOld)?;
-        let sealed = outlet
-            .protect
-            .protect_rtp(slot, header_len, len, index)
-            .ok_or(DropReason::Oversized)?;
-        outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
-        self.last_stored = Some(entry.stored);
-        let payload_len = (len - header_len - usize::from(entry.padding_len)) as u64;
-        self.stream.packets += 1;
-        self.stream.octets += payload_len;
-        outlet.sent.packets += 1;
-        outlet.sent.payload_len += payload_len;
-        Ok(())
+        Ok(Placed {
+            out,
+            timestamp,
+            patch: Patch::NONE,
+        })
     }
 
     /// How far the RTP clock moved between the last packet sent and `entry`.
-    fn ticks_since_last(&self, entry: &Entry) -> u32 {
+    pub(super) fn ticks_since_last(&self, entry: &Entry) -> u32 {
         let last = self.last_stored.unwrap_or(entry.stored);
         let passed = entry.stored.saturating_duration_since(last).as_micros();
         let ticks = passed * u128::from(self.info.codec.clock_hz()) / 1_000_000;
         u32::try_from(ticks).unwrap_or(u32::MAX)
     }
 
-    fn write_again(
+    pub(super) fn write_again(
         &mut self,
         now: Now,
         tracks: &Tracks,
-        seq: SeqNo,
-        next_transport_seq: &mut u16,
+        (seq, why): (SeqNo, Again),
+        path: &mut Path,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
         if !self.enabled {
@@ -167,25 +212,21 @@ impl Sending {
         if self.stream.rtx.is_none() && self.transport_cc {
             return Err(DropReason::NoRtx);
         }
-        let track = self
-            .track
-            .and_then(|key| tracks.get(key))
-            .ok_or(DropReason::TooOld)?;
+        let (out, origin) = self.lead_back(seq).ok_or(DropReason::TooOld)?;
+        let sent = self.sent_track(tracks, origin.source);
+        let track = sent.ok_or(DropReason::TooOld)?;
         if !track.enabled {
             return Err(DropReason::Disabled);
         }
-        let found = self.lead_back(seq, track.source);
-        let (out, input, shift) = found.ok_or(DropReason::TooOld)?;
-        let (entry, packet) = track.history.find(input).ok_or(DropReason::TooOld)?;
+        let found = track.history.find(origin.seq);
+        let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
-        if !self
-            .stream
-            .may_retransmit(now.instant, len, track.rate.latest_bps())
-        {
+        let rate_bps = track.rate.latest_bps();
+        if why == Again::Asked && !self.stream.may_retransmit(now.instant, len, rate_bps) {
             return Err(DropReason::Disabled);
         }
-        let timestamp = entry.timestamp.plus(shift);
+        let timestamp = entry.timestamp.plus(origin.time_shift);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
         let (len, index) = match &mut self.stream.rtx {
             Some(stream) => {
@@ -209,38 +250,38 @@ impl Sending {
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }
         };
-        self.stamp_transport_seq(slot, entry, next_transport_seq);
+        let len = match self.layers {
+            None => len,
+            Some(_) => self.patch_again(slot, &origin, entry, (header_len, len)),
+        };
+        self.stamp_transport_seq(slot, entry, path);
         let sealed = outlet
             .protect
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        path.record(self.transport_cc, outlet.now, sealed);
         outlet.sent.packets += 1;
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
         Ok(())
     }
 
-    /// The extended number behind `seq`, and the input number of `source` and the timestamp shift
-    /// that it came from.
-    fn lead_back(&self, seq: SeqNo, source: u32) -> Option<(u64, u64, u32)> {
+    /// The extended number behind `seq`, and what was sent under it.
+    fn lead_back(&self, seq: SeqNo) -> Option<(u64, Origin)> {
         let highest = self.rewriter.highest_out()?;
         let back = SeqNo(highest as u16).distance(seq);
         let out = highest.saturating_add_signed(-i64::from(back));
-        let (from, input, shift) = self.rewriter.lead_back(out)?;
-        (from == source).then_some((out, input, shift))
+        Some((out, self.rewriter.lead_back(out)?))
     }
 
     fn stamp_transport_seq(
         &self,
         slot: &mut [u8; MAX_DATAGRAM_LEN],
         entry: &Entry,
-        next: &mut u16,
+        path: &mut Path,
     ) {
-        let number = self.transport_cc.then_some(*next);
-        if self.transport_cc {
-            *next = next.wrapping_add(1);
-        }
+        let number = self.transport_cc.then(|| path.take_seq());
         canonical::set_transport_seq(slot, usize::from(entry.transport_seq_at), number);
     }
 }

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::layers::{Keys, Layered};
 use super::measure::Period;
+use super::pace::Path;
 use crate::base::clock::Now;
 use crate::base::ids::{Mid, Pt, Ssrc};
 use crate::base::seq::SeqNo;
+use crate::model::layers::Target;
 use crate::model::track::{StreamId, TrackInfo};
 use crate::router::rewrite::Rewriter;
 use crate::router::tracks::TrackKey;
@@ -27,13 +30,14 @@ pub struct Subscriber {
     mids: u32,
     /// Where the next sender reports begin, when one compound could not hold all.
     pub(super) report_from: usize,
-    pub(super) next_transport_seq: u16,
+    /// Transport-wide numbers, and what the path takes.
+    pub path: Path,
     pub(super) asked: Vec<(usize, SeqNo)>,
     pub(super) next_report: Instant,
+    /// When its layers are looked at next; `None` while it has none.
+    pub next_layers: Option<Instant>,
     pub(super) rtt_us: u32,
     pub(super) period: Period,
-    /// What its latest REMB allows, bits per second.
-    pub(super) remb_bps: Option<u64>,
 }
 
 /// One track towards one subscriber.
@@ -45,16 +49,26 @@ pub struct Sending {
     pub label: StreamId,
     /// The track, wherever its publisher is.
     pub info: TrackInfo,
-    /// Its place in this worker's table; set when the subscription starts.
+    /// Its place in this worker's table; set when the subscription starts. Of several encodings,
+    /// the one that flows.
     pub track: Option<TrackKey>,
+    /// What is done about its layers; `None` while everything of one encoding is sent.
+    pub layers: Option<Box<Layered>>,
+    /// What the path to the player allows.
+    pub target: Target,
+    /// Rows of the picture that the player wants at most; 0: any.
+    pub max_height: u32,
     /// SSRCs and counters.
     pub stream: SendStream,
     /// Numbers and timestamps.
     pub rewriter: Rewriter,
     /// How far it is.
     pub state: SendingState,
-    /// False while the player has switched it off: nothing of it is sent.
+    /// False while nothing of it is sent: the player has switched it off, or its target is
+    /// [`Target::Paused`].
     pub enabled: bool,
+    /// False while the player has switched it off.
+    pub switched_on: bool,
     /// Packets that were not written, for whatever reason; retransmissions included.
     pub dropped: u64,
     /// Transport-wide sequence numbers were negotiated.
@@ -89,12 +103,12 @@ impl Subscriber {
             session,
             mids: 0,
             report_from: 0,
-            next_transport_seq: 0,
+            path: Path::default(),
             asked: Vec::new(),
             next_report: now.instant + FIRST_REPORT,
+            next_layers: None,
             rtt_us: 0,
             period: Period::new(now),
-            remb_bps: None,
         }
     }
 
@@ -113,13 +127,14 @@ impl Subscriber {
     }
 
     /// Ends the sending at index `at` and stops its m-line; one that leads the BUNDLE group is
-    /// made inactive instead. Returns the track that it was subscribed to; `None` when there is
-    /// no such sending in use.
-    pub fn end_sending(&mut self, at: usize) -> Option<Option<TrackKey>> {
+    /// made inactive instead. Returns what it was subscribed to; `None` when there is no such
+    /// sending in use.
+    pub fn end_sending(&mut self, at: usize) -> Option<Keys> {
         let sending = self.sendings.get_mut(at).filter(|s| s.is_in_use())?;
         sending.state = SendingState::Ended;
-        let track = sending.track.take();
+        let tracks = sending.let_go();
         self.asked.retain(|(asked, _)| *asked != at);
+        self.path.forget(at);
         let is_open = |s: &OfferSection| !matches!(s, OfferSection::Stopped { .. });
         let leader = self.offered.iter().position(is_open);
         let mid = &sending.mid;
@@ -135,12 +150,15 @@ impl Subscriber {
             }
             Some(OfferSection::Data { .. } | OfferSection::Stopped { .. }) | None => {}
         }
-        Some(track)
+        Some(tracks)
     }
 
-    /// When reports are due.
+    /// When reports are due, or layers are to be looked at.
     pub fn poll_timeout(&self, _now: Now) -> Instant {
-        self.next_report
+        match self.next_layers {
+            Some(at) => at.min(self.next_report),
+            None => self.next_report,
+        }
     }
 
     /// True while packets asked for wait to be sent again.
@@ -167,9 +185,21 @@ impl Sending {
     /// Switches it on or off; true when it was off and is on. It then goes on with the next packet
     /// (video: key frame), behind the last one sent.
     pub fn switch(&mut self, enabled: bool) -> bool {
-        let resumes = enabled && !self.enabled;
-        self.enabled = enabled;
-        if !enabled {
+        self.switched_on = enabled;
+        self.settle()
+    }
+
+    /// Sets what its path allows; true when it was paused by that and goes on.
+    pub fn set_target(&mut self, target: Target) -> bool {
+        self.target = target;
+        self.settle()
+    }
+
+    fn settle(&mut self) -> bool {
+        let flows = self.switched_on && self.target != Target::Paused;
+        let resumes = flows && !self.enabled;
+        self.enabled = flows;
+        if !flows {
             self.rewriter.close();
         }
         resumes
@@ -235,12 +265,17 @@ mod tests {
                 fmtp: "".into(),
                 pt: Pt(96),
                 rtx_pt: None,
+                encodings: 1,
             },
             track: None,
             stream: SendStream::new(Ssrc(serial as u32), None),
             rewriter: Rewriter::new(70_000),
             state: SendingState::Flowing,
+            layers: None,
+            target: Target::Best,
+            max_height: 0,
             enabled: true,
+            switched_on: true,
             dropped: 0,
             transport_cc: false,
             last_stored: None,
@@ -253,7 +288,7 @@ mod tests {
         let mut s = subscriber();
         (1..=3).for_each(|serial| offer(&mut s, serial));
         s.asked = vec![(0, SeqNo(1)), (1, SeqNo(2)), (2, SeqNo(3))];
-        assert_eq!(s.end_sending(1), Some(None));
+        assert_eq!(s.end_sending(1), Some(Keys::new()));
         assert_eq!(s.end_sending(1), None, "once");
         assert_eq!(s.asked, [(0, SeqNo(1)), (2, SeqNo(3))]);
         assert!(matches!(&s.offered[1], OfferSection::Stopped { mid, .. } if mid.as_str() == "1"));

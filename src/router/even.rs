@@ -52,6 +52,7 @@ mod tests {
     use super::*;
     use crate::base::clock::tests::test_now;
     use crate::base::seq::RtpTime;
+    use crate::model::layers::Marks;
     use crate::router::history::Stored;
     use crate::rtp::RtpHeader;
     use proptest::prelude::*;
@@ -71,7 +72,7 @@ mod tests {
                     len,
                     header_len: 12,
                     transport_seq_at: 0,
-                    key_frame: false,
+                    marks: Marks::default(),
                 },
             );
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::limits::MAX_EVENING_LEN;
 use crate::base::seq::RtpTime;
+use crate::model::layers::Marks;
 use crate::rtp::padding;
 
 /// A ring of packets.
@@ -40,8 +41,8 @@ pub struct Entry {
     pub transport_seq_at: u16,
     /// Bytes of padding at its end: 0..=`limits::MAX_EVENING_LEN`.
     pub padding_len: u8,
-    /// A decoder can start here.
-    pub key_frame: bool,
+    /// Key frame, layers.
+    pub marks: Marks,
 }
 
 /// A packet to be stored.
@@ -57,8 +58,8 @@ pub struct Stored {
     pub header_len: usize,
     /// Offset of the transport-wide sequence number.
     pub transport_seq_at: usize,
-    /// A decoder can start here.
-    pub key_frame: bool,
+    /// Key frame, layers.
+    pub marks: Marks,
 }
 
 impl History {
@@ -73,7 +74,7 @@ impl History {
             header_len: 0,
             transport_seq_at: 0,
             padding_len: 0,
-            key_frame: false,
+            marks: Marks::default(),
         };
         let packets = packets.next_power_of_two();
         Self {
@@ -124,7 +125,7 @@ impl History {
             header_len: stored.header_len as u16,
             transport_seq_at: stored.transport_seq_at as u16,
             padding_len: 0,
-            key_frame: stored.key_frame,
+            marks: stored.marks,
         };
         if let Some(place) = self.entries.get_mut((self.next & mask) as usize) {
             *place = entry;
@@ -169,6 +170,12 @@ impl History {
     /// Position behind the newest packet; positions count stored packets from 0.
     pub fn end(&self) -> u64 {
         self.next
+    }
+
+    /// When the newest packet was stored; `None` before the first.
+    pub fn newest(&self) -> Option<Instant> {
+        let last = self.next.checked_sub(1)?;
+        self.at(last).map(|(entry, _)| entry.stored)
     }
 
     /// The packet at `position` and its bytes; `None` when it is gone or not there yet.
@@ -233,7 +240,7 @@ mod tests {
                 len,
                 header_len,
                 transport_seq_at,
-                key_frame: false,
+                marks: Marks::default(),
             },
         );
     }

@@ -13,9 +13,11 @@
 )]
 
 pub mod even;
+pub mod figures;
 pub mod history;
 pub mod hold;
 pub mod key_frame;
 pub mod rewrite;
+pub mod select;
 pub mod track;
 pub mod tracks;

@@ -3,11 +3,14 @@
 //!
 //! Within one source the mapping is an addition, so gaps stay where the input lost packets and a
 //! late packet keeps its place. A change of source opens a new segment behind the last packet
-//! sent; the last few segments are remembered so that a NACK can be led back. Integers only.
+//! sent; the last few segments are remembered so that a NACK can be led back. Packets that are
+//! left out on purpose (`select.rs`) open one too, so that their numbers are used by what follows.
+//! Integers only.
 
 use smallvec::SmallVec;
 
 use crate::base::seq::RtpTime;
+use crate::model::layers::Marks;
 
 /// The mapping of one subscription.
 #[derive(Clone, Debug)]
@@ -19,7 +22,7 @@ pub struct Rewriter {
     is_open: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Segment {
     /// First output number of the segment.
     out_start: u64,
@@ -29,6 +32,91 @@ struct Segment {
     time_shift: u32,
     /// Which source the input numbers belong to.
     source: u32,
+    /// What else is changed in its packets.
+    patch: Patch,
+    /// Timestamp of the frame that it was cut at, when that is of the same source.
+    cut_at: Option<RtpTime>,
+    /// That frame was left out.
+    left_out: bool,
+}
+
+impl Segment {
+    /// The patch of a packet of the segment before, when that belongs to the frame at which this
+    /// one was cut: what is missing of a frame shares the fate of the rest.
+    fn patch_before(&self, timestamp: RtpTime) -> Option<Patch> {
+        let is_of_frame = self.cut_at == Some(timestamp);
+        is_of_frame.then_some(match self.left_out {
+            true => Patch::BLANK,
+            false => self.patch,
+        })
+    }
+}
+
+/// What a segment changes in its packets besides number and timestamp, and which it takes at all.
+/// Everything is added, modulo the width of the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Added to VP8 and VP9 picture ids.
+    pub picture_id: u16,
+    /// Added to frame numbers of dependency descriptors.
+    pub frame_number: u16,
+    /// Added to TL0PICIDX.
+    pub tl0_pic_idx: u8,
+    /// Added to template ids of dependency descriptors.
+    pub template_id: u8,
+    /// Highest spatial layer.
+    pub spatial: u8,
+    /// Highest temporal layer.
+    pub temporal: u8,
+    /// True to take no packet.
+    pub blank: bool,
+}
+
+impl Patch {
+    /// Takes every packet and changes nothing.
+    pub const NONE: Self = Self {
+        picture_id: 0,
+        frame_number: 0,
+        tl0_pic_idx: 0,
+        template_id: 0,
+        spatial: u8::MAX,
+        temporal: u8::MAX,
+        blank: false,
+    };
+
+    /// Takes no packet: each keeps its number and loses its payload.
+    pub const BLANK: Self = Self {
+        blank: true,
+        ..Self::NONE
+    };
+
+    /// True when packets of these layers are sent.
+    pub const fn takes(&self, marks: Marks) -> bool {
+        let within = marks.spatial() <= self.spatial && marks.temporal() <= self.temporal;
+        within && !self.blank
+    }
+}
+
+/// An output packet led back to what it was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Which source.
+    pub source: u32,
+    /// Its extended number there.
+    pub seq: u64,
+    /// Added to its timestamp.
+    pub time_shift: u32,
+    patch: Patch,
+    /// The segment behind.
+    next: Option<Segment>,
+}
+
+impl Origin {
+    /// What else was changed in the packet, whose timestamp there is `timestamp`.
+    pub fn patch(&self, timestamp: RtpTime) -> Patch {
+        let next = self.next.and_then(|next| next.patch_before(timestamp));
+        next.unwrap_or(self.patch)
+    }
 }
 
 impl Rewriter {
@@ -55,13 +143,17 @@ impl Rewriter {
         self.is_open = false;
     }
 
-    /// True when a segment may start at input packet `seq` of `source`: one that goes on with the
-    /// last source must not go back in it.
+    /// True when a segment may start at input packet `seq` of `source`: one that goes on with a
+    /// source that was sent before must not go back in it.
     pub fn may_start(&self, source: u32, seq: u64) -> bool {
-        self.segments.last().is_none_or(|last| {
-            let sent = self.next_out - last.out_start;
-            last.source != source || seq >= last.in_start + sent
-        })
+        let mut end = self.next_out;
+        for segment in self.segments.iter().rev() {
+            if segment.source == source {
+                return seq >= segment.in_start + (end - segment.out_start);
+            }
+            end = segment.out_start;
+        }
+        true
     }
 
     /// Opens a segment at input packet `seq` of `source`: it becomes the next output number.
@@ -73,11 +165,19 @@ impl Rewriter {
         let time_shift = match self.segments.last() {
             None => 0,
             Some(last) if last.source == source => last.time_shift,
-            Some(_) => {
-                let due = self.last_time.plus(elapsed_ticks.max(1));
-                due.distance(timestamp) as u32
-            }
+            Some(_) => self.shift_after(timestamp, elapsed_ticks),
         };
+        self.begin(source, seq, time_shift, Patch::NONE);
+    }
+
+    /// The shift that puts `timestamp` this far behind the last packet sent, at least one tick.
+    pub fn shift_after(&self, timestamp: RtpTime, elapsed_ticks: u32) -> u32 {
+        let due = self.last_time.plus(elapsed_ticks.max(1));
+        due.distance(timestamp) as u32
+    }
+
+    /// Opens a segment at input packet `seq` of `source` as the caller wants it.
+    pub fn begin(&mut self, source: u32, seq: u64, time_shift: u32, patch: Patch) {
         self.is_open = true;
         if self.segments.len() >= MAX_SEGMENTS {
             self.segments.remove(0);
@@ -87,7 +187,98 @@ impl Rewriter {
             in_start: seq,
             time_shift,
             source,
+            patch,
+            cut_at: None,
+            left_out: false,
         });
+    }
+
+    /// The open segment's next input number: what comes with a lower one is late.
+    pub fn expected(&self) -> Option<u64> {
+        let last = self.segments.last().filter(|_| self.is_open)?;
+        Some(last.in_start + (self.next_out - last.out_start))
+    }
+
+    /// Shift and patch of the newest segment; `None` before the first.
+    pub fn newest(&self) -> Option<(u32, Patch)> {
+        self.segments.last().map(|s| (s.time_shift, s.patch))
+    }
+
+    /// The shift that `source` has, if the newest segment is its.
+    pub fn shift_of(&self, source: u32) -> Option<u32> {
+        let last = self.segments.last().filter(|s| s.source == source)?;
+        Some(last.time_shift)
+    }
+
+    /// Room for as many segments as are remembered, so that none is made on the packet path.
+    pub fn reserve(&mut self) {
+        let missing = MAX_SEGMENTS.saturating_sub(self.segments.len());
+        self.segments.reserve_exact(missing);
+    }
+
+    /// Goes on with `patch` from input packet `seq` on, which is not late, is sent, and of the
+    /// frame at `timestamp`.
+    pub fn change(&mut self, seq: u64, timestamp: RtpTime, patch: Patch) {
+        self.cut(seq, seq, timestamp, patch);
+    }
+
+    /// Leaves input packet `seq` out, which is not late and of the frame at `timestamp`: its
+    /// number goes to the next one that is sent, which `patch` is for. Those missing before it
+    /// keep theirs.
+    pub fn skip(&mut self, seq: u64, timestamp: RtpTime, patch: Patch) {
+        self.cut(seq, seq + 1, timestamp, patch);
+        if let Some(last) = self.segments.last_mut() {
+            last.left_out |= last.cut_at == Some(timestamp);
+        }
+    }
+
+    /// Ends the open segment before `end`; the next one begins at `start`.
+    fn cut(&mut self, end: u64, start: u64, timestamp: RtpTime, patch: Patch) {
+        let Some(expected) = self.expected() else {
+            return;
+        };
+        let missing = end.saturating_sub(expected);
+        self.next_out += missing;
+        let next_out = self.next_out;
+        let Some(last) = self.segments.last_mut() else {
+            return;
+        };
+        // One that holds nothing was cut at the frame before which something may be missing.
+        if last.out_start == next_out {
+            (last.in_start, last.patch) = (start, patch);
+            return;
+        }
+        let (source, time_shift) = (last.source, last.time_shift);
+        self.begin(source, start, time_shift, patch);
+        if let Some(last) = self.segments.last_mut() {
+            last.cut_at = Some(timestamp);
+        }
+    }
+
+    /// Where a packet belongs that came too late to be mapped: its output number, timestamp and
+    /// patch. `None` when its number was left out, or is forgotten.
+    pub fn late(
+        &mut self,
+        source: u32,
+        seq: u64,
+        timestamp: RtpTime,
+    ) -> Option<(u64, RtpTime, Patch)> {
+        let is_of = |s: &Segment| s.source == source && s.in_start <= seq;
+        let at = self.segments.iter().rposition(is_of)?;
+        let segment = *self.segments.get(at)?;
+        let next = self.segments.get(at + 1);
+        let end = next.map_or(self.next_out, |next| next.out_start);
+        let out = segment.out_start + (seq - segment.in_start);
+        if out >= end {
+            return None;
+        }
+        let cut = next.and_then(|next| next.patch_before(timestamp));
+        let time = timestamp.plus(segment.time_shift);
+        // It may be newer than all that was sent, when what followed was left out.
+        if time.distance(self.last_time) > 0 {
+            self.last_time = time;
+        }
+        Some((out, time, cut.unwrap_or(segment.patch)))
     }
 
     /// Output number and timestamp of input packet `seq`; `None` when it is from before the
@@ -106,18 +297,22 @@ impl Rewriter {
         Some((out, time))
     }
 
-    /// The source, input number and timestamp shift behind output number `out`; `None` when it
-    /// was never sent or its segment is forgotten.
-    pub fn lead_back(&self, out: u64) -> Option<(u32, u64, u32)> {
+    /// What is behind output number `out`; `None` when it was never sent or its segment is
+    /// forgotten.
+    pub fn lead_back(&self, out: u64) -> Option<Origin> {
         if out >= self.next_out {
             return None;
         }
-        let segment = self.segments.iter().rev().find(|s| s.out_start <= out)?;
-        Some((
-            segment.source,
-            segment.in_start + (out - segment.out_start),
-            segment.time_shift,
-        ))
+        let at = self.segments.iter().rposition(|s| s.out_start <= out)?;
+        let segment = self.segments.get(at)?;
+        let next = self.segments.get(at + 1).copied();
+        Some(Origin {
+            source: segment.source,
+            seq: segment.in_start + (out - segment.out_start),
+            time_shift: segment.time_shift,
+            patch: segment.patch,
+            next: next.filter(|next| next.source == segment.source),
+        })
     }
 
     /// Output timestamp of `timestamp` in the current segment.
@@ -131,8 +326,9 @@ impl Rewriter {
     }
 }
 
-/// Segments remembered for NACKs: switches are seconds apart, NACKs refer to the last second.
-const MAX_SEGMENTS: usize = 8;
+/// Segments remembered for NACKs, which refer to the last second. Switches are seconds apart, but
+/// each frame that is left out ends a segment.
+const MAX_SEGMENTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -158,8 +354,14 @@ mod tests {
         r.start(2, 10, RtpTime(77), 3000);
         assert_eq!(r.map(2, 10, RtpTime(77)), Some((70_001, RtpTime(12_000))));
         assert_eq!(r.map(1, 501, RtpTime(9100)), None, "the old source is over");
-        assert_eq!(r.lead_back(70_000).map(|b| (b.0, b.1)), Some((1, 500)));
-        assert_eq!(r.lead_back(70_001).map(|b| (b.0, b.1)), Some((2, 10)));
+        assert_eq!(
+            r.lead_back(70_000).map(|b| (b.source, b.seq)),
+            Some((1, 500))
+        );
+        assert_eq!(
+            r.lead_back(70_001).map(|b| (b.source, b.seq)),
+            Some((2, 10))
+        );
         assert_eq!(r.lead_back(70_002), None);
     }
 
@@ -170,7 +372,10 @@ mod tests {
         assert_eq!(r.map(1, 502, RtpTime(9200)), Some((70_002, RtpTime(9200))));
         r.close();
         assert_eq!((r.source(), r.map(1, 503, RtpTime(9300))), (None, None));
-        assert_eq!(r.lead_back(70_002).map(|b| (b.0, b.1)), Some((1, 502)));
+        assert_eq!(
+            r.lead_back(70_002).map(|b| (b.source, b.seq)),
+            Some((1, 502))
+        );
         assert!(!r.may_start(1, 501), "a late packet is from before");
         assert!(r.may_start(1, 900) && r.may_start(2, 3));
         r.start(1, 900, RtpTime(99_000), 7);
@@ -179,7 +384,10 @@ mod tests {
             Some((70_003, RtpTime(99_000)))
         );
         assert_eq!(r.map(1, 503, RtpTime(9300)), None);
-        assert_eq!(r.lead_back(70_001).map(|b| (b.0, b.1)), Some((1, 501)));
+        assert_eq!(
+            r.lead_back(70_001).map(|b| (b.source, b.seq)),
+            Some((1, 501))
+        );
     }
 
     proptest! {
@@ -261,8 +469,8 @@ mod tests {
                 *cursor += 1;
             }
             for &(source, input, out) in sent.iter().rev().take(20) {
-                if let Some((s, i, _)) = r.lead_back(out) {
-                    prop_assert_eq!((s, i), (source, input));
+                if let Some(b) = r.lead_back(out) {
+                    prop_assert_eq!((b.source, b.seq), (source, input));
                 }
             }
         }

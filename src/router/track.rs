@@ -1,9 +1,10 @@
 //! One published track as a worker sees it: its history, who subscribes, which workers want it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::figures::Figures;
 use super::history::{History, Stored};
 use super::hold::Hold;
 use super::key_frame::KeyFrameRequests;
@@ -16,7 +17,8 @@ use crate::base::limits::{
 use crate::model::track::TrackInfo;
 use crate::rtp::canonical;
 
-/// A track of a publisher on this worker, or the copy of one that lives on another.
+/// An encoding of a publisher on this worker, or the copy of one that lives on another. Most
+/// tracks have one.
 #[derive(Debug)]
 pub struct Track {
     /// What everybody knows of it.
@@ -43,6 +45,8 @@ pub struct Track {
     pub hold: Hold,
     /// Received payload rate.
     pub rate: Rate,
+    /// What its layers are and carry; `None` for audio.
+    pub figures: Option<Box<Figures>>,
 }
 
 /// A subscription as its track lists it.
@@ -61,6 +65,7 @@ impl Track {
             MediaKind::Audio => History::new(now, AUDIO_HISTORY_PACKETS, AUDIO_HISTORY_LEN),
             MediaKind::Video => History::new(now, VIDEO_HISTORY_PACKETS, VIDEO_HISTORY_LEN),
         };
+        let is_video = info.kind == MediaKind::Video;
         Self {
             info,
             history,
@@ -74,7 +79,13 @@ impl Track {
             fresh: 0,
             hold: Hold::default(),
             rate: Rate::default(),
+            figures: is_video.then(Box::default),
         }
+    }
+
+    /// True while somebody is sent it, here or by way of another worker.
+    pub fn is_wanted(&self) -> bool {
+        !self.subscribers.is_empty() || !self.relays.is_empty()
     }
 
     /// True when packets wait to be forwarded.
@@ -96,11 +107,14 @@ impl Track {
 
     /// Takes the packet that was written to the history's latest slot.
     pub fn store(&mut self, now: Instant, stored: Stored) {
-        if stored.key_frame {
+        if stored.marks.key_frame() {
             self.key_frames.served();
         }
-        self.rate
-            .add(now, stored.len - stored.header_len.min(stored.len));
+        let len = stored.len - stored.header_len.min(stored.len);
+        self.rate.add(now, len);
+        if let Some(figures) = &mut self.figures {
+            figures.add(now, stored.marks, len);
+        }
         self.history.push(now, stored);
     }
 
@@ -122,6 +136,11 @@ impl Track {
         }
     }
 
+    /// Removes one subscription.
+    pub fn unsubscribe_one(&mut self, subscriber: Subscriber) {
+        self.subscribers.retain(|s| *s != subscriber);
+    }
+
     /// Removes every subscription of `peer`.
     pub fn unsubscribe(&mut self, peer: PeerId) {
         self.subscribers.retain(|s| s.peer != peer);
@@ -132,6 +151,7 @@ impl Track {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
     started: Option<Instant>,
+    last: Option<Instant>,
     len: u64,
     bps: u64,
     total_len: u64,
@@ -141,6 +161,7 @@ impl Rate {
     /// Counts `len` bytes.
     pub fn add(&mut self, now: Instant, len: usize) {
         self.roll(now);
+        self.last = Some(now);
         self.len += len as u64;
         self.total_len += len as u64;
     }
@@ -154,6 +175,17 @@ impl Rate {
     /// The figure of the last whole second without looking at the time.
     pub fn latest_bps(&self) -> u64 {
         self.bps
+    }
+
+    /// As [`bps`](Self::bps), for who cannot change it.
+    pub fn bps_at(&self, now: Instant) -> u64 {
+        if self.is_alive(now) { self.bps } else { 0 }
+    }
+
+    /// False when nothing came for [`SILENCE`].
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.last
+            .is_some_and(|last| now.saturating_duration_since(last) < SILENCE)
     }
 
     /// Bytes since the start.
@@ -176,11 +208,13 @@ impl Rate {
     }
 }
 
+/// Longer than the upper layers of a slow screen share are apart.
+const SILENCE: Duration = Duration::from_millis(1500);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::clock::tests::test_now;
-    use std::time::Duration;
 
     #[test]
     fn a_rate_is_that_of_the_last_second() {

@@ -1,12 +1,16 @@
 //! Every track a worker knows: its own publishers' and copies of others'.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::figures;
 use super::track::Track;
 use crate::base::codec::MediaKind;
 use crate::base::ids::TrackId;
+use crate::base::limits::MAX_ENCODINGS;
 use crate::base::table::{Key, Table};
+use crate::model::layers::Layers;
+use crate::model::track::TrackInfo;
 
 /// A track's place in its worker's table.
 pub type TrackKey = Key;
@@ -20,6 +24,8 @@ pub struct Tracks {
     fresh: Vec<TrackKey>,
     /// Tracks somebody wants a key frame of; each at most once.
     wanting: Vec<TrackKey>,
+    /// Layers of other workers' tracks, as these tell.
+    told: HashMap<TrackId, Layers>,
 }
 
 impl Tracks {
@@ -35,6 +41,10 @@ impl Tracks {
     /// Takes a track out.
     pub fn remove(&mut self, id: TrackId) -> Option<Track> {
         let key = self.by_id.remove(&id)?;
+        let mut encodings = (0..MAX_ENCODINGS as u8).map(|index| id.track().encoding(index));
+        if !encodings.any(|id| self.by_id.contains_key(&id)) {
+            self.told.remove(&id.track());
+        }
         self.fresh.retain(|&k| k != key);
         self.wanting.retain(|&k| k != key);
         self.table.remove(key)
@@ -53,6 +63,35 @@ impl Tracks {
     /// Where the track with this id is.
     pub fn key(&self, id: TrackId) -> Option<TrackKey> {
         self.by_id.get(&id).copied()
+    }
+
+    /// Another worker says what is being published of a track of its own.
+    pub fn tell_layers(&mut self, track: TrackId, layers: Layers) {
+        let mut encodings = (0..MAX_ENCODINGS as u8).map(|index| track.encoding(index));
+        if encodings.any(|id| self.by_id.contains_key(&id)) {
+            self.told.insert(track, layers);
+        }
+    }
+
+    /// What is being published of a track, worst first: without what its publisher has stopped.
+    /// Empty when nothing is known of it yet.
+    pub fn layers(&self, now: Instant, info: &TrackInfo) -> Layers {
+        if let Some(told) = self.told.get(&info.id) {
+            return told.clone();
+        }
+        let encodings = (0..info.encodings).filter_map(|index| {
+            let track = self.get(self.key(info.id.encoding(index))?)?;
+            Some((index, track.history.newest()?, track.figures.as_deref()?))
+        });
+        let newest = encodings.clone().map(|(_, newest, _)| newest).max();
+        let mut layers = Layers::default();
+        for (index, last, encoding) in encodings {
+            if newest.is_some_and(|newest| newest.saturating_duration_since(last) < SILENCE) {
+                encoding.append(now, index, &mut layers);
+            }
+        }
+        figures::sort(&mut layers);
+        layers
     }
 
     /// Number of tracks.
@@ -133,12 +172,15 @@ impl Tracks {
     }
 }
 
+/// An encoding that has sent nothing for so long, while another of its track has, is stopped. A
+/// still screen is silent for longer, but then all of its encodings are.
+const SILENCE: Duration = Duration::from_millis(600);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::codec::Codec;
     use crate::base::ids::{Pt, WorkerId};
-    use crate::model::track::TrackInfo;
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
@@ -157,6 +199,7 @@ mod tests {
                 fmtp: "".into(),
                 pt: Pt(96),
                 rtx_pt: None,
+                encodings: 1,
             };
             let key = tracks.insert(Track::new(now, info));
             tracks.want_key_frame(now, key);

@@ -5,13 +5,15 @@
 //! transport-wide sequence number. Does not choose numbers and does not encrypt. Written by
 //! `peer/` on receipt, stamped by `router/` on the way out.
 
-use crate::base::bytes::Writer;
+use std::ops::Range;
+
+use crate::base::bytes::{Reader, Writer};
 use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::ids::{Pt, Ssrc};
 use crate::base::seq::{RtpTime, SeqNo};
 
 use super::extension::{Form, elements};
-use super::header::{EXTENSION, FIXED_LEN, MARKER, RtpHeader, VERSION};
+use super::header::{EXTENSION, FIXED_LEN, MARKER, PADDING, RtpHeader, VERSION};
 
 /// A received packet and what its canonical form shall say.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +124,35 @@ pub fn set_transport_seq(packet: &mut [u8], at: usize, seq: Option<u16>) -> Opti
         None => element.fill(0),
     }
     Some(())
+}
+
+/// Where the value of an extension element of a canonical packet lies; `None` when it has none.
+pub fn element_at(packet: &[u8], kind: ExtensionKind) -> Option<Range<usize>> {
+    let mut r = Reader::new(packet.get(FIXED_LEN..)?);
+    let form = Form::of_profile(r.u16()?)?;
+    let block_len = 4 * usize::from(r.u16()?);
+    let mut block = r.sub(block_len)?;
+    loop {
+        let first = block.u8()?;
+        let (id, len) = match (form, first) {
+            // A slot that was turned into padding.
+            (Form::OneByte | Form::TwoByte, 0) => continue,
+            (Form::OneByte, _) => (first >> 4, usize::from(first & 0x0f) + 1),
+            (Form::TwoByte, _) => (first, usize::from(block.u8()?)),
+        };
+        let at = FIRST_ELEMENT_AT + block_len - block.len();
+        if id == kind.server_id() {
+            return Some(at..at + len);
+        }
+        block.skip(len)?;
+    }
+}
+
+/// Makes a packet one without payload, whose length is that of its header: it fills a place in
+/// the numbers and carries nothing. `None` when `packet` is shorter than 2 bytes.
+pub fn blank(packet: &mut [u8]) -> Option<()> {
+    *packet.first_mut()? &= !PADDING;
+    set_marker(packet, false)
 }
 
 /// Writes an extension block that holds the transport-wide slot alone; returns the slot's offset.

@@ -83,7 +83,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn of_profile(profile: u16) -> Option<Self> {
+    pub(super) fn of_profile(profile: u16) -> Option<Self> {
         if profile == ONE_BYTE_PROFILE {
             Some(Form::OneByte)
         } else if profile & 0xfff0 == TWO_BYTE_PROFILE {

@@ -14,6 +14,7 @@ use super::transport::{self, RemoteTransport, Setup};
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::ids::{Mid, Pt, Rid, Ssrc};
+use crate::base::limits::MAX_ENCODINGS;
 
 /// What was taken of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,6 +285,7 @@ fn simulcast_rids(section: &MediaSection, pt: Pt) -> Vec<Rid> {
             rids.push(layer.rid.clone());
         }
     }
+    rids.truncate(MAX_ENCODINGS);
     rids
 }
 

@@ -77,6 +77,15 @@ pub enum Action {
     },
     /// Switch tracks of a player peer.
     Switch(Switch),
+    /// Limit the height of a player's pictures.
+    ForceQuality {
+        /// Of which play.
+        stream: StreamId,
+        /// Rows at most; 0: any.
+        height: u32,
+        /// The label of the track; `None`: all.
+        track: Option<String>,
+    },
     /// Send `debugInfo` about the connection's peers.
     Debug {
         /// The id that was asked about.

@@ -109,8 +109,19 @@ impl Session {
             Command::Slots(command) => {
                 actions.push(Action::Tell(Tell::Errand(Errand::Slots(command))));
             }
-            // Understood and not served: there is one quality.
-            Command::ForceQuality { .. } => {}
+            Command::ForceQuality {
+                stream,
+                height,
+                track,
+            } => {
+                if self.plays.contains_key(&stream) {
+                    actions.push(Action::ForceQuality {
+                        stream,
+                        height,
+                        track,
+                    });
+                }
+            }
         }
     }
 

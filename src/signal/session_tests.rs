@@ -226,6 +226,7 @@ fn a_play_without_anything_to_offer_waits_for_a_source() {
         fmtp: "".into(),
         pt: Pt(111),
         rtx_pt: None,
+        encodings: 1,
     };
     s.handle_play_lineup(
         &"r".into(),
@@ -412,6 +413,9 @@ impl Model {
                     assert!(self.peers.contains(&(*role, stream.to_string())));
                 }
                 Action::Debug { .. } => {}
+                Action::ForceQuality { stream, .. } => {
+                    assert!(self.is_open(Role::Play, stream));
+                }
                 Action::Switch(switch) => assert!(self.is_open(Role::Play, &switch.stream)),
                 Action::ClosePeer { stream, role } => {
                     assert!(

@@ -148,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::base::ids::TrackId;
+    use crate::model::layers::Marks;
     use crate::model::mail::{RelayBatch, RelayPacket};
 
     fn inbox() -> (mio::Poll, Inbox) {
@@ -181,7 +182,7 @@ mod tests {
             len: 0,
             header_len: 0,
             transport_seq_at: 0,
-            key_frame: false,
+            marks: Marks::default(),
         };
         let batch = RelayBatch {
             packets: vec![packet; 5],

@@ -16,13 +16,13 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::config::DtlsVersion;
 use str0m::format::Codec;
-use str0m::media::{Direction, KeyframeRequestKind, Mid};
+use str0m::media::{Direction, KeyframeRequestKind, Mid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{ExtensionValues, RawPacket, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use super::media::{Identity, Published, Studio};
+use super::media::{Cameras, Identity, Published, Studio};
 
 /// A client on one WebSocket with one peer connection.
 #[derive(Debug)]
@@ -47,6 +47,10 @@ pub struct Client {
     pub key_frame_requests: Vec<Instant>,
     /// What is captured; `None` for a viewer.
     pub studio: Option<Studio>,
+    /// What is captured in several encodings at once.
+    pub cameras: Option<Cameras>,
+    /// Publishes its video in several encodings.
+    pub simulcast: bool,
     /// Datagrams and texts to be sent.
     pub out: Out,
     /// Opens a data channel of its own, labelled as its stream is.
@@ -216,6 +220,8 @@ impl Client {
             asked: HashMap::new(),
             key_frame_requests: Vec::new(),
             studio: None,
+            cameras: None,
+            simulcast: false,
             out: Out::default(),
             opens_channel: false,
             channels: Vec::new(),
@@ -304,6 +310,7 @@ impl Client {
         self.rtc = None;
         self.timeout = None;
         self.studio = None;
+        self.cameras = None;
     }
 
     /// Asks for a key frame of the video.
@@ -366,8 +373,12 @@ impl Client {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let capture = self.studio.as_ref().and_then(Studio::next_due);
+        let cameras = self.cameras.as_ref().and_then(Cameras::next_due);
         let retry = self.key_frame_retries.values().min().copied();
-        [self.timeout, capture, retry].into_iter().flatten().min()
+        [self.timeout, capture, cameras, retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Captures, sends feedback, runs ICE and DTLS.
@@ -377,6 +388,13 @@ impl Client {
                 self.publish(now, packet);
             }
             self.studio = Some(studio);
+        }
+        if let Some(mut cameras) = self.cameras.take() {
+            for (encoding, packet) in cameras.capture(now) {
+                self.write_encoding(now, &packet, Codec::Vp8, Some(encoding));
+                self.published.push(packet);
+            }
+            self.cameras = Some(cameras);
         }
         let due: Vec<u32> = self
             .key_frame_retries
@@ -405,6 +423,16 @@ impl Client {
 
     /// Hands one packet to the RTP stack under the payload type of `codec`, unrecorded.
     pub fn write(&mut self, now: Instant, packet: &Published, codec: Codec) {
+        self.write_encoding(now, packet, codec, None);
+    }
+
+    fn write_encoding(
+        &mut self,
+        now: Instant,
+        packet: &Published,
+        codec: Codec,
+        encoding: Option<usize>,
+    ) {
         let Some(link) = &mut self.rtc else { return };
         let mid = match packet.kind {
             MediaKind::Audio => link.audio,
@@ -418,7 +446,7 @@ impl Client {
         let (mid, pt) = (mid.expect("an m-line"), pt.expect("a payload type"));
         let mut direct = link.rtc.direct_api();
         let stream = direct
-            .stream_tx_by_mid(mid, None)
+            .stream_tx_by_mid(mid, encoding.map(|at| Cameras::RIDS[at].0.into()))
             .expect("a stream to send on");
         let write = RtpWrite::new(
             pt,
@@ -444,11 +472,20 @@ impl Client {
         };
         let mut rtc = self.build(now, DtlsVersion::Dtls12);
         let mut api = rtc.sdp_api();
-        let mut add = |wanted: bool, kind| {
-            wanted.then(|| api.add_media(kind, Direction::SendOnly, None, None, None))
+        let mut add = |wanted: bool, kind, simulcast| {
+            wanted.then(|| api.add_media(kind, Direction::SendOnly, None, None, simulcast))
         };
-        let audio = add(audio, str0m::media::MediaKind::Audio);
-        let video = add(video, str0m::media::MediaKind::Video);
+        let simulcast = self.simulcast.then(|| {
+            let layers = Cameras::RIDS
+                .iter()
+                .map(|(rid, _)| SimulcastLayer::new(rid));
+            Simulcast {
+                send: layers.collect(),
+                recv: Vec::new(),
+            }
+        });
+        let audio = add(audio, str0m::media::MediaKind::Audio, None);
+        let video = add(video, str0m::media::MediaKind::Video, simulcast);
         if self.opens_channel {
             api.add_channel(self.stream.clone());
         }
@@ -476,9 +513,12 @@ impl Client {
             .accept_answer(pending, answer)
             .expect("an acceptable answer");
         // The server asks for what it lacks; whether it is sent again is not under test here.
+        let rids = Cameras::RIDS.map(|(rid, _)| Some(rid.into()));
         for mid in [link.audio, link.video].into_iter().flatten() {
-            if let Some(stream) = link.rtc.direct_api().stream_tx_by_mid(mid, None) {
-                stream.set_rtx_cache(4096, Duration::from_secs(3), None);
+            for rid in std::iter::once(None).chain(rids) {
+                if let Some(stream) = link.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+                    stream.set_rtx_cache(4096, Duration::from_secs(3), None);
+                }
             }
         }
         self.run(now);
@@ -581,7 +621,8 @@ impl Client {
         match event {
             Event::Connected => {
                 if let Role::Publisher { seed, audio, video } = self.role {
-                    self.studio = Some(Studio::new(seed, now, audio, video));
+                    self.studio = Some(Studio::new(seed, now, audio, video && !self.simulcast));
+                    self.cameras = self.simulcast.then(|| Cameras::new(seed, now));
                 }
             }
             Event::MediaAdded(added) => {
@@ -592,8 +633,13 @@ impl Client {
                 }
             }
             Event::RtpPacket(packet) => self.receive(now, &packet),
-            Event::KeyframeRequest(_) => {
+            Event::KeyframeRequest(request) => {
                 self.key_frame_requests.push(now);
+                let is_asked = |(rid, _): &(&str, u16)| request.rid == Some((*rid).into());
+                let encoding = Cameras::RIDS.iter().position(is_asked);
+                if let (Some(cameras), Some(at)) = (&mut self.cameras, encoding) {
+                    cameras.want_key_frame(at);
+                }
                 if let Some(studio) = &mut self.studio {
                     studio.want_key_frame();
                 }
@@ -687,7 +733,11 @@ fn labels(sdp: &str) -> Vec<(u32, Arc<str>)> {
 /// True for the first packet of a key frame.
 pub fn is_key_frame_start(received: &Received) -> bool {
     let start = received.payload.first() == Some(&0x90);
-    start && received.payload.get(4).is_some_and(|tag| tag & 1 == 0)
+    let tag_at = match received.payload.get(1) {
+        Some(0xe0) => 6,
+        _ => 4,
+    };
+    start && received.payload.get(tag_at).is_some_and(|tag| tag & 1 == 0)
 }
 
 /// Of both kinds, as browsers do for video.

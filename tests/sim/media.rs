@@ -203,6 +203,131 @@ impl Studio {
     }
 }
 
+/// Three cameras on one scene: the encodings of a simulcast publisher, each with numbers, clock
+/// and picture ids of its own and three temporal layers (0 2 1 2).
+#[derive(Debug)]
+pub struct Cameras {
+    rng: StdRng,
+    started: Instant,
+    cameras: Vec<Camera>,
+}
+
+#[derive(Debug)]
+struct Camera {
+    track: Track,
+    height: u16,
+    packets: u16,
+    key_frame_wanted: bool,
+    /// Frames since the key frame.
+    since_key_frame: u32,
+    tl0_pic_idx: u8,
+    running: bool,
+}
+
+impl Cameras {
+    /// The RIDs, and how high their pictures are.
+    pub const RIDS: [(&'static str, u16); 3] = [("h", 720), ("m", 360), ("l", 180)];
+
+    /// Cameras that start at `started`.
+    pub fn new(seed: u64, started: Instant) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let cameras = Self::RIDS.map(|(_, height)| Camera {
+            track: Track {
+                next_frame: 0,
+                next_due: started,
+                interval: Duration::from_micros(33_333),
+                clock_hz: 90_000,
+                first_timestamp: rng.random(),
+                next_seq: rng.random_range(0..65_500),
+            },
+            height,
+            packets: height / 180,
+            key_frame_wanted: true,
+            since_key_frame: 0,
+            tl0_pic_idx: rng.random(),
+            running: true,
+        });
+        Self {
+            rng,
+            started,
+            cameras: cameras.into(),
+        }
+    }
+
+    /// The next frame of encoding `at` will be a key frame.
+    pub fn want_key_frame(&mut self, at: usize) {
+        self.cameras[at].key_frame_wanted = true;
+    }
+
+    /// Starts or stops encoding `at`.
+    pub fn switch(&mut self, at: usize, running: bool) {
+        self.cameras[at].running = running;
+        self.cameras[at].key_frame_wanted |= running;
+    }
+
+    /// When the next frame is captured.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.cameras.iter().map(|c| c.track.next_due).min()
+    }
+
+    /// The packets of every frame that is due, each with its encoding.
+    pub fn capture(&mut self, now: Instant) -> Vec<(usize, Published)> {
+        let mut packets = Vec::new();
+        for at in 0..self.cameras.len() {
+            while self.cameras[at].track.next_due <= now {
+                self.capture_one(at, &mut packets);
+            }
+        }
+        packets
+    }
+
+    fn capture_one(&mut self, at: usize, out: &mut Vec<(usize, Published)>) {
+        let camera = &mut self.cameras[at];
+        let (captured, frame, timestamp) = camera.track.advance(self.started);
+        if !camera.running {
+            return;
+        }
+        let key_frame = std::mem::take(&mut camera.key_frame_wanted);
+        camera.since_key_frame = if key_frame {
+            0
+        } else {
+            camera.since_key_frame + 1
+        };
+        let temporal = [0, 2, 1, 2][camera.since_key_frame as usize % 4];
+        camera.tl0_pic_idx = camera.tl0_pic_idx.wrapping_add(u8::from(temporal == 0));
+        let packets = camera.packets * if key_frame { 4 } else { 1 };
+        for index in 0..packets {
+            let identity = Identity {
+                frame: (at as u32) << 24 | frame,
+                index,
+                packets,
+            };
+            // The last of the four refers to the third, the others to the first alone.
+            let syncs = camera.since_key_frame % 4 != 3;
+            let mut start = vp8_start(frame, index == 0, key_frame);
+            start[1] = 0xe0;
+            start.insert(4, camera.tl0_pic_idx);
+            start.insert(5, temporal << 6 | u8::from(syncs) << 5);
+            if key_frame && index == 0 {
+                let height = start.len() - 2;
+                start[height..].copy_from_slice(&camera.height.to_le_bytes());
+            }
+            let len = self.rng.random_range(300..1100);
+            let published = Published {
+                kind: MediaKind::Video,
+                at: captured,
+                seq: camera.track.take_seq(),
+                timestamp,
+                marker: index + 1 == packets,
+                key_frame,
+                identity,
+                payload: noise_with_identity(&mut self.rng, start, len, identity),
+            };
+            out.push((at, published));
+        }
+    }
+}
+
 impl Track {
     fn advance(&mut self, started: Instant) -> (Instant, u32, u32) {
         let (at, frame) = (self.next_due, self.next_frame);

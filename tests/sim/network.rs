@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leafcutter::transport::demux::{Protocol, classify};
 use rand::rngs::StdRng;
@@ -69,9 +69,31 @@ struct Access {
     down: Way,
 }
 
+/// A rate with a drop-tail queue in front of it (`bottleneck.rs` has more; here one flow is all).
+#[derive(Clone, Copy, Debug)]
+struct Narrow {
+    rate_bps: u64,
+    queue: Duration,
+    free: Option<Instant>,
+}
+
+impl Narrow {
+    /// How long `len` bytes that come at `now` take to be through; `None` when the queue is full.
+    fn pass(&mut self, now: Instant, len: usize) -> Option<Duration> {
+        let begins = self.free.map_or(now, |free| free.max(now));
+        if begins - now > self.queue {
+            return None;
+        }
+        let takes = Duration::from_nanos(len as u64 * 8_000_000_000 / self.rate_bps);
+        self.free = Some(begins + takes);
+        Some(begins + takes - now)
+    }
+}
+
 #[derive(Debug)]
 struct Way {
     link: Link,
+    narrow: Option<Narrow>,
     rngs: [StdRng; 4],
 }
 
@@ -89,6 +111,7 @@ impl Network {
         let client = self.accesses.len();
         let way = |direction: u64| Way {
             link: Link::CLEAN,
+            narrow: None,
             rngs: std::array::from_fn(|class| {
                 let stream = (client as u64) << 8 | direction << 4 | class as u64;
                 StdRng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ stream)
@@ -104,6 +127,15 @@ impl Network {
     /// Changes how a client's datagrams fare from here on.
     pub fn set(&mut self, client: usize, direction: Direction, link: Link) {
         self.way(client, direction).link = link;
+    }
+
+    /// From here on a client's datagrams pass a link of `rate_bps` with a queue of 300 ms.
+    pub fn narrow(&mut self, client: usize, direction: Direction, rate_bps: u64) {
+        self.way(client, direction).narrow = Some(Narrow {
+            rate_bps,
+            queue: Duration::from_millis(300),
+            free: None,
+        });
     }
 
     /// The address that engines see.
@@ -135,9 +167,10 @@ impl Network {
         ))
     }
 
-    /// When a datagram sent now arrives, counted from now: never, once or twice.
+    /// When a datagram sent `now` arrives, counted from then: never, once or twice.
     pub fn carry(
         &mut self,
+        now: Instant,
         client: usize,
         direction: Direction,
         datagram: &[u8],
@@ -151,11 +184,16 @@ impl Network {
         let way = self.way(client, direction);
         let (link, rng) = (way.link, &mut way.rngs[class]);
         // Every datagram draws the same number of times, whatever becomes of it.
-        let lost = rng.random_bool(link.loss);
+        let mut lost = rng.random_bool(link.loss);
         let twice = rng.random_bool(link.duplicate);
+        let passed = way.narrow.as_mut().map_or(Some(Duration::ZERO), |narrow| {
+            narrow.pass(now, datagram.len() + HEADERS_LEN)
+        });
+        lost |= passed.is_none();
+        let queued = passed.unwrap_or_default();
         let mut arrival = || {
             let jitter = rng.random_range(0..=link.jitter.as_micros() as u64);
-            link.delay + Duration::from_micros(jitter)
+            link.delay + queued + Duration::from_micros(jitter)
         };
         let arrivals = [arrival(), arrival()];
         let copies = if lost { 0 } else { 1 + usize::from(twice) };
@@ -170,3 +208,6 @@ impl Network {
         }
     }
 }
+
+/// IPv4 and UDP.
+const HEADERS_LEN: usize = 28;

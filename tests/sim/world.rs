@@ -152,6 +152,17 @@ impl World {
         number
     }
 
+    /// Adds a publisher on `worker` whose video has several encodings; returns its number.
+    pub fn publish_simulcast(&mut self, worker: u16, stream: &str) -> usize {
+        let (conn, number, local) = self.open(worker);
+        let seed = self.seed ^ (number as u64) << 32;
+        let mut client = Client::publisher(conn, local, stream, seed);
+        client.simulcast = true;
+        self.clients.push(client);
+        self.collect(number);
+        number
+    }
+
     /// Adds a viewer on `worker`; returns its number.
     pub fn play(&mut self, worker: u16, stream: &str) -> usize {
         let (conn, number, local) = self.open(worker);
@@ -514,7 +525,7 @@ impl World {
                     strays.push((run.route.remote, datagram.to_vec()));
                     continue;
                 };
-                for after in network.carry(client, Direction::Down, datagram) {
+                for after in network.carry(now.instant, client, Direction::Down, datagram) {
                     let (from, datagram) = (*from, datagram.to_vec());
                     agenda.add(
                         *now,
@@ -595,7 +606,8 @@ impl World {
             let Some(worker) = self.servers.iter().position(|s| s.address == to) else {
                 continue;
             };
-            for after in self.network.carry(client, Direction::Up, &datagram) {
+            let now = self.now.instant;
+            for after in self.network.carry(now, client, Direction::Up, &datagram) {
                 let datagram = datagram.clone();
                 self.schedule(
                     after,

@@ -12,6 +12,7 @@ use crate::control::broadcast::{Broadcast, Play};
 use crate::control::view::BroadcastView;
 use crate::model::definition::Definition;
 use crate::model::information::{Information, Page};
+use crate::model::layers::LayerFigures;
 use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::track::StreamId;
 use crate::signal::reply;
@@ -90,13 +91,14 @@ impl Directory {
         }
     }
 
-    /// A forwarding server has one rendition of a broadcast, what is published; a room has those of
-    /// its subtracks.
+    /// A forwarding server has the renditions of a broadcast that are published; a room has those
+    /// of its subtracks.
     fn stream_info(&self, app: &AppName, stream: &StreamId) -> Result<String, Definition> {
         let broadcast = self.known(app, stream)?;
         let subtracks = self.subtracks_of(app, broadcast);
         let all = std::iter::once(broadcast).chain(subtracks);
-        let renditions: Vec<_> = all.filter(|b| b.is_on_air()).map(rendition).collect();
+        let on_air = all.filter(|b| b.is_on_air());
+        let renditions: Vec<_> = on_air.flat_map(renditions).collect();
         if renditions.is_empty() {
             return Err(Definition::NoStreamExist);
         }
@@ -160,18 +162,34 @@ impl Directory {
     }
 }
 
-fn rendition(broadcast: &Broadcast) -> Rendition {
+/// What is published of a broadcast, best first: an entry for each size of its video.
+fn renditions(broadcast: &Broadcast) -> Vec<Rendition> {
     let measure = &broadcast.measure;
     let mut tracks = broadcast.tracks.iter();
     let video = tracks.find(|track| track.kind == MediaKind::Video);
     let codec = video.map_or("NoCodec", |track| track.codec.name());
-    Rendition {
-        stream_width: measure.width.into(),
-        stream_height: measure.height.into(),
-        video_bps: measure.video_bps,
+    let rendition = |width: u16, height: u16, video_bps| Rendition {
+        stream_width: width.into(),
+        stream_height: height.into(),
+        video_bps,
         audio_bps: measure.audio_bps,
         video_codec: codec.to_owned(),
+    };
+    // Temporal layers are one rendition, and the highest of them comes last.
+    let of = |figures: &LayerFigures| (figures.layer.encoding, figures.layer.spatial);
+    let mut sizes: Vec<&LayerFigures> = Vec::new();
+    for figures in measure.layers.iter().rev() {
+        if !sizes.iter().any(|known| of(known) == of(figures)) {
+            sizes.push(figures);
+        }
     }
+    if sizes.len() < 2 {
+        return vec![rendition(measure.width, measure.height, measure.video_bps)];
+    }
+    let entries = sizes
+        .into_iter()
+        .map(|f| rendition(f.width, f.height, f.bps));
+    entries.collect()
 }
 
 /// The Broadcast object as JSON text.

@@ -184,6 +184,7 @@ fn track(origin: WorkerId) -> TrackInfo {
         fmtp: "".into(),
         pt: Pt(96),
         rtx_pt: None,
+        encodings: 1,
     }
 }
 
@@ -460,7 +461,7 @@ fn figures_are_kept_while_live_only() {
     let mail = ControlMail::PublishMeasured {
         app: APP.into(),
         stream: "s".into(),
-        measure,
+        measure: measure.clone(),
     };
     w.tell(mail.clone());
     w.live(ALICE);
@@ -468,7 +469,7 @@ fn figures_are_kept_while_live_only() {
     assert_eq!(w.directory.broadcast(APP, "s").unwrap().measure, measure);
     w.release(ALICE, PublishEnding::Lost);
     w.tell(mail);
-    let kept = w.directory.broadcast(APP, "s").unwrap().measure;
+    let kept = w.directory.broadcast(APP, "s").unwrap().measure.clone();
     assert_eq!((kept.video_bps, kept.received_len), (0, 99));
 }
 

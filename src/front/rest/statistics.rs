@@ -258,7 +258,7 @@ async fn receive_stats(State(shared): State<Shared>, app: KnownApp) -> Json<Rece
     let measures: Vec<_> = shared.read(|directory, _| {
         directory
             .broadcasts(&app.name)
-            .map(|live| live.measure)
+            .map(|live| live.measure.clone())
             .collect()
     });
     let per_s = |bps: u64| ReceivedStats {

@@ -22,15 +22,27 @@ function preferCodec(mimeType) {
   };
 }
 
+/** Makes the next publishers send their video in these encodings, before the SDK sees the connection. */
+function sendEncodings(encodings) {
+  const addTrack = RTCPeerConnection.prototype.addTrack;
+  RTCPeerConnection.prototype.addTrack = function (track, ...streams) {
+    if (track.kind !== "video") return addTrack.call(this, track, ...streams);
+    const transceiver = this.addTransceiver(track, { direction: "sendonly", streams, sendEncodings: encodings });
+    return transceiver.sender;
+  };
+}
+
 /**
  * Creates the adaptor; it opens its socket by itself.
  *
  * `role` is "publish", "play" or "call"; `element` lets the SDK feed the page's video element, otherwise
  * the page feeds it from `newTrackAvailable`.
  */
-function open({ url, role, element = true, video = true, audio = true, dataOnly = false, codec = null }) {
+function open({ url, role, element = true, video = true, audio = true, dataOnly = false, codec = null,
+  encodings = null, size = { width: 640, height: 360 } }) {
+  if (encodings) sendEncodings(encodings);
   if (codec) preferCodec(codec);
-  const picture = video && { width: 640, height: 360 };
+  const picture = video && size;
   adaptor = new WebRTCAdaptor({
     websocketURL: url,
     isPlayMode: role === "play",
@@ -105,11 +117,14 @@ async function stats(streamId) {
   if (!connection) return null;
   const report = [...(await connection.getStats()).values()];
   const byId = new Map(report.map((entry) => [entry.id, entry]));
-  const figures = { iceState: connection.iceConnectionState, received: {}, sent: {}, pair: null };
+  const figures = { iceState: connection.iceConnectionState, received: {}, sent: {}, outbound: [], pair: null };
   for (const entry of report) {
     const codec = byId.get(entry.codecId)?.mimeType ?? null;
     if (entry.type === "inbound-rtp") figures.received[entry.kind] = { ...describe(entry), codec };
-    if (entry.type === "outbound-rtp") figures.sent[entry.kind] = { ...describe(entry), codec };
+    if (entry.type === "outbound-rtp") {
+      figures.sent[entry.kind] = { ...describe(entry), codec };
+      figures.outbound.push({ ...describe(entry), codec });
+    }
   }
   const transport = report.find((entry) => entry.type === "transport" && entry.selectedCandidatePairId);
   const pair = byId.get(transport?.selectedCandidatePairId)

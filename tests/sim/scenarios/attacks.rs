@@ -413,9 +413,9 @@ fn every_reason_to_drop_is_given_by_somebody() {
     assert_eq!(missing, NEVER_HERE, "{:?}", world.drops());
 }
 
-/// Reasons that no scenario produces: `NotConnected` guards timers of peers that lost their route,
-/// which a peer never does.
-const NEVER_HERE: [DropReason; 1] = [DropReason::NotConnected];
+/// Reasons that are not produced here: `NotConnected` guards timers of peers that lost their route,
+/// which a peer never does; `layers.rs` produces `NotSelected`.
+const NEVER_HERE: [DropReason; 2] = [DropReason::NotConnected, DropReason::NotSelected];
 
 fn awkward_peers(world: &mut World) {
     let mut other = Negotiated::publisher(world, 0, "other");

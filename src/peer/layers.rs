@@ -1,0 +1,200 @@
+//! A subscription to a track with layers: its encodings, which of them it is sent, which layers
+//! of that, and what the player was told.
+//!
+//! Made for tracks with several encodings when they are subscribed to, and for others when
+//! something is to be left out for the first time. `engine/layers.rs` decides and subscribes.
+
+use smallvec::SmallVec;
+
+use super::subscriber::Sending;
+use crate::base::fault::DropReason;
+use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_ENCODINGS, MAX_SCALABLE_LAYERS};
+use crate::model::layers::{Layer, LayerFigures, Target, choose};
+use crate::router::history::Entry;
+use crate::router::rewrite::{Origin, Patch};
+use crate::router::select::{self, Incoming, Placed, Selector};
+use crate::router::track::Track;
+use crate::router::tracks::{TrackKey, Tracks};
+
+/// Tracks of one subscription.
+pub type Keys = SmallVec<[TrackKey; 2]>;
+
+/// The layer state of a subscription.
+#[derive(Debug)]
+pub struct Layered {
+    /// Picks packets.
+    pub selector: Selector,
+    /// Where its encodings are in this worker's table, as far as they were subscribed to.
+    encodings: [Option<Place>; MAX_ENCODINGS],
+    /// Height of what is sent, in pixels, as the player knows it; `None` before the first.
+    pub shown: Option<u16>,
+}
+
+/// An encoding of a subscription.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    track: TrackKey,
+    subscribed: bool,
+}
+
+impl Layered {
+    /// State that begins with `wanted`.
+    pub fn new(selector: Selector) -> Self {
+        Self {
+            selector,
+            encodings: [None; MAX_ENCODINGS],
+            shown: None,
+        }
+    }
+
+    /// The track of an encoding that is subscribed to.
+    pub fn subscribed(&self, encoding: u8) -> Option<TrackKey> {
+        let place = self.encodings.get(usize::from(encoding)).copied()?;
+        place
+            .filter(|place| place.subscribed)
+            .map(|place| place.track)
+    }
+
+    /// An encoding was subscribed to.
+    pub fn subscribe(&mut self, encoding: u8, track: TrackKey) {
+        if let Some(place) = self.encodings.get_mut(usize::from(encoding)) {
+            let subscribed = true;
+            *place = Some(Place { track, subscribed });
+        }
+    }
+
+    /// Ends the subscriptions to all encodings for which `keep` is false; returns their tracks,
+    /// which are remembered for what is asked for again.
+    pub fn unsubscribe(&mut self, keep: impl Fn(u8) -> bool) -> Keys {
+        let mut ended = Keys::new();
+        for (encoding, place) in (0..).zip(&mut self.encodings) {
+            if let Some(place) = place.as_mut().filter(|p| p.subscribed && !keep(encoding)) {
+                place.subscribed = false;
+                ended.push(place.track);
+            }
+        }
+        ended
+    }
+
+    /// Forgets the encodings of a track that another one takes the place of.
+    pub fn forget(&mut self) {
+        self.encodings = [None; MAX_ENCODINGS];
+    }
+
+    fn track(&self, encoding: u8) -> Option<TrackKey> {
+        let place = self.encodings.get(usize::from(encoding)).copied()?;
+        place.map(|place| place.track)
+    }
+}
+
+impl Sending {
+    /// What it is subscribed to.
+    pub fn subscribed(&self) -> Keys {
+        match &self.layers {
+            None => self.track.into_iter().collect(),
+            Some(layers) => {
+                let all = 0..MAX_ENCODINGS as u8;
+                all.filter_map(|encoding| layers.subscribed(encoding))
+                    .collect()
+            }
+        }
+    }
+
+    /// Forgets what it is subscribed to, and returns that.
+    pub fn let_go(&mut self) -> Keys {
+        let keys = self.subscribed();
+        self.track = None;
+        if let Some(layers) = &mut self.layers {
+            layers.forget();
+        }
+        keys
+    }
+
+    /// The layer that it shall be sent of `layers`, which are all that is published; `None` when
+    /// it shall be sent nothing. Where nothing holds it back, layers that come up later are meant
+    /// too.
+    pub fn choice(&self, layers: &[LayerFigures]) -> Option<Layer> {
+        let best = choose(layers, self.target, self.max_height)?;
+        let open = self.target == Target::Best && self.max_height == 0;
+        Some(match open {
+            true => Layer {
+                spatial: MAX_SCALABLE_LAYERS as u8 - 1,
+                temporal: MAX_SCALABLE_LAYERS as u8 - 1,
+                ..best.layer
+            },
+            false => best.layer,
+        })
+    }
+
+    /// The track that a packet of `source` was sent of.
+    pub(super) fn sent_track<'a>(&self, tracks: &'a Tracks, source: u32) -> Option<&'a Track> {
+        let is_it = |key| {
+            tracks
+                .get(key)
+                .filter(|track: &&Track| track.source == source)
+        };
+        match &self.layers {
+            None => is_it(self.track?),
+            Some(layers) => {
+                let mut all = layers.encodings.iter().flatten();
+                all.find_map(|place| is_it(place.track))
+            }
+        }
+    }
+
+    /// Where a packet of a layered track goes.
+    pub(super) fn place_layered(
+        &mut self,
+        track: &Track,
+        entry: &Entry,
+        packet: &[u8],
+    ) -> Result<Placed, DropReason> {
+        let elapsed_ticks = self.ticks_since_last(entry);
+        let layers = self.layers.as_mut().ok_or(DropReason::NotSelected)?;
+        let incoming = Incoming {
+            encoding: track.info.id.encoding_index(),
+            source: track.source,
+            clock: track.clock,
+            entry,
+            packet,
+            elapsed_ticks,
+        };
+        let placed = layers.selector.select(&mut self.rewriter, &incoming)?;
+        self.track = layers.track(incoming.encoding);
+        Ok(placed)
+    }
+
+    /// Changes a packet of a layered track in `slot`, whose payload is at `from.0` and ends at
+    /// `from.1`; returns where it ends then.
+    pub(super) fn patch(
+        &self,
+        slot: &mut [u8; MAX_DATAGRAM_LEN],
+        patch: Patch,
+        entry: &Entry,
+        from: (usize, usize),
+    ) -> usize {
+        let (payload_at, end) = from;
+        let packet = slot.get_mut(..end).unwrap_or_default();
+        select::apply(patch, self.info.codec, packet, payload_at, entry.marks);
+        if patch.takes(entry.marks) {
+            end
+        } else {
+            payload_at
+        }
+    }
+
+    /// The same for a packet that is sent again, whose header has `ends.0` bytes.
+    pub(super) fn patch_again(
+        &self,
+        slot: &mut [u8; MAX_DATAGRAM_LEN],
+        origin: &Origin,
+        entry: &Entry,
+        ends: (usize, usize),
+    ) -> usize {
+        let (header_len, end) = ends;
+        // Behind the header an RTX packet has its OSN.
+        let payload_at = header_len + end - usize::from(entry.len);
+        let patch = origin.patch(entry.timestamp);
+        self.patch(slot, patch, entry, (payload_at, end))
+    }
+}

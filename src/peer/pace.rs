@@ -1,0 +1,544 @@
+//! The path to one subscriber: what was sent under which transport-wide number, what the path
+//! takes, and how far video is behind where that is less than what comes in.
+//!
+//! The queue of a subscriber that waits is a position in each track's history, no packets. Pacing
+//! smooths and never polices: what is sent at all is decided by allocation, and the bucket is
+//! always filled faster than the tracks that were chosen. `send.rs` asks before each packet;
+//! `engine/pace.rs` comes back for those that wait.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::send::{Again, Outlet};
+use super::subscriber::{Sending, Subscriber};
+use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
+use crate::base::fault::DropReason;
+use crate::base::seq::SeqNo;
+use crate::bwe::bucket::Bucket;
+use crate::bwe::estimator::Estimator;
+use crate::model::layers::{Target, choose};
+use crate::router::track::Track;
+use crate::router::tracks::{TrackKey, Tracks};
+use crate::rtcp::transport_feedback::TransportFeedback;
+
+/// Numbers packets for the whole transport and remembers them.
+#[derive(Debug, Default)]
+pub struct Path {
+    /// The next transport-wide sequence number.
+    pub(super) next_seq: u16,
+    /// What is known of the path; `None` until the subscriber has agreed to report on it, or has
+    /// told an estimate of its own.
+    pub(super) known: Option<Box<Known>>,
+}
+
+/// What is known of a path, and what waits for it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) estimator: Estimator,
+    bucket: Bucket,
+    behind: SmallVec<[Behind; 4]>,
+    /// The engine has it among those to be served.
+    is_listed: bool,
+}
+
+/// A subscription that waits.
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    sending: usize,
+    track: TrackKey,
+    /// The first packet not sent.
+    position: u64,
+}
+
+impl Known {
+    fn is_impatient(&self) -> bool {
+        !self.behind.is_empty() || self.estimator.is_probing()
+    }
+}
+
+impl Path {
+    /// Begins to remember what is sent.
+    pub fn open(&mut self, now: Instant) {
+        if self.known.is_none() {
+            self.known = Some(Box::new(Known {
+                estimator: Estimator::new(now, START_BPS),
+                bucket: Bucket::default(),
+                behind: SmallVec::new(),
+                is_listed: false,
+            }));
+        }
+    }
+
+    /// What the path takes, bits per second; `None` while the subscriber has told nothing.
+    pub fn estimate_bps(&self) -> Option<u64> {
+        let known = self.known.as_ref()?;
+        known.estimator.estimate_bps()
+    }
+
+    /// True once when it begins to be one that is served every few milliseconds: something waits,
+    /// or a probe is being sent. It is listed until [`stays_listed`](Self::stays_listed) denies it.
+    pub fn lists_anew(&mut self) -> bool {
+        let Some(known) = self.known.as_mut().filter(|known| !known.is_listed) else {
+            return false;
+        };
+        known.is_listed = known.is_impatient();
+        known.is_listed
+    }
+
+    /// True while it is still to be served.
+    pub fn stays_listed(&mut self) -> bool {
+        let Some(known) = &mut self.known else {
+            return false;
+        };
+        known.is_listed = known.is_impatient();
+        known.is_listed
+    }
+
+    /// The subscriber's own estimate came.
+    pub(super) fn handle_remb(&mut self, now: Instant, bps: u64) {
+        self.open(now);
+        if let Some(known) = &mut self.known {
+            known.estimator.handle_remb(bps);
+        }
+    }
+
+    /// Transport-wide feedback came.
+    pub(super) fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        if let Some(known) = &mut self.known {
+            known.estimator.handle_feedback(now, feedback);
+            known.estimator.handle_timeout(now);
+        }
+    }
+
+    /// The number of the packet that is being written.
+    pub(super) fn take_seq(&mut self) -> u16 {
+        let seq = self.next_seq;
+        self.next_seq = seq.wrapping_add(1);
+        seq
+    }
+
+    /// A packet of `len` bytes was written; if `numbered`, it took the latest number.
+    pub(super) fn record(&mut self, numbered: bool, now: Instant, len: usize) {
+        if let Some(known) = self.known.as_mut().filter(|_| numbered) {
+            let seq = self.next_seq.wrapping_sub(1);
+            known.estimator.record_sent(now, seq, len);
+        }
+    }
+
+    /// Fills the bucket; once per turn is enough.
+    pub(super) fn fill(&mut self, now: Instant) {
+        if let Some(known) = &mut self.known {
+            known.bucket.fill(now);
+        }
+    }
+
+    /// Takes `len` bytes of the bucket; false when a packet of `kind` has to wait. Audio never
+    /// does, but counts.
+    pub(super) fn takes(&mut self, kind: MediaKind, len: usize) -> bool {
+        let Some(known) = &mut self.known else {
+            return true;
+        };
+        match kind {
+            MediaKind::Video => known.bucket.take(len),
+            MediaKind::Audio => {
+                known.bucket.charge(len);
+                true
+            }
+        }
+    }
+
+    /// True when subscription `sending` waits with packets of `track`: later ones go behind them.
+    pub(super) fn waits(&self, sending: usize, track: TrackKey) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| {
+            let mut behind = known.behind.iter();
+            behind.any(|b| b.sending == sending && b.track == track)
+        })
+    }
+
+    /// Subscription `sending` goes on at `position` later.
+    pub(super) fn wait(&mut self, sending: usize, track: TrackKey, position: u64) {
+        if let Some(known) = &mut self.known {
+            known.behind.push(Behind {
+                sending,
+                track,
+                position,
+            });
+        }
+    }
+
+    /// Forgets what waits of subscription `sending`.
+    pub(super) fn forget(&mut self, sending: usize) {
+        if let Some(known) = &mut self.known {
+            known.behind.retain(|behind| behind.sending != sending);
+        }
+    }
+
+    /// Sets how fast the bucket fills, and what probes reach for: all that is sent comes to
+    /// `sent_bps`, and would come to `wanted_bps` if all of it fitted.
+    pub(super) fn settle(&mut self, now: Instant, sent_bps: u64, wanted_bps: u64) {
+        let Some(known) = &mut self.known else {
+            return;
+        };
+        if wanted_bps > 0 {
+            let headers_too = wanted_bps * WANTED_PERCENT / 100;
+            known.estimator.set_wanted(headers_too);
+            let estimate = known.estimator.estimate_bps();
+            let least = sent_bps * LEAST_PERCENT / 100;
+            known
+                .bucket
+                .set_estimate(estimate.map(|bps| bps.max(least)));
+        }
+        known.estimator.handle_timeout(now);
+    }
+}
+
+impl Subscriber {
+    /// Sends what waits, as far as the bucket allows, and what a probe under way needs besides.
+    /// False when `outlet` has no more room.
+    pub fn resume(&mut self, now: Now, tracks: &mut Tracks, outlet: &mut Outlet<'_>) -> bool {
+        let Some(known) = &mut self.path.known else {
+            return true;
+        };
+        known.bucket.fill(now.instant);
+        let waiting = std::mem::take(&mut known.behind);
+        let mut has_room = true;
+        for behind in waiting {
+            let Some(track) = tracks.get(behind.track) else {
+                continue;
+            };
+            let from = self.catch_up(now.instant, behind, track);
+            if from != behind.position {
+                let lost = from - behind.position;
+                outlet.dropped.add(DropReason::TooOld, lost);
+                if from == track.history.end() {
+                    tracks.want_key_frame(now.instant, behind.track);
+                    continue;
+                }
+            }
+            let Some(track) = tracks.get(behind.track) else {
+                continue;
+            };
+            let reached = self.forward(behind.sending, behind.track, track, from, outlet);
+            if reached < track.history.end() {
+                self.path.wait(behind.sending, behind.track, reached);
+                has_room = false;
+            }
+        }
+        self.pad(now, tracks, outlet);
+        has_room
+    }
+
+    /// Tells the path what all that is sent comes to at present.
+    pub(super) fn settle_path(&mut self, now: Now, tracks: &Tracks) {
+        let (mut sent_bps, mut wanted_bps) = (0, 0);
+        for sending in self.sendings.iter().filter(|s| s.is_in_use() && s.enabled) {
+            let track = sending.track.and_then(|key| tracks.get(key));
+            let bps = track.map_or(0, |track| track.rate.latest_bps());
+            let best = sending.layers.as_ref().and_then(|_| {
+                let layers = tracks.layers(now.instant, &sending.info);
+                choose(&layers, Target::Best, sending.max_height)
+            });
+            sent_bps += bps;
+            wanted_bps += best.map_or(bps, |best| best.bps.max(bps));
+        }
+        self.path.settle(now.instant, sent_bps, wanted_bps);
+    }
+
+    /// Where a subscription that waits goes on: where it is, or, when that is too old to be shown,
+    /// at the latest key frame behind it, or at the end. What is left out is whole frames, and
+    /// leaves no hole in what is sent.
+    fn catch_up(&mut self, now: Instant, behind: Behind, track: &Track) -> u64 {
+        let end = track.history.end();
+        let late = match track.history.at(behind.position) {
+            Some((entry, _)) => now.saturating_duration_since(entry.stored) > MAX_WAIT,
+            None => true,
+        };
+        if !late || behind.position >= end {
+            return behind.position;
+        }
+        if let Some(sending) = self.sendings.get_mut(behind.sending) {
+            sending.rewriter.close();
+            sending.dropped += 1;
+        }
+        let mut from = end;
+        for position in (behind.position..end).rev() {
+            match track.history.at(position) {
+                Some((entry, _)) if entry.marks.key_frame() => from = position,
+                Some(_) if from != end => break,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        from
+    }
+
+    /// Sends recent packets again as far as a probe needs them. A subscriber without RTX is not
+    /// probed.
+    fn pad(&mut self, now: Now, tracks: &Tracks, outlet: &mut Outlet<'_>) {
+        for back in 0..MAX_PADDING {
+            let Some(known) = &self.path.known else {
+                return;
+            };
+            if known.estimator.padding_due(now.instant) == 0 || !outlet.egress.has_room_for(1) {
+                return;
+            }
+            let carries = |s: &&mut Sending| {
+                s.enabled && s.info.kind == MediaKind::Video && s.stream.rtx.is_some()
+            };
+            let Some(sending) = self.sendings.iter_mut().find(carries) else {
+                return;
+            };
+            let Some(highest) = sending.rewriter.highest_out() else {
+                return;
+            };
+            let seq = SeqNo(highest as u16).plus(0_u16.wrapping_sub(back));
+            if sending
+                .write_again(now, tracks, (seq, Again::Probe), &mut self.path, outlet)
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// Assumed of a path until it has told more: what browsers send to one another without asking.
+const START_BPS: u64 = 1_000_000;
+
+/// What is wanted of a path, in percent of the payload: headers, and room for a rate that wavers.
+const WANTED_PERCENT: u64 = 115;
+
+/// Twice this share of what is sent fills the bucket at least, so that nothing piles up because
+/// an estimate is low.
+const LEAST_PERCENT: u64 = 75;
+
+/// Video that waits longer is left out up to the next key frame: the player would show it late or
+/// not at all.
+const MAX_WAIT: Duration = Duration::from_millis(400);
+
+/// Packets sent again for a probe at one go.
+const MAX_PADDING: u16 = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::base::clock::tests::test_now;
+    use crate::base::codec::Codec;
+    use crate::base::egress::{Egress, Route};
+    use crate::base::extension::ExtensionMap;
+    use crate::base::fault::DropCounters;
+    use crate::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
+    use crate::base::seq::RtpTime;
+    use crate::model::layers::Marks;
+    use crate::model::track::TrackInfo;
+    use crate::peer::send::Sent;
+    use crate::peer::subscriber::SendingState;
+    use crate::router::history::Stored;
+    use crate::router::rewrite::Rewriter;
+    use crate::rtp::{RtpHeader, canonical};
+    use crate::sdp::SessionVersion;
+    use crate::srtp::{MasterKey, Profile, Protect};
+    use crate::stream::send::SendStream;
+
+    /// A track, a subscriber of it whose path takes 1 Mbit/s, and where its packets go.
+    struct Bench {
+        now: Now,
+        tracks: Tracks,
+        key: TrackKey,
+        subscriber: Subscriber,
+        protect: Protect,
+        egress: Egress,
+        dropped: DropCounters,
+        sent: Sent,
+        next_seq: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let now = test_now();
+            let info = TrackInfo {
+                id: TrackId {
+                    origin: WorkerId(0),
+                    serial: 0,
+                },
+                kind: MediaKind::Video,
+                codec: Codec::Vp8,
+                fmtp: "".into(),
+                pt: Pt(96),
+                rtx_pt: None,
+                encodings: 1,
+            };
+            let mut tracks = Tracks::default();
+            let key = tracks.insert(Track::new(now.instant, info.clone()));
+            let mut subscriber = Subscriber::new(now, SessionVersion { id: 1, version: 1 });
+            subscriber.add_sending(Sending {
+                mid: Mid::new("0").unwrap(),
+                label: "s".into(),
+                info,
+                track: Some(key),
+                layers: None,
+                target: Target::Best,
+                max_height: 0,
+                stream: SendStream::new(Ssrc(1), None),
+                rewriter: Rewriter::new(0x1_0000),
+                state: SendingState::Flowing,
+                enabled: true,
+                switched_on: true,
+                dropped: 0,
+                transport_cc: true,
+                last_stored: None,
+                cname: String::new(),
+            });
+            subscriber.path.handle_remb(now.instant, 1_000_000);
+            subscriber.path.settle(now.instant, 1_000_000, 1_000_000);
+            let master = MasterKey::new(Profile::AeadAes128Gcm, &[1; 16], &[2; 12]).unwrap();
+            Self {
+                now,
+                tracks,
+                key,
+                subscriber,
+                protect: Protect::new(&master).unwrap(),
+                egress: Egress::default(),
+                dropped: DropCounters::default(),
+                sent: Sent::default(),
+                next_seq: 0x1_0000,
+            }
+        }
+
+        fn store(&mut self, packets: u64, key_frame: bool) {
+            let track = self.tracks.get_mut(self.key).unwrap();
+            for n in 0..packets {
+                let seq = self.next_seq;
+                self.next_seq += 1;
+                let mut packet = [0; 12];
+                packet[0] = 0x80;
+                let slot = track.history.slot(self.now.instant, 1440).unwrap();
+                let source = canonical::Source {
+                    packet: &packet,
+                    header: &RtpHeader::parse(&packet).unwrap(),
+                    payload: &[0x5a; 1000],
+                    extensions: &ExtensionMap::default(),
+                    pt: Pt(96),
+                    seq: SeqNo(seq as u16),
+                    marker: false,
+                };
+                let layout = canonical::write(slot, source).unwrap();
+                let stored = Stored {
+                    seq,
+                    timestamp: RtpTime(seq as u32),
+                    len: layout.len,
+                    header_len: layout.header_len,
+                    transport_seq_at: layout.transport_seq_at,
+                    marks: Marks::base(key_frame && n == 0),
+                };
+                track.store(self.now.instant, stored);
+            }
+        }
+
+        /// Forwards from position `from`, or resumes; returns the packets written.
+        fn serve(&mut self, from: Option<u64>) -> u64 {
+            let before = self.sent.packets;
+            let route = Route {
+                remote: SocketAddr::from(([127, 0, 0, 1], 5000)),
+                local: None,
+            };
+            let mut outlet = Outlet {
+                now: self.now.instant,
+                route,
+                protect: &self.protect,
+                egress: &mut self.egress,
+                dropped: &mut self.dropped,
+                sent: &mut self.sent,
+            };
+            match from {
+                Some(from) => {
+                    let track = self.tracks.get(self.key).unwrap();
+                    let end = track.history.end();
+                    let reached = self
+                        .subscriber
+                        .forward(0, self.key, track, from, &mut outlet);
+                    assert_eq!(reached, end);
+                }
+                None => {
+                    let tracks = &mut self.tracks;
+                    assert!(self.subscriber.resume(self.now, tracks, &mut outlet));
+                }
+            }
+            self.egress.clear();
+            self.sent.packets - before
+        }
+
+        fn pass(&mut self, ms: u64) {
+            self.now = self.now.after(Duration::from_millis(ms));
+        }
+    }
+
+    #[test]
+    fn a_large_frame_waits_in_the_history_and_is_sent_in_order_a_burst_at_a_time() {
+        let mut bench = Bench::new();
+        bench.pass(100);
+        bench.store(40, true);
+        let at_once = bench.serve(Some(0));
+        assert!((1..=4).contains(&at_once), "{at_once}");
+        assert!(bench.subscriber.path.lists_anew());
+        assert!(!bench.subscriber.path.lists_anew(), "once");
+        // What comes meanwhile goes behind it.
+        bench.store(2, false);
+        assert_eq!(bench.serve(Some(40)), 0);
+        let (mut sent, mut ticks) = (at_once, 0);
+        while bench.subscriber.path.stays_listed() {
+            bench.pass(4);
+            let burst = bench.serve(None);
+            assert!(burst <= 2, "{burst}");
+            sent += burst;
+            ticks += 1;
+        }
+        assert_eq!(sent, 42);
+        // 42 kB at 2 Mbit/s.
+        assert!((35..60).contains(&ticks), "{ticks}");
+        assert_eq!(bench.dropped.get(DropReason::TooOld), 0);
+    }
+
+    #[test]
+    fn what_is_too_late_is_left_out_up_to_the_latest_key_frame() {
+        let mut bench = Bench::new();
+        bench.pass(100);
+        bench.store(40, true);
+        let at_once = bench.serve(Some(0));
+        bench.store(20, false);
+        bench.pass(500);
+        bench.store(10, true);
+        bench.serve(Some(60));
+        bench.serve(None);
+        let skipped = bench.dropped.get(DropReason::TooOld);
+        assert_eq!(skipped, 60 - at_once);
+        while bench.subscriber.path.stays_listed() {
+            bench.pass(4);
+            bench.serve(None);
+        }
+        assert_eq!(bench.sent.packets, at_once + 10);
+        // No hole: the numbers go on where they were.
+        let highest = bench.subscriber.sendings[0].rewriter.highest_out();
+        assert_eq!(highest, Some(0x1_0000 + at_once + 10 - 1));
+    }
+
+    #[test]
+    fn without_a_key_frame_behind_one_is_asked_for() {
+        let mut bench = Bench::new();
+        bench.pass(100);
+        bench.store(40, true);
+        bench.serve(Some(0));
+        bench.pass(500);
+        assert_eq!(bench.serve(None), 0);
+        assert!(!bench.subscriber.path.stays_listed());
+        let mut wanted = Vec::new();
+        bench.pass(2000);
+        bench.tracks.poll_key_frames(bench.now.instant, &mut wanted);
+        assert_eq!(wanted, [bench.key]);
+    }
+}

@@ -1,0 +1,398 @@
+//! The selector against a naive one that knows everything beforehand, and against what a decoder
+//! needs when packets are lost and come late.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::clock::tests::test_now;
+use crate::router::history::{History, Stored};
+
+/// A packet of one of two encodings, as it is received.
+#[derive(Clone, Debug)]
+struct Packet {
+    encoding: u8,
+    seq: u64,
+    timestamp: RtpTime,
+    marks: Marks,
+    picture_id: u16,
+    tl0_pic_idx: u8,
+    /// Frames of its encoding count from 0.
+    frame: u32,
+    /// When it is received.
+    at: Instant,
+    bytes: Vec<u8>,
+}
+
+/// Frames of both encodings by turns, VP8 with three temporal layers (0 2 1 2).
+fn packets(start: Instant, frames: &[(u8, bool)]) -> Vec<Packet> {
+    let mut out = Vec::new();
+    let mut seqs = [70_000u64, 90_000];
+    let mut tl0 = [250u8, 7];
+    let mut since_key = [0u32; 2];
+    for (number, &(len, key)) in (0..).zip(frames) {
+        for encoding in [0u8, 1] {
+            let at = usize::from(encoding);
+            let key_frame = number == 0 || key;
+            since_key[at] = if key_frame { 0 } else { since_key[at] + 1 };
+            let phase = since_key[at] % 4;
+            let temporal = [0u8, 2, 1, 2][phase as usize];
+            tl0[at] = tl0[at].wrapping_add(u8::from(temporal == 0));
+            let picture_id = (32_760 + number as u16 + 900 * u16::from(encoding)) & 0x7fff;
+            let packets = 1 + len % 3;
+            for index in 0..packets {
+                let first = index == 0;
+                let marks = Marks::new(
+                    key_frame && first,
+                    index + 1 == packets,
+                    phase != 3,
+                    (0, temporal),
+                );
+                let timestamp = RtpTime(1_000_000 * u32::from(encoding) + 3000 * number);
+                let bytes = bytes(picture_id, tl0[at], temporal, first);
+                out.push(Packet {
+                    encoding,
+                    seq: seqs[at],
+                    timestamp,
+                    marks,
+                    picture_id,
+                    tl0_pic_idx: tl0[at],
+                    frame: number,
+                    at: start + Duration::from_micros(33_333) * number,
+                    bytes,
+                });
+                seqs[at] += 1;
+            }
+        }
+    }
+    out
+}
+
+/// A canonical packet with a VP8 payload.
+fn bytes(picture_id: u16, tl0_pic_idx: u8, temporal: u8, first: bool) -> Vec<u8> {
+    let mut bytes = vec![0x90, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    bytes.extend_from_slice(&[0xbe, 0xde, 0, 1, 0x11, 0, 0, 0]);
+    let [high, low] = (picture_id | 0x8000).to_be_bytes();
+    let start = if first { 0x90 } else { 0x80 };
+    bytes.extend_from_slice(&[start, 0xe0, high, low, tl0_pic_idx, temporal << 6, 1, 2, 3]);
+    bytes
+}
+
+const HEADER_LEN: usize = 20;
+
+/// What a subscription was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Sent {
+    out: u64,
+    timestamp: RtpTime,
+    encoding: u8,
+    frame: u32,
+    temporal: u8,
+    /// Picture id and TL0PICIDX; `None` in a packet without payload.
+    ids: Option<(u16, u8)>,
+}
+
+struct Subscription {
+    selector: Selector,
+    rewriter: Rewriter,
+    clock: [Option<SenderClock>; 2],
+    last: Option<Instant>,
+    sent: Vec<(Sent, u64)>,
+}
+
+impl Subscription {
+    fn new(clocks: bool) -> Self {
+        let wanted = layer(0, 2);
+        let clock = |rtp| {
+            clocks.then_some(SenderClock {
+                rtp: RtpTime(rtp),
+                unix_us: 5_000_000,
+            })
+        };
+        Self {
+            selector: Selector::new(Codec::Vp8, wanted),
+            rewriter: Rewriter::new(70_000),
+            clock: [clock(0), clock(1_000_000)],
+            last: None,
+            sent: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, packet: &Packet) {
+        let entry = entry(packet);
+        let since = packet.at - self.last.unwrap_or(packet.at);
+        let incoming = Incoming {
+            encoding: packet.encoding,
+            source: u32::from(packet.encoding),
+            clock: self.clock[usize::from(packet.encoding)],
+            entry: &entry,
+            packet: &packet.bytes,
+            elapsed_ticks: (since.as_micros() * 90 / 1000) as u32,
+        };
+        let Ok(placed) = self.selector.select(&mut self.rewriter, &incoming) else {
+            return;
+        };
+        self.last = Some(packet.at);
+        let mut bytes = packet.bytes.clone();
+        apply(
+            placed.patch,
+            Codec::Vp8,
+            &mut bytes,
+            HEADER_LEN,
+            packet.marks,
+        );
+        let descriptor = vp8::parse(&bytes[HEADER_LEN..]).unwrap();
+        let ids = placed.patch.takes(packet.marks).then(|| {
+            (
+                descriptor.picture_id.unwrap().value,
+                descriptor.tl0_pic_idx.unwrap(),
+            )
+        });
+        let sent = Sent {
+            out: placed.out,
+            timestamp: placed.timestamp,
+            encoding: packet.encoding,
+            frame: packet.frame,
+            temporal: packet.marks.temporal(),
+            ids,
+        };
+        self.sent.push((sent, packet.seq));
+        let origin = self.rewriter.lead_back(placed.out).unwrap();
+        assert_eq!(
+            (origin.source, origin.seq),
+            (u32::from(packet.encoding), packet.seq)
+        );
+        assert_eq!(packet.timestamp.plus(origin.time_shift), placed.timestamp);
+        assert_eq!(
+            origin.patch(packet.timestamp),
+            placed.patch,
+            "sent again it is the same"
+        );
+    }
+}
+
+fn layer(encoding: u8, temporal: u8) -> Layer {
+    Layer {
+        encoding,
+        spatial: 0,
+        temporal,
+    }
+}
+
+fn entry(packet: &Packet) -> Entry {
+    let mut history = History::new(packet.at, 2, 4000);
+    history.slot(packet.at, 100).unwrap();
+    history.push(
+        packet.at,
+        Stored {
+            seq: packet.seq,
+            timestamp: packet.timestamp,
+            len: packet.bytes.len(),
+            header_len: HEADER_LEN,
+            transport_seq_at: 17,
+            marks: packet.marks,
+        },
+    );
+    *history.at(0).unwrap().0
+}
+
+/// What should be sent when nothing is lost, made by counting from scratch.
+fn naive(packets: &[Packet], wishes: &BTreeMap<u32, Layer>) -> Vec<Sent> {
+    let mut sent: Vec<Sent> = Vec::new();
+    let mut wanted = layer(0, 2);
+    let mut flowing: Option<(u8, u8)> = None;
+    let mut takes = false;
+    let (mut pictures, mut bases) = (0u16, 0u8);
+    let mut first: Option<(u16, u8)> = None;
+    let mut before: Option<(u8, u32)> = None;
+    for packet in packets {
+        if let Some(wish) = wishes.get(&packet.frame) {
+            wanted = *wish;
+        }
+        let (encoding, temporal) = (packet.encoding, packet.marks.temporal());
+        let begins = before != Some((encoding, packet.frame));
+        before = Some((encoding, packet.frame));
+        if begins {
+            let switches = packet.marks.key_frame() && encoding == wanted.encoding;
+            let highest = match flowing {
+                _ if switches => wanted.temporal,
+                Some((now, highest)) if now == encoding && wanted.encoding == encoding => {
+                    let joins = packet.marks.switches_up() && temporal >= highest;
+                    let lowered = highest.min(wanted.temporal);
+                    if joins && temporal <= wanted.temporal {
+                        temporal.max(lowered)
+                    } else {
+                        lowered
+                    }
+                }
+                Some((now, highest)) if now == encoding => highest,
+                _ => {
+                    takes = false;
+                    continue;
+                }
+            };
+            flowing = Some((encoding, highest));
+            takes = temporal <= highest;
+            pictures += u16::from(takes);
+            bases = bases.wrapping_add(u8::from(temporal == 0));
+        }
+        if !takes || flowing.is_none_or(|(now, _)| now != encoding) {
+            continue;
+        }
+        let (picture_id, tl0) = *first.get_or_insert((packet.picture_id, packet.tl0_pic_idx));
+        let ids = (
+            picture_id.wrapping_add(pictures - 1) & 0x7fff,
+            tl0.wrapping_add(bases - 1),
+        );
+        let mut timestamp = RtpTime(3000 * packet.frame);
+        // A picture that was shown in another encoding is not shown at the same time again.
+        if let Some(last) = sent.last()
+            && (last.encoding, last.frame) != (encoding, packet.frame)
+            && timestamp.distance(last.timestamp) <= 0
+        {
+            timestamp = last.timestamp.plus(1);
+        } else if let Some(last) = sent.last()
+            && (last.encoding, last.frame) == (encoding, packet.frame)
+        {
+            timestamp = last.timestamp;
+        }
+        sent.push(Sent {
+            out: 70_000 + sent.len() as u64,
+            timestamp,
+            encoding,
+            frame: packet.frame,
+            temporal,
+            ids: Some(ids),
+        });
+    }
+    sent
+}
+
+fn wishes() -> impl Strategy<Value = BTreeMap<u32, Layer>> {
+    let wish = (0u8..2, 0u8..3).prop_map(|(encoding, temporal)| layer(encoding, temporal));
+    prop::collection::btree_map(1u32..120, wish, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// In order and complete, with clocks: exactly what the naive one sends, but for the ticks by
+    /// which a change may move the clock of an encoding.
+    #[test]
+    fn agrees_with_a_naive_selector(
+        frames in prop::collection::vec((0u8..9, prop::bool::weighted(0.1)), 1..120),
+        wishes in wishes(),
+    ) {
+        let start = test_now().instant;
+        let packets = packets(start, &frames);
+        let mut s = Subscription::new(true);
+        for packet in &packets {
+            if let Some(wish) = wishes.get(&packet.frame) {
+                s.selector.wanted = *wish;
+            }
+            s.take(packet);
+        }
+        let want = naive(&packets, &wishes);
+        prop_assert_eq!(s.sent.len(), want.len());
+        for ((sent, _), want) in s.sent.iter().zip(&want) {
+            let moved = sent.timestamp.distance(want.timestamp).abs();
+            prop_assert!(moved <= 1, "{:?} {:?}", sent, want);
+            let timestamp = want.timestamp;
+            prop_assert_eq!(&Sent { timestamp, ..sent.clone() }, want);
+        }
+    }
+
+    /// With loss and late repair: numbers are used once and lead back, those that stay open belong
+    /// to packets that never came, and later numbers never have earlier timestamps.
+    #[test]
+    fn what_is_late_or_lost_breaks_nothing(
+        frames in prop::collection::vec((0u8..9, prop::bool::weighted(0.1)), 20..120),
+        wishes in wishes(),
+        fates in prop::collection::vec(0u8..40, 64),
+        clocks: bool,
+    ) {
+        let start = test_now().instant;
+        let all = packets(start, &frames);
+        let mut arrivals: Vec<(usize, &Packet)> = Vec::new();
+        for (at, packet) in all.iter().enumerate() {
+            match fates[(at * 7 + at / 64) % 64] {
+                0 => {}
+                // Sent again and a while late.
+                late @ 1..=5 => arrivals.push((at + usize::from(late) * 6, packet)),
+                _ => arrivals.push((at, packet)),
+            }
+        }
+        arrivals.sort_by_key(|(at, _)| *at);
+        let mut s = Subscription::new(clocks);
+        let (mut newest, mut came) = (0, HashSet::new());
+        for (_, packet) in &arrivals {
+            for frame in newest + 1..=packet.frame {
+                if let Some(wish) = wishes.get(&frame) {
+                    s.selector.wanted = *wish;
+                }
+            }
+            newest = newest.max(packet.frame);
+            let at = start + Duration::from_micros(33_333) * newest;
+            s.take(&Packet { at, ..(*packet).clone() });
+            if packet.encoding == 0 && !s.sent.is_empty() {
+                came.insert(packet.seq);
+            }
+        }
+        let mut by_out: BTreeMap<u64, &Sent> = BTreeMap::new();
+        for (sent, _) in &s.sent {
+            prop_assert!(by_out.insert(sent.out, sent).is_none(), "{:?} twice", sent);
+        }
+        let real: Vec<&&Sent> = by_out.values().filter(|s| s.ids.is_some()).collect();
+        for pair in real.windows(2) {
+            let step = pair[1].timestamp.distance(pair[0].timestamp);
+            let same = (pair[0].encoding, pair[0].frame) == (pair[1].encoding, pair[1].frame);
+            prop_assert!(if same { step == 0 } else { step > 0 }, "{:?} {:?}", pair[0], pair[1]);
+            let pictures = pair[1].ids.unwrap().0.wrapping_sub(pair[0].ids.unwrap().0) & 0x7fff;
+            let follows = if same { pictures == 0 } else { (1..1000).contains(&pictures) };
+            prop_assert!(follows, "{:?} {:?}", pair[0], pair[1]);
+        }
+        if wishes.values().any(|wish| wish.encoding != 0) {
+            return Ok(());
+        }
+        let passed: HashSet<u64> = by_out.keys().copied().collect();
+        let ends = by_out.keys().next().zip(by_out.keys().last());
+        for out in ends.map_or(0..0, |(first, last)| *first..*last) {
+            let origin = s.rewriter.lead_back(out).filter(|_| !passed.contains(&out));
+            let open = origin.map(|origin| origin.seq);
+            prop_assert!(open.is_none_or(|seq| !came.contains(&seq)), "{} {:?}", out, open);
+        }
+    }
+}
+
+#[test]
+fn a_picture_ends_where_the_highest_layer_that_is_sent_does() {
+    let patch = Patch {
+        spatial: 1,
+        ..Patch::NONE
+    };
+    let mut packet = bytes(1, 1, 0, true);
+    for (marks, want) in [
+        (Marks::new(false, true, false, (0, 0)), false),
+        (Marks::new(false, false, false, (1, 0)), false),
+        (Marks::new(false, true, false, (1, 0)), true),
+    ] {
+        packet[1] = 96;
+        apply(patch, Codec::Vp9, &mut packet, HEADER_LEN, marks);
+        assert_eq!(packet[1] & 0x80 != 0, want, "{marks:?}");
+    }
+    packet[0] |= 0x20;
+    apply(
+        patch,
+        Codec::Vp9,
+        &mut packet,
+        HEADER_LEN,
+        Marks::new(false, true, false, (2, 0)),
+    );
+    assert_eq!(
+        (packet[0] & 0x20, packet[1]),
+        (0, 96),
+        "without payload there is no padding"
+    );
+}

@@ -1,0 +1,319 @@
+//! A publisher with three encodings: each viewer sees one continuous picture, whichever is sent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leafcutter::base::codec::MediaKind;
+use leafcutter::base::fault::DropReason;
+use serde_json::json;
+
+use crate::client::{Client, Received, is_key_frame_start};
+use crate::media::{Cameras, Published};
+use crate::network::Link;
+use crate::seeds;
+use crate::world::World;
+
+#[test]
+fn a_viewer_is_sent_the_top_and_what_it_forces() {
+    seeds::for_each(4, |seed| {
+        let mut world = World::new(seed, 1);
+        let (publisher, viewer) = call(&mut world, 0);
+        assert_eq!(
+            heights(&world, viewer),
+            [720],
+            "the top at once, and nothing else"
+        );
+        for (height, want) in [
+            (360, 360),
+            (300, 180),
+            (1, 180),
+            (720, 720),
+            (400, 360),
+            (0, 720),
+        ] {
+            force(&mut world, viewer, height);
+            world.run(Duration::from_secs(2));
+            let shown = heights(&world, viewer);
+            assert_eq!(shown.last(), Some(&want), "forced to {height}: {shown:?}");
+        }
+        assert_eq!(heights(&world, viewer), [720, 360, 180, 720, 360, 720]);
+        assert_eq!(told(&world.clients[viewer]), [360, 180, 720, 360, 720]);
+        let seen = assert_continuous(&world, publisher, viewer);
+        assert_eq!(seen.holes, 0);
+        assert!(seen.frames > 330, "{} frames in 12 s", seen.frames);
+        assert!(seen.most_off <= 90, "{} ticks off the clock", seen.most_off);
+    });
+}
+
+#[test]
+fn each_viewer_has_its_own_and_the_publisher_is_asked_seldom() {
+    let mut world = World::new(11, 1);
+    let (publisher, first) = call(&mut world, 0);
+    let others: Vec<_> = (0..10).map(|_| world.play(0, "call")).collect();
+    world.connect();
+    world.run(Duration::from_secs(2));
+    let before = world.clients[publisher].key_frame_requests.len();
+    for viewer in &others {
+        force(&mut world, *viewer, 180);
+    }
+    world.run(Duration::from_secs(3));
+    let asked = world.clients[publisher].key_frame_requests.len() - before;
+    assert!(
+        (1..=3).contains(&asked),
+        "{asked} requests for ten switches"
+    );
+    for viewer in others {
+        assert_eq!(heights(&world, viewer).last(), Some(&180));
+        assert_continuous(&world, publisher, viewer);
+    }
+    assert_eq!(heights(&world, first), [720]);
+    assert_continuous(&world, publisher, first);
+    let refused = world.dropped(DropReason::NotSelected);
+    assert!(refused > 0, "while one takes over: {:?}", world.drops());
+}
+
+#[test]
+fn loss_on_both_sides_is_repaired_across_switches() {
+    seeds::for_each(4, |seed| {
+        let mut world = World::new(100 + seed, 1);
+        let (publisher, viewer) = call(&mut world, 0);
+        world.set_links(publisher, Link::lossy(0.02), Link::CLEAN);
+        world.set_links(viewer, Link::CLEAN, Link::lossy(0.05));
+        for height in [360, 0, 180, 0, 360, 180, 0] {
+            force(&mut world, viewer, height);
+            world.run(Duration::from_millis(2500));
+        }
+        world.set_links(publisher, Link::CLEAN, Link::CLEAN);
+        world.set_links(viewer, Link::CLEAN, Link::CLEAN);
+        world.run(Duration::from_secs(2));
+        assert_eq!(heights(&world, viewer).last(), Some(&720));
+        let seen = assert_continuous(&world, publisher, viewer);
+        assert!(
+            seen.holes <= 2,
+            "{} packets were never repaired",
+            seen.holes
+        );
+    });
+}
+
+#[test]
+fn what_the_publisher_stops_is_replaced_by_the_next() {
+    let mut world = World::new(21, 1);
+    let (publisher, viewer) = call(&mut world, 0);
+    for (encoding, running, want) in [(0, false, 360), (1, false, 180), (0, true, 720)] {
+        switch_camera(&mut world, publisher, encoding, running);
+        world.run(Duration::from_secs(3));
+        assert_eq!(
+            heights(&world, viewer).last(),
+            Some(&want),
+            "{encoding} {running}"
+        );
+    }
+    assert_eq!(told(&world.clients[viewer]), [360, 180, 720]);
+    let seen = assert_continuous(&world, publisher, viewer);
+    assert_eq!(seen.holes, 0);
+}
+
+#[test]
+fn a_viewer_on_another_worker_is_sent_one_encoding_at_a_time() {
+    let mut world = World::new(31, 2);
+    let (publisher, viewer) = call(&mut world, 1);
+    assert_eq!(heights(&world, viewer).last(), Some(&720));
+    for (height, want) in [(180, 180), (0, 720), (360, 360)] {
+        force(&mut world, viewer, height);
+        world.run(Duration::from_secs(3));
+        assert_eq!(heights(&world, viewer).last(), Some(&want));
+    }
+    let relayed = &world.servers[0].relayed;
+    let late = world.now.instant - Duration::from_secs(1);
+    let mut tracks: Vec<_> = relayed.iter().filter(|r| r.0 > late).map(|r| r.1).collect();
+    tracks.sort_unstable();
+    tracks.dedup();
+    assert_eq!(tracks.len(), 2, "audio and one encoding of the video");
+    let seen = assert_continuous(&world, publisher, viewer);
+    assert_eq!(seen.holes, 0);
+}
+
+#[test]
+fn stream_information_lists_every_encoding() {
+    let mut world = World::new(41, 1);
+    let (_, viewer) = call(&mut world, 0);
+    world.say(viewer, json!({ "command": "getStreamInfo" }));
+    world.run(Duration::from_millis(100));
+    let heard = &world.clients[viewer].heard;
+    let answer = heard.iter().rfind(|m| m["command"] == "streamInformation");
+    let entries = answer.expect("an answer")["streamInfo"]
+        .as_array()
+        .expect("a list");
+    let of = |key: &str| {
+        entries
+            .iter()
+            .map(|e| e[key].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("streamHeight"), [720, 360, 180]);
+    let bps = of("videoBitrate");
+    assert!(
+        bps[0] > bps[1] && bps[1] > bps[2] && bps[2] > 50_000,
+        "{bps:?}"
+    );
+}
+
+/// A publisher with three encodings on worker 0 and a viewer, connected for two seconds.
+fn call(world: &mut World, worker: u16) -> (usize, usize) {
+    let publisher = world.publish_simulcast(0, "call");
+    world.connect();
+    world.run(Duration::from_secs(2));
+    let viewer = world.play(worker, "call");
+    world.connect();
+    world.run(Duration::from_secs(2));
+    (publisher, viewer)
+}
+
+fn force(world: &mut World, viewer: usize, height: u32) {
+    let command = json!({ "command": "forceStreamQuality", "streamHeight": height });
+    world.say(viewer, command);
+}
+
+fn switch_camera(world: &mut World, publisher: usize, encoding: usize, running: bool) {
+    let cameras = world.clients[publisher].cameras.as_mut().expect("cameras");
+    cameras.switch(encoding, running);
+}
+
+/// The heights that a viewer has seen, one entry per change.
+fn heights(world: &World, viewer: usize) -> Vec<u16> {
+    let of = |r: &&Received| r.kind == MediaKind::Video && !r.payload.is_empty();
+    let received = world.clients[viewer].received.iter().filter(of);
+    let by_seq: BTreeMap<u64, u16> = received
+        .map(|r| (r.seq, Cameras::RIDS[r.identity().frame as usize >> 24].1))
+        .collect();
+    let mut heights: Vec<u16> = by_seq.into_values().collect();
+    heights.dedup();
+    heights
+}
+
+/// The heights that a viewer was told of.
+fn told(client: &Client) -> Vec<u64> {
+    let news = client.heard.iter();
+    let news = news.filter(|m| m["definition"] == "resolutionChangeInfo");
+    news.map(|m| m["streamHeight"].as_u64().expect("a height"))
+        .collect()
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Numbers that never came.
+    holes: usize,
+    /// Whole frames.
+    frames: usize,
+    /// Ticks between a frame's timestamp and that of its capture, beyond a constant.
+    most_off: u32,
+}
+
+/// Holds what a viewer received against what a decoder needs.
+///
+/// # Panics
+/// When a frame is not what was published, when ids or timestamps do not go on, when an encoding
+/// does not begin with a key frame, or when a frame comes without those that it refers to.
+fn assert_continuous(world: &World, publisher: usize, viewer: usize) -> Seen {
+    let published: BTreeMap<_, &Published> = world.clients[publisher]
+        .published
+        .iter()
+        .filter(|p| p.kind == MediaKind::Video)
+        .map(|p| ((p.identity.frame, p.identity.index), p))
+        .collect();
+    let video = world.clients[viewer].received.iter();
+    let video = video.filter(|r| r.kind == MediaKind::Video);
+    let mut by_seq: BTreeMap<u64, &Received> = BTreeMap::new();
+    for received in video {
+        assert!(by_seq.insert(received.seq, received).is_none(), "twice");
+    }
+    let (first, last) = (
+        *by_seq.keys().next().unwrap(),
+        *by_seq.keys().last().unwrap(),
+    );
+    let mut seen = Seen {
+        holes: (last - first + 1) as usize - by_seq.len(),
+        ..Seen::default()
+    };
+    let mut frames: Vec<Vec<&Received>> = Vec::new();
+    for received in by_seq.into_values().filter(|r| !r.payload.is_empty()) {
+        let identity = received.identity();
+        let packet = published[&(identity.frame, identity.index)];
+        assert_eq!(received.payload[6..], packet.payload[6..], "{identity:?}");
+        assert_eq!(received.marker, packet.marker, "{identity:?}");
+        match frames.last_mut() {
+            Some(frame) if frame[0].timestamp == received.timestamp => frame.push(received),
+            _ => frames.push(vec![received]),
+        }
+    }
+    let started = published.values().map(|p| p.at).min().unwrap();
+    let mut before: Option<Frame> = None;
+    let mut first_off = None;
+    for packets in &frames {
+        let frame = Frame::of(packets);
+        if packets.len() == usize::from(packets[0].identity().packets) {
+            seen.frames += 1;
+        } else {
+            assert!(seen.holes > 0, "{frame:?} is not whole");
+        }
+        let identity = packets[0].identity();
+        let at = published[&(identity.frame, identity.index)].at;
+        let ticks = ((at - started).as_micros() as u64 * 90 / 1000) as u32;
+        let off = packets[0].timestamp.wrapping_sub(ticks);
+        let off = off.wrapping_sub(*first_off.get_or_insert(off)) as i32;
+        seen.most_off = seen.most_off.max(off.unsigned_abs());
+        if let Some(before) = before.filter(|_| seen.holes == 0) {
+            frame.assert_follows(before);
+        }
+        before = Some(frame);
+    }
+    seen
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    encoding: u32,
+    number: u32,
+    key_frame: bool,
+    timestamp: u32,
+    picture_id: u16,
+    tl0_pic_idx: u8,
+    temporal: u8,
+}
+
+impl Frame {
+    fn of(packets: &[&Received]) -> Self {
+        let first = packets[0];
+        let ids = |r: &Received| [r.payload[2], r.payload[3], r.payload[4], r.payload[5]];
+        for packet in packets {
+            assert_eq!(packet.identity().frame, first.identity().frame, "one frame");
+            assert_eq!(ids(packet), ids(first), "the same ids in all of a frame");
+        }
+        let [high, low, tl0_pic_idx, layer] = ids(first);
+        Self {
+            encoding: first.identity().frame >> 24,
+            number: first.identity().frame & 0xff_ffff,
+            key_frame: is_key_frame_start(first),
+            timestamp: first.timestamp,
+            picture_id: u16::from_be_bytes([high & 0x7f, low]),
+            tl0_pic_idx,
+            temporal: layer >> 6,
+        }
+    }
+
+    /// Everything of an encoding is sent, so each frame follows the one before it.
+    fn assert_follows(self, before: Frame) {
+        let step = self.timestamp.wrapping_sub(before.timestamp) as i32;
+        assert!(step > 0, "{before:?} {self:?}");
+        let pictures = self.picture_id.wrapping_sub(before.picture_id) & 0x7fff;
+        assert_eq!(pictures, 1, "{before:?} {self:?}");
+        let bases = self.tl0_pic_idx.wrapping_sub(before.tl0_pic_idx);
+        assert_eq!(bases, u8::from(self.temporal == 0), "{before:?} {self:?}");
+        if self.encoding == before.encoding {
+            assert_eq!(self.number, before.number + 1, "{before:?} {self:?}");
+        } else {
+            assert!(self.key_frame, "{before:?} {self:?}");
+        }
+    }
+}
