@@ -62,6 +62,7 @@ impl Load {
             rtp_sent: next(),
             rtp_sent_len: next(),
             retransmitted: next(),
+            padded: next(),
             key_frame_requests: next(),
             nacks_sent: next(),
             nacked: next(),
@@ -125,6 +126,7 @@ impl Load {
             rtp_sent,
             rtp_sent_len,
             retransmitted,
+            padded,
             key_frame_requests,
             nacks_sent,
             nacked,
@@ -143,6 +145,7 @@ impl Load {
             rtp_sent,
             rtp_sent_len,
             retransmitted,
+            padded,
             key_frame_requests,
             nacks_sent,
             nacked,
@@ -182,7 +185,7 @@ impl<const N: usize> Published<N> {
 }
 
 /// Figures in [`Counters`] beside the drops.
-const ENGINE_FIGURES: usize = 14;
+const ENGINE_FIGURES: usize = 15;
 
 /// Figures in [`ShellCounters`].
 const SHELL_FIGURES: usize = 7;
