@@ -265,6 +265,7 @@ fn step(tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step>
         };
         let mut state = Layered::new(Selector::new(sending.info.codec, everything));
         state.subscribe(0, key);
+        state.selector.take_over(&sending.rewriter);
         sending.layers = Some(Box::new(state));
         sending.rewriter.reserve();
     }

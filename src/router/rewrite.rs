@@ -34,21 +34,30 @@ struct Segment {
     source: u32,
     /// What else is changed in its packets.
     patch: Patch,
-    /// Timestamp of the frame that it was cut at, when that is of the same source.
-    cut_at: Option<RtpTime>,
-    /// That frame was left out.
-    left_out: bool,
+    /// Why it begins, when it goes on with the source of the one before.
+    cut: Option<Cut>,
+}
+
+/// The frame at which a segment was cut, and the layers that were sent of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cut {
+    timestamp: RtpTime,
+    spatial: u8,
+    temporal: u8,
 }
 
 impl Segment {
-    /// The patch of a packet of the segment before, when that belongs to the frame at which this
-    /// one was cut: what is missing of a frame shares the fate of the rest.
-    fn patch_before(&self, timestamp: RtpTime) -> Option<Patch> {
-        let is_of_frame = self.cut_at == Some(timestamp);
-        is_of_frame.then_some(match self.left_out {
-            true => Patch::BLANK,
-            false => self.patch,
-        })
+    /// Its patch of a packet at `timestamp`, with the segment behind it: what is missing of the
+    /// frame at which that one was cut shares the fate of the rest.
+    fn patch_of(&self, next: Option<&Segment>, timestamp: RtpTime) -> Patch {
+        match next.and_then(|next| next.cut) {
+            Some(cut) if cut.timestamp == timestamp => Patch {
+                spatial: cut.spatial,
+                temporal: cut.temporal,
+                ..self.patch
+            },
+            Some(_) | None => self.patch,
+        }
     }
 }
 
@@ -68,8 +77,6 @@ pub struct Patch {
     pub spatial: u8,
     /// Highest temporal layer.
     pub temporal: u8,
-    /// True to take no packet.
-    pub blank: bool,
 }
 
 impl Patch {
@@ -81,19 +88,11 @@ impl Patch {
         template_id: 0,
         spatial: u8::MAX,
         temporal: u8::MAX,
-        blank: false,
-    };
-
-    /// Takes no packet: each keeps its number and loses its payload.
-    pub const BLANK: Self = Self {
-        blank: true,
-        ..Self::NONE
     };
 
     /// True when packets of these layers are sent.
     pub const fn takes(&self, marks: Marks) -> bool {
-        let within = marks.spatial() <= self.spatial && marks.temporal() <= self.temporal;
-        within && !self.blank
+        marks.spatial() <= self.spatial && marks.temporal() <= self.temporal
     }
 }
 
@@ -106,16 +105,14 @@ pub struct Origin {
     pub seq: u64,
     /// Added to its timestamp.
     pub time_shift: u32,
-    patch: Patch,
-    /// The segment behind.
+    segment: Segment,
     next: Option<Segment>,
 }
 
 impl Origin {
     /// What else was changed in the packet, whose timestamp there is `timestamp`.
     pub fn patch(&self, timestamp: RtpTime) -> Patch {
-        let next = self.next.and_then(|next| next.patch_before(timestamp));
-        next.unwrap_or(self.patch)
+        self.segment.patch_of(self.next.as_ref(), timestamp)
     }
 }
 
@@ -188,8 +185,7 @@ impl Rewriter {
             time_shift,
             source,
             patch,
-            cut_at: None,
-            left_out: false,
+            cut: None,
         });
     }
 
@@ -202,6 +198,12 @@ impl Rewriter {
     /// Shift and patch of the newest segment; `None` before the first.
     pub fn newest(&self) -> Option<(u32, Patch)> {
         self.segments.last().map(|s| (s.time_shift, s.patch))
+    }
+
+    /// Timestamp of the newest packet sent, as its source has it; `None` before the first.
+    pub fn newest_input(&self) -> Option<RtpTime> {
+        let last = self.segments.last()?;
+        Some(self.last_time.plus(last.time_shift.wrapping_neg()))
     }
 
     /// The shift that `source` has, if the newest segment is its.
@@ -227,9 +229,6 @@ impl Rewriter {
     /// keep theirs.
     pub fn skip(&mut self, seq: u64, timestamp: RtpTime, patch: Patch) {
         self.cut(seq, seq + 1, timestamp, patch);
-        if let Some(last) = self.segments.last_mut() {
-            last.left_out |= last.cut_at == Some(timestamp);
-        }
     }
 
     /// Ends the open segment before `end`; the next one begins at `start`.
@@ -251,7 +250,11 @@ impl Rewriter {
         let (source, time_shift) = (last.source, last.time_shift);
         self.begin(source, start, time_shift, patch);
         if let Some(last) = self.segments.last_mut() {
-            last.cut_at = Some(timestamp);
+            last.cut = Some(Cut {
+                timestamp,
+                spatial: patch.spatial,
+                temporal: patch.temporal,
+            });
         }
     }
 
@@ -272,13 +275,13 @@ impl Rewriter {
         if out >= end {
             return None;
         }
-        let cut = next.and_then(|next| next.patch_before(timestamp));
+        let patch = segment.patch_of(next, timestamp);
         let time = timestamp.plus(segment.time_shift);
         // It may be newer than all that was sent, when what followed was left out.
         if time.distance(self.last_time) > 0 {
             self.last_time = time;
         }
-        Some((out, time, cut.unwrap_or(segment.patch)))
+        Some((out, time, patch))
     }
 
     /// Output number and timestamp of input packet `seq`; `None` when it is from before the
@@ -310,7 +313,7 @@ impl Rewriter {
             source: segment.source,
             seq: segment.in_start + (out - segment.out_start),
             time_shift: segment.time_shift,
-            patch: segment.patch,
+            segment: *segment,
             next: next.filter(|next| next.source == segment.source),
         })
     }

@@ -95,6 +95,11 @@ impl Selector {
         }
     }
 
+    /// Goes on with an encoding of which everything was sent: the frame under way is finished.
+    pub fn take_over(&mut self, rewriter: &Rewriter) {
+        self.newest = rewriter.newest_input();
+    }
+
     /// What flows, or flowed last.
     pub fn current(&self) -> Layer {
         self.current

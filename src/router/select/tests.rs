@@ -396,3 +396,40 @@ fn a_picture_ends_where_the_highest_layer_that_is_sent_does() {
         "without payload there is no padding"
     );
 }
+
+/// A picture of which the lower layers went out without a selector is finished with one: cut in
+/// the middle it would have no end, and decoders would wait for it.
+#[test]
+fn a_picture_under_way_is_finished() {
+    let start = test_now().instant;
+    let packet = |seq, number: u32, spatial| Packet {
+        encoding: 0,
+        seq,
+        timestamp: RtpTime(3000 * number),
+        marks: Marks::new(false, true, false, (spatial, 0)),
+        picture_id: 1,
+        tl0_pic_idx: 1,
+        frame: number,
+        at: start,
+        bytes: bytes(1, 1, 0, true),
+    };
+    let mut s = Subscription::new(false);
+    s.rewriter.start(0, 500, RtpTime(3000), 0);
+    s.rewriter.map(0, 500, RtpTime(3000));
+    s.selector.wanted = layer(0, 2);
+    s.selector.take_over(&s.rewriter);
+    for (seq, number, spatial) in [
+        (501, 1, 1),
+        (502, 1, 2),
+        (503, 2, 0),
+        (504, 2, 1),
+        (505, 3, 0),
+    ] {
+        s.take(&packet(seq, number, spatial));
+    }
+    let sent: Vec<_> = s.sent.iter().map(|(sent, seq)| (*seq, sent.out)).collect();
+    assert_eq!(
+        sent,
+        [(501, 70_001), (502, 70_002), (503, 70_003), (505, 70_004)]
+    );
+}
