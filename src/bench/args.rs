@@ -20,6 +20,12 @@ pub struct FloorArgs {
     /// Milliseconds per figure
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub millis: u64,
+    /// Receivers of the composed figures, each with a key and a socket of its own
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub receivers: u32,
+    /// Bytes of video payload per packet in the composed figures
+    #[arg(long, default_value_t = 1150, value_parser = clap::value_parser!(u32).range(40..=1400))]
+    pub size: u32,
     /// Also write the figures as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

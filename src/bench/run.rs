@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::json;
 
 use super::args::{BenchCommand, FanoutArgs, FloorArgs, Target};
+use super::composed::{self, Setting};
 use super::fanout::{self, Plan};
 use super::report::{self, Measured, Report};
 use super::traffic::Shape;
@@ -32,15 +34,34 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
         bar.tick();
     })
     .map_err(|e| e.to_string())?;
+    let setting = Setting {
+        receivers: args.receivers as usize,
+        packet_len: args.size as usize + RTP_HEADER_LEN,
+        audio_len: AUDIO_LEN + RTP_HEADER_LEN,
+        time: Duration::from_millis(args.millis),
+        cpus: cpus(None),
+    };
+    let costs = composed::run(&setting, |what| {
+        bar.set_message(what.to_owned());
+        bar.tick();
+    })
+    .map_err(|e| e.to_string())?;
     bar.finish_and_clear();
     let machine = process::machine();
     if let Some(path) = &args.json {
-        write_json(path, &(&machine, &figures))?;
+        let all = json!({"machine": machine, "figures": figures, "composed": costs});
+        write_json(path, &all)?;
     }
-    let rows: Vec<(&str, String)> = figures
+    let mut rows: Vec<(&str, String)> = figures
         .iter()
         .map(|figure| (figure.what.as_str(), format!("{:8.0} ns", figure.ns)))
         .collect();
+    let composed = costs.rows();
+    rows.extend(
+        composed
+            .iter()
+            .map(|(what, ns)| (what.as_str(), format!("{ns:8.0} ns"))),
+    );
     Ok(format!(
         "{}\n\n{}",
         machine.join("\n"),
@@ -84,6 +105,14 @@ fn run_fanout(args: &FanoutArgs) -> Result<String, String> {
     Ok(out)
 }
 
+/// The core that a server runs on, or this process's first, and another one for its receivers.
+fn cpus(server: Option<u32>) -> (Option<usize>, Option<usize>) {
+    let own = process::cpus(None);
+    let near = process::cpus(server).first().copied();
+    let far = own.into_iter().find(|&cpu| Some(cpu) != near);
+    (near, far.or(near))
+}
+
 fn plan(args: &FanoutArgs) -> Result<Plan, String> {
     if !(args.fps >= 1.0 && args.pps >= args.fps && args.pps <= 100_000.0) {
         return Err("--fps must be 1 or more, and --pps from --fps to 100000".to_owned());
@@ -99,7 +128,7 @@ fn plan(args: &FanoutArgs) -> Result<Plan, String> {
             kind: MediaKind::Audio,
             fps: 50.0,
             pps: 50.0,
-            payload_len: 120,
+            payload_len: AUDIO_LEN,
         });
     }
     Ok(Plan {
@@ -179,3 +208,9 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), String> {
 fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
+
+/// Bytes of audio payload per packet: Opus at 48 kbit/s.
+const AUDIO_LEN: usize = 120;
+
+/// RTP header with the transport-wide number's extension, bytes.
+const RTP_HEADER_LEN: usize = 20;

@@ -129,6 +129,9 @@ impl Workers {
                 conns: inbox.load().conns(),
                 ..inbox.load().engine()
             },
+            datagrams_received: inbox.load().shell().datagrams_received,
+            datagrams_sent: inbox.load().shell().datagrams_sent,
+            runs: inbox.load().shell().runs,
             turn_us: inbox.load().turn_us(),
         };
         self.inboxes.iter().zip(0..).map(of).collect()
