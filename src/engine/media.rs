@@ -28,6 +28,12 @@ pub(super) struct Cursor {
     position: Option<u64>,
 }
 
+impl Cursor {
+    fn is_at_start(&self) -> bool {
+        self.track == 0 && self.subscriber == 0 && self.position.is_none()
+    }
+}
+
 impl Engine {
     /// One datagram, to its end.
     pub(super) fn accept(
@@ -143,22 +149,29 @@ impl Engine {
 
     /// Every fresh packet of every track, track by track and subscriber by subscriber: one
     /// subscriber's keys and counters are touched once per track and turn.
-    pub(super) fn forward_tracks(&mut self, egress: &mut Egress) -> Progress {
+    pub(super) fn forward_tracks(&mut self, now: Now, egress: &mut Egress) -> Progress {
         let mut sent = Sent::default();
-        let progress = self.forward_from_cursor(egress, &mut sent);
+        let progress = self.forward_from_cursor(now, egress, &mut sent);
         self.counters.rtp_sent += sent.packets;
         self.counters.rtp_sent_len += sent.payload_len;
         self.counters.retransmitted += sent.retransmitted;
         progress
     }
 
-    fn forward_from_cursor(&mut self, egress: &mut Egress, sent: &mut Sent) -> Progress {
+    fn forward_from_cursor(&mut self, now: Now, egress: &mut Egress, sent: &mut Sent) -> Progress {
+        if self.cursor.is_at_start() {
+            self.release = None;
+        }
         while let Some(&key) = self.tracks.fresh().get(self.cursor.track) {
             if self.skip_disabled(key) {
                 self.next_track();
                 continue;
             }
             if self.cursor.subscriber == 0 && self.cursor.position.is_none() {
+                if self.is_held(now, key) {
+                    self.next_track();
+                    continue;
+                }
                 self.relay(key);
                 self.even_out(key);
             }
@@ -199,6 +212,16 @@ impl Engine {
         self.tracks.clear_fresh();
         self.cursor = Cursor::default();
         Progress::Done
+    }
+
+    /// True while the fresh packets of a track wait for the rest of their frame.
+    fn is_held(&mut self, now: Now, key: TrackKey) -> bool {
+        let track = self.tracks.get_mut(key);
+        let until = track.and_then(|track| track.held_until(now.instant));
+        if let Some(until) = until {
+            self.release = Some(self.release.map_or(until, |at| at.min(until)));
+        }
+        until.is_some()
     }
 
     /// Gives neighbouring fresh packets one length, where somebody on this worker is sent them.

@@ -145,6 +145,8 @@ pub struct Engine {
     askers: Vec<PeerId>,
     key_frames_due: Vec<TrackKey>,
     cursor: Cursor,
+    /// When the first track that waits for the end of a frame waits no more.
+    release: Option<Instant>,
     batches: Batches,
     data: DataPlane,
     conn_outputs: VecDeque<(ConnId, ConnOutput)>,
@@ -172,6 +174,7 @@ impl Engine {
             askers: Vec::new(),
             key_frames_due: Vec::new(),
             cursor: Cursor::default(),
+            release: None,
             batches: Batches::default(),
             data: DataPlane::default(),
             conn_outputs: VecDeque::new(),
@@ -225,7 +228,7 @@ impl Engine {
             }
             std::mem::swap(&mut self.urgent, egress);
         }
-        if self.forward_tracks(egress) == Progress::EgressFull {
+        if self.forward_tracks(now, egress) == Progress::EgressFull {
             return Progress::EgressFull;
         }
         self.forward_data(now, egress)
@@ -235,7 +238,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.timers.peek().map(|Reverse((at, _))| *at);
         let sessions = self.session_timers.peek().map(|Reverse((at, _))| *at);
-        [peers, sessions, self.tracks.poll_timeout()]
+        [peers, sessions, self.release, self.tracks.poll_timeout()]
             .into_iter()
             .flatten()
             .min()

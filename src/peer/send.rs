@@ -162,6 +162,11 @@ impl Sending {
         if !self.enabled {
             return Err(DropReason::Disabled);
         }
+        // A plain copy has to be the same bytes as the first time (RFC 7714 §8.4), and a
+        // transport-wide number is never used twice.
+        if self.stream.rtx.is_none() && self.transport_cc {
+            return Err(DropReason::NoRtx);
+        }
         let track = self
             .track
             .and_then(|key| tracks.get(key))
@@ -169,19 +174,9 @@ impl Sending {
         if !track.enabled {
             return Err(DropReason::Disabled);
         }
-        let highest = self.rewriter.highest_out().ok_or(DropReason::TooOld)?;
-        let back = SeqNo(highest as u16).distance(seq);
-        let out = highest.saturating_add_signed(-i64::from(back));
-        let (source, input, shift) = self.rewriter.lead_back(out).ok_or(DropReason::TooOld)?;
-        if source != track.source {
-            return Err(DropReason::TooOld);
-        }
+        let found = self.lead_back(seq, track.source);
+        let (out, input, shift) = found.ok_or(DropReason::TooOld)?;
         let (entry, packet) = track.history.find(input).ok_or(DropReason::TooOld)?;
-        // A plain copy has to be the same bytes as the first time (RFC 7714 §8.4), and a
-        // transport-wide number is never used twice.
-        if self.stream.rtx.is_none() && self.transport_cc {
-            return Err(DropReason::NoRtx);
-        }
         let len = usize::from(entry.len);
         let header_len = usize::from(entry.header_len);
         if !self
@@ -224,6 +219,16 @@ impl Sending {
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
         Ok(())
+    }
+
+    /// The extended number behind `seq`, and the input number of `source` and the timestamp shift
+    /// that it came from.
+    fn lead_back(&self, seq: SeqNo, source: u32) -> Option<(u64, u64, u32)> {
+        let highest = self.rewriter.highest_out()?;
+        let back = SeqNo(highest as u16).distance(seq);
+        let out = highest.saturating_add_signed(-i64::from(back));
+        let (from, input, shift) = self.rewriter.lead_back(out)?;
+        (from == source).then_some((out, input, shift))
     }
 
     fn stamp_transport_seq(

@@ -14,6 +14,7 @@
 
 pub mod even;
 pub mod history;
+pub mod hold;
 pub mod key_frame;
 pub mod rewrite;
 pub mod track;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::history::{History, Stored};
+use super::hold::Hold;
 use super::key_frame::KeyFrameRequests;
 use crate::base::clock::SenderClock;
 use crate::base::codec::MediaKind;
@@ -13,6 +14,7 @@ use crate::base::limits::{
     AUDIO_HISTORY_LEN, AUDIO_HISTORY_PACKETS, VIDEO_HISTORY_LEN, VIDEO_HISTORY_PACKETS,
 };
 use crate::model::track::TrackInfo;
+use crate::rtp::canonical;
 
 /// A track of a publisher on this worker, or the copy of one that lives on another.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Track {
     pub enabled: bool,
     /// Position of the first packet not forwarded yet.
     pub fresh: u64,
+    /// Whether its fresh packets wait for the end of their frame.
+    pub hold: Hold,
     /// Received payload rate.
     pub rate: Rate,
 }
@@ -68,6 +72,7 @@ impl Track {
             source: 0,
             enabled: true,
             fresh: 0,
+            hold: Hold::default(),
             rate: Rate::default(),
         }
     }
@@ -75,6 +80,18 @@ impl Track {
     /// True when packets wait to be forwarded.
     pub fn has_fresh(&self) -> bool {
         self.fresh < self.history.end()
+    }
+
+    /// Until when its fresh packets wait for the rest of their frame; `None`: they go now.
+    pub fn held_until(&mut self, now: Instant) -> Option<Instant> {
+        if self.info.kind == MediaKind::Audio {
+            return None;
+        }
+        let (first, _) = self.history.at(self.fresh)?;
+        let (_, last) = self.history.at(self.history.end().checked_sub(1)?)?;
+        let ended = canonical::marker(last);
+        let (since, subscribers) = (first.stored, self.subscribers.len());
+        self.hold.poll(now, since, ended, subscribers)
     }
 
     /// Takes the packet that was written to the history's latest slot.

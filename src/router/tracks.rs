@@ -89,9 +89,11 @@ impl Tracks {
         &self.fresh
     }
 
-    /// Everything was forwarded.
+    /// Everything was forwarded, but for the tracks that wait.
     pub fn clear_fresh(&mut self) {
-        self.fresh.clear();
+        let table = &self.table;
+        self.fresh
+            .retain(|&key| table.get(key).is_some_and(Track::has_fresh));
     }
 
     /// Somebody needs a key frame of `key`. Audio has none: nothing happens.

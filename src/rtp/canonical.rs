@@ -88,6 +88,11 @@ pub fn stamp(
     w.u32(ssrc.0)
 }
 
+/// The marker bit; false when `packet` is shorter than 2 bytes.
+pub fn marker(packet: &[u8]) -> bool {
+    packet.get(1).is_some_and(|byte| byte & MARKER != 0)
+}
+
 /// Overwrites the marker bit, for a frame whose last packets are not forwarded. `None` when
 /// `packet` is shorter than 2 bytes.
 pub fn set_marker(packet: &mut [u8], marker: bool) -> Option<()> {

@@ -71,11 +71,26 @@ impl Negotiated {
     /// # Panics
     /// When the server does not offer as it should.
     pub fn viewer(world: &mut World, worker: u16, stream: &str) -> Self {
+        Self::viewer_that_takes(world, worker, stream, |_, _| true)
+    }
+
+    /// As [`viewer`](Self::viewer), with an answer that keeps only the lines of the offer's formats
+    /// for which `takes` holds, given the kind of the m-line and the line.
+    ///
+    /// # Panics
+    /// When the server does not offer as it should.
+    pub fn viewer_that_takes(
+        world: &mut World,
+        worker: u16,
+        stream: &str,
+        takes: fn(&str, &str) -> bool,
+    ) -> Self {
         let dtls = Certified::new(world);
         let conn = world.open_conn(worker);
         tell(world, conn, stream, json!({ "command": "play" }));
         let offer = hear(world, conn, "takeConfiguration");
-        let sdp = answer(offer["sdp"].as_str().expect("an offer"), &dtls.fingerprint);
+        let offered = offer["sdp"].as_str().expect("an offer");
+        let sdp = answer(offered, &dtls.fingerprint, takes);
         tell(world, conn, stream, configuration("answer", &sdp));
         world.run(Duration::from_millis(30));
         Self::new(world, worker, conn, dtls, &offer)
@@ -217,12 +232,16 @@ impl Bare {
 
     /// The headers of the RTP packets that came since the last call, in order.
     pub fn rtp_received(&self, world: &mut World) -> Vec<RtpHeader> {
-        let datagrams = take(world, self.address);
-        let rtp = datagrams
-            .iter()
-            .filter(|d| classify(d) == Some(Protocol::Rtp));
-        rtp.filter_map(|datagram| RtpHeader::parse(datagram))
-            .collect()
+        let packets = self.packets_received(world);
+        let headers = packets.iter().map(|packet| RtpHeader::parse(packet));
+        headers.flatten().collect()
+    }
+
+    /// The protected RTP packets that came since the last call, in order.
+    pub fn packets_received(&self, world: &mut World) -> Vec<Vec<u8>> {
+        let mut datagrams = take(world, self.address);
+        datagrams.retain(|datagram| classify(datagram) == Some(Protocol::Rtp));
+        datagrams
     }
 }
 
@@ -346,8 +365,9 @@ fn offer(fingerprint: &str) -> String {
     )
 }
 
-/// Accepts every m-line of `offer` with every format and transport-wide numbers.
-fn answer(offer: &str, fingerprint: &str) -> String {
+/// Accepts every m-line of `offer` with transport-wide numbers and every line of its formats for
+/// which `takes` holds.
+fn answer(offer: &str, fingerprint: &str, takes: fn(&str, &str) -> bool) -> String {
     let transport = transport(fingerprint, "active");
     let mut mids = Vec::new();
     let mut sections = String::new();
@@ -355,12 +375,20 @@ fn answer(offer: &str, fingerprint: &str) -> String {
         let (media, rest) = section.split_once("\r\n").expect("lines");
         let mid = attribute(rest, "mid");
         mids.push(mid);
+        let kind = media.split(' ').next().expect("a word");
+        let is_left_out = |pt: &&str| {
+            let map = format!("a=rtpmap:{pt} ");
+            rest.lines()
+                .any(|line| line.starts_with(&map) && !takes(kind, line))
+        };
+        let words: Vec<_> = media.split(' ').filter(|word| !is_left_out(word)).collect();
+        let media = words.join(" ");
         sections.push_str(&format!(
             "m={media}\r\n{transport}a=mid:{mid}\r\na=recvonly\r\n"
         ));
         let kept = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
         for line in rest.lines() {
-            let wanted = kept.iter().any(|start| line.starts_with(start));
+            let wanted = kept.iter().any(|start| line.starts_with(start)) && takes(kind, line);
             if wanted || line.contains(TRANSPORT_CC_URI) {
                 sections.push_str(line);
                 sections.push_str("\r\n");
