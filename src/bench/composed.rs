@@ -2,8 +2,9 @@
 //!
 //! Each receiver has a key and a socket of its own. The sender runs on one core as a server would;
 //! a second thread, on another core where there is one, holds the receivers' sockets in a poll, as
-//! a tester's viewers are, and empties them outside the measured time. The loopback delivers
-//! datagrams in the sender's own context, so what is measured is what a server's process pays.
+//! a tester's viewers are. It empties them outside the measured time, or, for the figures called
+//! live, while the datagrams come, as viewers do. The loopback delivers datagrams in the sender's
+//! own context, so what is measured is what a server's process pays.
 //! Called by `run.rs`; `mix.rs` makes the floor of a load out of the figures.
 
 use std::io;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use super::mix::{Costs, RunCost};
+use super::mix::{Costs, RunCost, Sending};
 use crate::base::egress::{Egress, Route};
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::net::{self, UdpSocket};
@@ -77,6 +78,8 @@ pub fn run(setting: &Setting, mut watch: impl FnMut(&str)) -> io::Result<Costs> 
 enum Order {
     /// Empty all sockets.
     Drain,
+    /// Empty all sockets as datagrams come, until so many have.
+    Await(usize),
     /// One feedback packet from each receiver.
     Feedback,
     /// So many media packets from the first receiver, as a publisher sends them.
@@ -98,31 +101,42 @@ struct NearEnd {
 
 impl NearEnd {
     fn measure(&mut self) -> io::Result<Costs> {
-        let mut video = Vec::new();
-        for run in RUNS {
-            let ns = self.fan_out(self.setting.packet_len, run)?;
-            video.push(RunCost { run, ns });
-        }
         Ok(Costs {
             receivers: self.setting.receivers,
             packet_len: self.setting.packet_len,
             audio_len: self.setting.audio_len,
-            video,
-            audio_ns: self.fan_out(self.setting.audio_len, 1)?,
+            sending: self.sending(false)?,
+            sending_live: self.sending(true)?,
             media_in_ns: self.media_in()?,
             feedback_in_ns: self.feedback_in()?,
         })
     }
 
+    fn sending(&mut self, live: bool) -> io::Result<Sending> {
+        let mut video = Vec::new();
+        for run in RUNS {
+            let ns = self.fan_out(self.setting.packet_len, run, live)?;
+            video.push(RunCost { run, ns });
+        }
+        let audio_ns = self.fan_out(self.setting.audio_len, 1, live)?;
+        Ok(Sending { video, audio_ns })
+    }
+
     /// Nanoseconds per packet to send `run` packets of `len` bytes to every receiver.
-    fn fan_out(&mut self, len: usize, run: usize) -> io::Result<f64> {
+    fn fan_out(&mut self, len: usize, run: usize, live: bool) -> io::Result<f64> {
         let plain: Vec<Vec<u8>> = (0..run).map(|seq| rtp(len, seq as u16)).collect();
         let packets = run * self.routes.len();
         self.median(packets, |near| {
+            if live {
+                near.order(Order::Await(packets))?;
+            }
             let begin = near.clock.now().instant;
             near.fan_out_once(&plain, run);
             let time = near.clock.now().instant - begin;
-            near.expect(Order::Drain, packets)?;
+            if !live {
+                near.order(Order::Drain)?;
+            }
+            near.answered(packets)?;
             Ok(time)
         })
     }
@@ -154,7 +168,8 @@ impl NearEnd {
         let packets = self.routes.len();
         let mut batch = self.server.batch();
         self.median(packets, |near| {
-            near.expect(Order::Feedback, packets)?;
+            near.order(Order::Feedback)?;
+            near.answered(packets)?;
             let begin = near.clock.now().instant;
             let mut opened = 0;
             while near.server.receive(&mut batch)? > 0 {
@@ -174,7 +189,8 @@ impl NearEnd {
     fn media_in(&mut self) -> io::Result<f64> {
         let mut batch = self.server.batch();
         self.median(FRAME_PACKETS, |near| {
-            near.expect(Order::Media(FRAME_PACKETS), FRAME_PACKETS)?;
+            near.order(Order::Media(FRAME_PACKETS))?;
+            near.answered(FRAME_PACKETS)?;
             let begin = near.clock.now().instant;
             let mut opened = 0;
             while near.server.receive(&mut batch)? > 0 {
@@ -191,12 +207,15 @@ impl NearEnd {
         })
     }
 
-    /// Lets the other end act; it must see `packets` datagrams.
-    fn expect(&self, order: Order, packets: usize) -> io::Result<()> {
+    /// Lets the other end act.
+    fn order(&self, order: Order) -> io::Result<()> {
+        let sent = self.ask.send(order);
+        sent.map_err(|_| io::Error::other("the receiving thread ended"))
+    }
+
+    /// Waits for the other end, which must have seen `packets` datagrams.
+    fn answered(&self, packets: usize) -> io::Result<()> {
         let ended = |_| io::Error::other("the receiving thread ended");
-        self.ask
-            .send(order)
-            .map_err(|_| io::Error::other("the receiving thread ended"))?;
         all_there(self.answers.recv().map_err(ended)?, packets)
     }
 
@@ -266,7 +285,8 @@ impl FarEnd {
     fn serve(&mut self, orders: &Receiver<Order>, answer: &Sender<usize>) {
         for order in orders {
             let done = match order {
-                Order::Drain => self.drain(),
+                Order::Drain => self.drain(usize::MAX, Duration::ZERO),
+                Order::Await(packets) => self.drain(packets, ARRIVAL_TIME),
                 Order::Feedback => self.send_feedback(),
                 Order::Media(packets) => self.send_media(packets),
             };
@@ -276,13 +296,14 @@ impl FarEnd {
         }
     }
 
-    fn drain(&mut self) -> io::Result<usize> {
+    /// Empties the sockets until `packets` came, or nothing more came for `patience`.
+    fn drain(&mut self, packets: usize, patience: Duration) -> io::Result<usize> {
         let mut buf = [0; MAX_DATAGRAM_LEN];
         let mut came = 0;
-        loop {
-            self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+        while came < packets {
+            self.poll.poll(&mut self.events, Some(patience))?;
             if self.events.is_empty() {
-                return Ok(came);
+                break;
             }
             for event in &self.events {
                 if let Some(socket) = self.sockets.get(event.token().0) {
@@ -292,6 +313,7 @@ impl FarEnd {
                 }
             }
         }
+        Ok(came)
     }
 
     fn send_feedback(&mut self) -> io::Result<usize> {
@@ -369,6 +391,9 @@ const FEEDBACK_LEN: usize = 112;
 /// Packets of a frame at 250 packets and 30 frames per second.
 const FRAME_PACKETS: usize = 8;
 
+/// A datagram that is not there after this long does not come.
+const ARRIVAL_TIME: Duration = Duration::from_secs(2);
+
 /// A median needs a few.
 const MIN_ROUNDS: usize = 9;
 
@@ -386,10 +411,15 @@ mod tests {
             cpus: (None, None),
         };
         let costs = run(&setting, |_| {}).unwrap();
-        assert_eq!(costs.video.len(), RUNS.len());
-        let all = costs.video.iter().map(|cost| cost.ns);
-        let all = all.chain([costs.audio_ns, costs.media_in_ns, costs.feedback_in_ns]);
-        assert!(all.clone().all(|ns| ns > 0.0), "{costs:?}");
+        for sending in [&costs.sending, &costs.sending_live] {
+            assert_eq!(sending.video.len(), RUNS.len());
+            let mut all = sending.video.iter().map(|cost| cost.ns);
+            assert!(
+                all.all(|ns| ns > 0.0) && sending.audio_ns > 0.0,
+                "{costs:?}"
+            );
+        }
+        assert!(costs.media_in_ns > 0.0 && costs.feedback_in_ns > 0.0);
     }
 
     #[test]

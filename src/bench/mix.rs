@@ -13,14 +13,23 @@ pub struct Costs {
     pub packet_len: usize,
     /// Bytes of an audio packet before protection.
     pub audio_len: usize,
-    /// Copy, seal and send of a video packet, by length of the run; ascending, the first is 1.
-    pub video: Vec<RunCost>,
-    /// Copy, seal and send of an audio packet as a run of 1.
-    pub audio_ns: f64,
+    /// Copy, seal and send, the receivers emptied outside the measured time.
+    pub sending: Sending,
+    /// The same while the receivers, on another core, wake up and read.
+    pub sending_live: Sending,
     /// Receive and open one packet of a publisher's frame.
     pub media_in_ns: f64,
     /// Receive and open one feedback packet.
     pub feedback_in_ns: f64,
+}
+
+/// Copy, seal and send, nanoseconds per packet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sending {
+    /// Of a video packet, by length of the run; ascending.
+    pub video: Vec<RunCost>,
+    /// Of an audio packet as a run of 1.
+    pub audio_ns: f64,
 }
 
 /// The cost of a packet in runs of one length.
@@ -79,9 +88,11 @@ pub struct Floor {
     pub without_feedback_ns: f64,
     /// The viewers' feedback received and opened too.
     pub with_feedback_ns: f64,
+    /// All of it, with receivers that wake up and read while the server sends.
+    pub live_ns: f64,
 }
 
-impl Costs {
+impl Sending {
     /// Nanoseconds of a whole run of `len` video packets: on the line between the lengths
     /// measured, and beyond the longest in proportion.
     pub fn run_ns(&self, len: usize) -> f64 {
@@ -103,21 +114,32 @@ impl Costs {
         }
     }
 
+    /// Nanoseconds of all that `mix` sent.
+    fn total_ns(&self, mix: &Mix) -> f64 {
+        let singles = mix.runs.first().copied().unwrap_or(0);
+        let small = mix.small.min(singles);
+        let runs = mix.runs.iter().zip(1..).map(|(&count, len)| {
+            let count = if len == 1 { count - small } else { count };
+            count as f64 * self.run_ns(len)
+        });
+        small as f64 * self.audio_ns + runs.sum::<f64>()
+    }
+}
+
+impl Costs {
     /// The figures as rows: what, nanoseconds per packet.
     pub fn rows(&self) -> Vec<(String, f64)> {
-        let to = format!("to {} receivers", self.receivers);
-        let mut rows: Vec<(String, f64)> = self
-            .video
-            .iter()
-            .map(|cost| {
-                let (len, run) = (self.packet_len, cost.run);
-                (format!("copy, seal, send {len} bytes x{run} {to}"), cost.ns)
-            })
-            .collect();
-        let audio = format!("copy, seal, send {} bytes x1 {to}", self.audio_len);
-        rows.push((audio, self.audio_ns));
-        let media = format!("receive, open {} bytes", self.packet_len);
-        rows.push((media, self.media_in_ns));
+        let (len, receivers) = (self.packet_len, self.receivers);
+        let mut rows = Vec::new();
+        for (sending, how) in [(&self.sending, ""), (&self.sending_live, ", live")] {
+            let to = format!("to {receivers} receivers{how}");
+            for RunCost { run, ns } in &sending.video {
+                rows.push((format!("copy, seal, send {len} bytes x{run} {to}"), *ns));
+            }
+            let audio = format!("copy, seal, send {} bytes x1 {to}", self.audio_len);
+            rows.push((audio, sending.audio_ns));
+        }
+        rows.push((format!("receive, open {len} bytes"), self.media_in_ns));
         rows.push(("receive, open feedback".to_owned(), self.feedback_in_ns));
         rows
     }
@@ -127,20 +149,16 @@ impl Costs {
         if mix.delivered == 0 {
             return None;
         }
-        let singles = mix.runs.first().copied().unwrap_or(0);
-        let small = mix.small.min(singles);
-        let mut sending = small as f64 * self.audio_ns;
-        for (&count, len) in mix.runs.iter().zip(1..) {
-            let count = if len == 1 { count - small } else { count };
-            sending += count as f64 * self.run_ns(len);
-        }
-        let without = sending + mix.media_in as f64 * self.media_in_ns;
-        let with = without + mix.feedback_in as f64 * self.feedback_in_ns;
+        let media = mix.media_in as f64 * self.media_in_ns;
+        let feedback = mix.feedback_in as f64 * self.feedback_in_ns;
+        let sending = self.sending.total_ns(mix);
+        let live = self.sending_live.total_ns(mix);
         let per_packet = |ns: f64| ns / mix.delivered as f64;
         Some(Floor {
             sending_ns: per_packet(sending),
-            without_feedback_ns: per_packet(without),
-            with_feedback_ns: per_packet(with),
+            without_feedback_ns: per_packet(sending + media),
+            with_feedback_ns: per_packet(sending + media + feedback),
+            live_ns: per_packet(live + media + feedback),
         })
     }
 }
@@ -150,14 +168,18 @@ pub(super) mod tests {
     use super::*;
 
     pub fn costs() -> Costs {
-        Costs {
-            receivers: 300,
-            packet_len: 1170,
-            audio_len: 140,
+        let sending = Sending {
             video: [(1, 4000.0), (2, 3000.0), (4, 2000.0), (8, 1500.0)]
                 .map(|(run, ns)| RunCost { run, ns })
                 .to_vec(),
             audio_ns: 3000.0,
+        };
+        Costs {
+            receivers: 300,
+            packet_len: 1170,
+            audio_len: 140,
+            sending: sending.clone(),
+            sending_live: sending,
             media_in_ns: 1000.0,
             feedback_in_ns: 800.0,
         }
@@ -169,7 +191,7 @@ pub(super) mod tests {
 
     #[test]
     fn runs_between_lie_on_the_line_and_longer_ones_in_proportion() {
-        let costs = costs();
+        let costs = costs().sending;
         assert!(close(costs.run_ns(1), 4000.0));
         assert!(close(costs.run_ns(3), 7000.0), "between 6000 and 8000");
         assert!(close(costs.run_ns(8), 12_000.0));
@@ -192,6 +214,7 @@ pub(super) mod tests {
         assert!(close(floor.sending_ns, sending / 26.0));
         assert!(close(floor.without_feedback_ns, (sending + 6000.0) / 26.0));
         assert!(close(floor.with_feedback_ns, (sending + 14_000.0) / 26.0));
+        assert!(close(floor.live_ns, floor.with_feedback_ns));
     }
 
     #[test]
