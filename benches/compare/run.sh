@@ -1,5 +1,6 @@
 #!/bin/bash
-# Leafcutter and Janus under the same load, in alternating runs: server on one core, tester on another.
+# Leafcutter and Janus under the same load, in alternating runs: server on one core, tester on
+# another.
 #
 # Installs Janus (Debian package) where it is missing, configures it for loopback, builds the
 # release binary unless LEAFCUTTER names one, and prints a table; figures and reports of each run
@@ -46,10 +47,10 @@ free_port() {
 
 start_leafcutter() {
     # The limit on processor use is for hosts with other work: here it would refuse viewers.
-    LEAFCUTTER_CPU_LIMIT=100 taskset -c "$SERVER_CPU" "$LEAFCUTTER" --listen "$ADDRESS:0" --media-port 0 --workers 1 \
-        --data-dir "$WORK/data" >"$WORK/leafcutter.out" 2>"$OUT/leafcutter.log" &
+    LEAFCUTTER_CPU_LIMIT=100 taskset -c "$SERVER_CPU" "$LEAFCUTTER" --listen "$ADDRESS:0" \
+        --media-port 0 --workers 1 --data-dir "$WORK/data" >"$WORK/leafcutter.out" 2>"$OUT/leafcutter.log" &
     SERVER=$!
-    until grep -q '^listening on' "$WORK/leafcutter.out"; do kill -0 "$SERVER"; sleep 0.1; done
+    until grep -qs '^listening on' "$WORK/leafcutter.out"; do kill -0 "$SERVER"; sleep 0.1; done
     URL=$(sed -n 's|^listening on http|ws|p' "$WORK/leafcutter.out")/live/websocket
     PROTOCOL=ant
 }
