@@ -6,20 +6,21 @@
 # release binary unless LEAFCUTTER names one, and prints a table; figures and reports of each run
 # stay in OUT. Settings, as environment variables:
 #   ADDRESS=one of this machine's own, not loopback: Janus gathers no candidates there
-#   VIEWERS="100 300"  ROUNDS=2  SECONDS_EACH=15  SERVER_CPU=0  TESTER_CPU=1  OUT=target/compare
+#   SERVERS="leafcutter janus"  VIEWERS="100 300"  ROUNDS=2  SECONDS_EACH=15  SERVER_CPU=0  TESTER_CPU=1  OUT=target/compare
 #   LEAFCUTTER=path/to/leafcutter  FANOUT="more options of bench fanout"
-#   JANUS_EVENT_LOOPS=N (0: a thread per viewer, Janus's default)
+#   JANUS_EVENT_LOOPS=N (0: a thread per viewer, Janus's default; 1 serves it best on one core)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 ADDRESS=${ADDRESS:-$(hostname -I | cut -d' ' -f1)}
+SERVERS=${SERVERS:-"leafcutter janus"}
 VIEWERS=${VIEWERS:-"100 300"}
 ROUNDS=${ROUNDS:-2}
 SECONDS_EACH=${SECONDS_EACH:-15}
 SERVER_CPU=${SERVER_CPU:-0}
 TESTER_CPU=${TESTER_CPU:-1}
 OUT=${OUT:-target/compare}
-FANOUT=${FANOUT:-}
-JANUS_EVENT_LOOPS=${JANUS_EVENT_LOOPS:-0}
+FANOUT=${FANOUT:---joins-per-second 40}
+JANUS_EVENT_LOOPS=${JANUS_EVENT_LOOPS:-1}
 
 if ! command -v janus >/dev/null; then
     apt-get update -q && apt-get install -y -q janus
@@ -73,7 +74,7 @@ start_janus() {
 
 for viewers in $VIEWERS; do
     for round in $(seq "$ROUNDS"); do
-        for server in leafcutter janus; do
+        for server in $SERVERS; do
             "start_$server"
             name=$OUT/$server-$viewers-$round
             # shellcheck disable=SC2086

@@ -24,6 +24,8 @@ use crate::worker::clock::Clock;
 /// How the floor is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
+    /// The cipher.
+    pub profile: Profile,
     /// Receivers, 1 or more.
     pub receivers: usize,
     /// Bytes of an RTP packet with its header, before protection.
@@ -49,8 +51,8 @@ pub fn run(setting: &Setting, mut watch: impl FnMut(&str)) -> io::Result<Costs> 
         setting: *setting,
         clock: Clock::start(),
         routes: far.routes()?,
-        protects: contexts(setting.receivers, |keys| Protect::new(&keys.server))?,
-        unprotects: contexts(setting.receivers, |keys| Unprotect::new(&keys.client))?,
+        protects: contexts(setting, |keys| Protect::new(&keys.server))?,
+        unprotects: contexts(setting, |keys| Unprotect::new(&keys.client))?,
         server,
         egress: Egress::default(),
         ask,
@@ -266,7 +268,7 @@ impl FarEnd {
             events: Events::with_capacity(1024),
             sockets,
             publisher,
-            protects: contexts(setting.receivers, |keys| Protect::new(&keys.client))?,
+            protects: contexts(setting, |keys| Protect::new(&keys.client))?,
             packet_len: setting.packet_len,
         })
     }
@@ -344,14 +346,14 @@ impl FarEnd {
 }
 
 /// One of something per receiver, each out of keys of its own.
-fn contexts<T>(count: usize, make: impl Fn(&Keys) -> Option<T>) -> io::Result<Vec<T>> {
-    let profile = Profile::AeadAes128Gcm;
+fn contexts<T>(setting: &Setting, make: impl Fn(&Keys) -> Option<T>) -> io::Result<Vec<T>> {
+    let profile = setting.profile;
     let one = |number: usize| {
         let len = profile.keying_material_len();
         let material: Vec<u8> = (0..len).map(|at| (number * 7 + at) as u8).collect();
         make(&Keys::from_dtls(profile, &material)?)
     };
-    let all: Option<Vec<T>> = (0..count).map(one).collect();
+    let all: Option<Vec<T>> = (0..setting.receivers).map(one).collect();
     all.ok_or_else(|| io::Error::other("no cipher"))
 }
 
@@ -404,6 +406,7 @@ mod tests {
     #[test]
     fn every_packet_arrives_and_every_figure_is_there() {
         let setting = Setting {
+            profile: Profile::AeadAes128Gcm,
             receivers: 20,
             packet_len: 1170,
             audio_len: 140,

@@ -16,6 +16,7 @@ use super::report::{self, Measured, Report};
 use super::traffic::Shape;
 use super::{floor, html, process};
 use crate::base::codec::MediaKind;
+use crate::srtp::Profile;
 
 /// Runs it; the text to print.
 ///
@@ -36,6 +37,7 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
     })
     .map_err(|e| e.to_string())?;
     let setting = Setting {
+        profile: Profile::AeadAes128Gcm,
         receivers: args.receivers as usize,
         packet_len: args.size as usize + RTP_HEADER_LEN,
         audio_len: AUDIO_LEN + RTP_HEADER_LEN,
@@ -170,7 +172,12 @@ fn plan(args: &FanoutArgs) -> Result<Plan, String> {
 fn add_floors(args: &FanoutArgs, loads: &mut [Measured]) -> Result<(), String> {
     let bar = bar(0);
     let viewers = loads.iter().map(|m| m.playing).max().unwrap_or(1);
+    let agreed = loads.iter().find_map(|m| m.cipher.as_deref());
+    let profile = Profile::ALL
+        .into_iter()
+        .find(|profile| Some(format!("{profile:?}").as_str()) == agreed);
     let setting = Setting {
+        profile: profile.unwrap_or(Profile::AeadAes128Gcm),
         receivers: viewers.max(1),
         packet_len: args.size as usize + RTP_HEADER_LEN,
         audio_len: AUDIO_LEN + RTP_HEADER_LEN,
