@@ -91,6 +91,9 @@ debian_packages() {
   command -v ip >/dev/null || missing+=(iproute2)
   command -v nft >/dev/null || missing+=(nftables)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
+  /usr/bin/python3 tests/interop/gstreamer_check.py 2>/dev/null ||
+    missing+=(python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice
+      gstreamer1.0-plugins-bad gstreamer1.0-plugins-base gstreamer1.0-plugins-good)
   if [[ ${#missing[@]} -eq 0 ]]; then return; fi
   if [[ $(id -u) -ne 0 ]]; then
     echo "missing: ${missing[*]}. Install them, or run this once as root." >&2

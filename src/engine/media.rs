@@ -230,7 +230,7 @@ impl Engine {
             return;
         };
         if self.config.even_lengths && !track.subscribers.is_empty() {
-            even_out(&mut track.history, track.fresh);
+            self.counters.padded += even_out(&mut track.history, track.fresh);
         }
     }
 

@@ -99,6 +99,8 @@ pub struct Counters {
     pub rtp_sent_len: u64,
     /// Retransmitted packets among `rtp_sent`.
     pub retransmitted: u64,
+    /// RTP packets padded to the length of their neighbours, once each, not per subscriber.
+    pub padded: u64,
     /// Key frame requests sent to publishers.
     pub key_frame_requests: u64,
     /// NACK packets sent to publishers.

@@ -131,6 +131,11 @@ impl Snapshot {
             "retransmitted",
             "RTP packets sent again to subscribers",
             self.sum(|c| c.retransmitted),
+        )?;
+        page.counter(
+            "padded",
+            "RTP packets of publishers padded to their neighbours' length, to share a send",
+            self.sum(|c| c.padded),
         )
     }
 

@@ -10,15 +10,18 @@ use crate::base::limits::{MAX_EVENING_LEN, MAX_GSO_SEGMENTS};
 /// Pads the packets from position `from` to the end of `history`: neighbours that differ by at
 /// most `limits::MAX_EVENING_LEN` bytes become equally long, in groups of at most
 /// `limits::MAX_GSO_SEGMENTS`. The last one of a group stays shorter if it is, as a run allows.
-pub fn even_out(history: &mut History, from: u64) {
+/// Returns how many were padded.
+pub fn even_out(history: &mut History, from: u64) -> u64 {
+    let mut padded = 0;
     let mut start = from;
     while start < history.end() {
         let (end, longest) = group(history, start);
         for position in start..end.saturating_sub(1) {
-            history.pad(position, longest);
+            padded += u64::from(history.pad(position, longest));
         }
         start = end;
     }
+    padded
 }
 
 /// The end of the group that begins at `start`, above it, and the length of its longest packet.

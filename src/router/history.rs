@@ -136,32 +136,34 @@ impl History {
         self.next += 1;
     }
 
-    /// Brings the packet at `position` to `len` bytes with padding (RFC 3550 §5.1). Nothing
-    /// happens to one that is gone, padded already, not shorter, or shorter by more than
+    /// Brings the packet at `position` to `len` bytes with padding (RFC 3550 §5.1). False, with
+    /// nothing done, for one that is gone, padded already, not shorter, or shorter by more than
     /// `limits::MAX_EVENING_LEN`.
     ///
     /// INVARIANT: only before the packet is sent to anybody: what goes out twice under one number
     /// must be the same bytes (RFC 7714 §8.4).
-    pub fn pad(&mut self, position: u64, len: usize) {
+    pub fn pad(&mut self, position: u64, len: usize) -> bool {
         let mask = self.entries.len() as u64 - 1;
         if position < self.tail || position >= self.next {
-            return;
+            return false;
         }
         let Some(entry) = self.entries.get_mut((position & mask) as usize) else {
-            return;
+            return false;
         };
         let pad_len = len.saturating_sub(usize::from(entry.len));
         if !(1..=MAX_EVENING_LEN).contains(&pad_len) || entry.padding_len > 0 {
-            return;
+            return false;
         }
         let start = entry.start as usize;
         let Some(place) = self.bytes.get_mut(start..start + len) else {
-            return;
+            return false;
         };
         if padding::append(place, usize::from(entry.len), pad_len as u8).is_some() {
             entry.len += pad_len as u16;
             entry.padding_len = pad_len as u8;
+            return true;
         }
+        false
     }
 
     /// Position behind the newest packet; positions count stored packets from 0.

@@ -74,6 +74,7 @@ impl Load {
             rtp_sent: next(),
             rtp_sent_len: next(),
             retransmitted: next(),
+            padded: next(),
             key_frame_requests: next(),
             nacks_sent: next(),
             nacked: next(),
@@ -139,6 +140,7 @@ impl Load {
             rtp_sent,
             rtp_sent_len,
             retransmitted,
+            padded,
             key_frame_requests,
             nacks_sent,
             nacked,
@@ -157,6 +159,7 @@ impl Load {
             rtp_sent,
             rtp_sent_len,
             retransmitted,
+            padded,
             key_frame_requests,
             nacks_sent,
             nacked,
@@ -196,7 +199,7 @@ impl<const N: usize> Published<N> {
 }
 
 /// Figures in [`Counters`] beside the drops.
-const ENGINE_FIGURES: usize = 14;
+const ENGINE_FIGURES: usize = 15;
 
 /// Figures in [`ShellCounters`] beside the runs.
 const SHELL_FIGURES: usize = 7;
