@@ -6,7 +6,8 @@
 # release binary unless LEAFCUTTER names one, and prints a table; figures and reports of each run
 # stay in OUT. Settings, as environment variables:
 #   ADDRESS=one of this machine's own, not loopback: Janus gathers no candidates there
-#   SERVERS="leafcutter janus"  VIEWERS="100 300"  ROUNDS=2  SECONDS_EACH=15  SERVER_CPU=0  TESTER_CPU=1  OUT=target/compare
+#   SERVERS="leafcutter janus"  VIEWERS="100 300"  ROUNDS=2  SECONDS_EACH=15
+#   SERVER_CPU=0  TESTER_CPU=1  OUT=target/compare
 #   LEAFCUTTER=path/to/leafcutter  FANOUT="more options of bench fanout"
 #   JANUS_EVENT_LOOPS=N (0: a thread per viewer, Janus's default; 1 serves it best on one core)
 set -euo pipefail
@@ -49,7 +50,8 @@ free_port() {
 start_leafcutter() {
     # The limit on processor use is for hosts with other work: here it would refuse viewers.
     LEAFCUTTER_CPU_LIMIT=100 taskset -c "$SERVER_CPU" "$LEAFCUTTER" --listen "$ADDRESS:0" \
-        --media-port 0 --workers 1 --data-dir "$WORK/data" >"$WORK/leafcutter.out" 2>"$OUT/leafcutter.log" &
+        --media-port 0 --workers 1 --data-dir "$WORK/data" \
+        >"$WORK/leafcutter.out" 2>"$OUT/leafcutter.log" &
     SERVER=$!
     until grep -qs '^listening on' "$WORK/leafcutter.out"; do kill -0 "$SERVER"; sleep 0.1; done
     URL=$(sed -n 's|^listening on http|ws|p' "$WORK/leafcutter.out")/live/websocket
