@@ -125,6 +125,27 @@ impl Measured {
             && self.latency_ms.p99 < p99_max_ms
     }
 
+    /// What /proc said of the server.
+    fn server_rows(&self) -> Vec<(&'static str, String)> {
+        let optional = |value: Option<f64>, unit: &str| {
+            value.map_or("not known (no --pid)".to_owned(), |v| {
+                format!("{v:.2} {unit}")
+            })
+        };
+        vec![
+            (
+                "server per packet",
+                optional(self.server_us_per_packet, "us"),
+            ),
+            ("server processor", optional(self.server_cpu, "cores")),
+            ("server per join", optional(self.server_ms_per_join, "ms")),
+            (
+                "server per viewer",
+                optional(self.server_kib_per_viewer, "KiB"),
+            ),
+        ]
+    }
+
     /// The floor and the ratio to it.
     fn floor_rows(&self) -> Vec<(&'static str, String)> {
         let mut rows = Vec::new();
@@ -155,11 +176,6 @@ impl Measured {
 
     /// The figures as rows: name, value.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
-        let optional = |value: Option<f64>, unit: &str| {
-            value.map_or("not known (no --pid)".to_owned(), |v| {
-                format!("{v:.2} {unit}")
-            })
-        };
         let Percentiles { p50, p99, p999 } = self.latency_ms;
         let join = self.join_ms;
         let mut rows = vec![
@@ -204,26 +220,17 @@ impl Measured {
                     join.p50, join.p99, self.joins_per_s
                 ),
             ),
-            (
-                "server per packet",
-                optional(self.server_us_per_packet, "us"),
-            ),
-            ("server processor", optional(self.server_cpu, "cores")),
-            ("server per join", optional(self.server_ms_per_join, "ms")),
-            (
-                "server per viewer",
-                optional(self.server_kib_per_viewer, "KiB"),
-            ),
-            (
-                "tester",
-                format!(
-                    "{:.2} cores, busiest thread {:.0} %, {} drops",
-                    self.tester_cpu,
-                    self.tester_busiest_thread * 100.0,
-                    self.tester_drops
-                ),
-            ),
         ];
+        rows.extend(self.server_rows());
+        rows.push((
+            "tester",
+            format!(
+                "{:.2} cores, busiest thread {:.0} %, {} drops",
+                self.tester_cpu,
+                self.tester_busiest_thread * 100.0,
+                self.tester_drops
+            ),
+        ));
         rows.extend(self.floor_rows());
         if let Some(why) = self.failures.first() {
             rows.push(("failures", format!("{}, first: {why}", self.failures.len())));
