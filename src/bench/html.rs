@@ -35,9 +35,9 @@ pub fn page(report: &Report) -> String {
         let _ = write!(out, "<li>{}</li>", escape(line));
     }
     let command = escape(&report.command);
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "</ul><p><code>{command}</code></p></main></body></html>\n"
+        "</ul><p><code>{command}</code></p></main></body></html>"
     );
     out
 }
