@@ -90,6 +90,7 @@ debian_packages() {
   command -v firefox-esr >/dev/null || missing+=(firefox-esr)
   command -v ip >/dev/null || missing+=(iproute2)
   command -v nft >/dev/null || missing+=(nftables)
+  command -v valgrind >/dev/null || missing+=(valgrind)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   /usr/bin/python3 tests/interop/gstreamer_check.py 2>/dev/null ||
     missing+=(python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice
@@ -183,6 +184,13 @@ if ! $fast; then
   count "other stacks" "$status" $((ran > bad ? ran - bad : 0)) "$((bad))"
 
   check "REST properties" "$cache/venv/bin/python" tests/rest/properties.py
+
+  # Last: it puts an optimised binary where the others look for theirs.
+  if [[ $(uname -m) == x86_64 ]]; then
+    check "instruction counts" bash benches/instructions.sh
+  else
+    echo "!!!! instruction counts were SKIPPED: their baseline is of x86-64 !!!!"
+  fi
 fi
 
 # ---- total ------------------------------------------------------------------------------------------

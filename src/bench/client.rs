@@ -1,8 +1,8 @@
 //! One client of the server: a WebSocket, and the PeerConnection it leads to.
 //!
 //! Speaks the Ant Media protocol of `docs/signalling.md`, or Janus's to compare: publishes
-//! generated traffic, or plays and checks what it gets. Its two sockets are non-blocking; the caller
-//! polls them. Used by the load tester and by end-to-end tests.
+//! generated traffic, or plays and checks what it gets. Its two sockets are non-blocking; the
+//! caller polls them. Used by the load tester and by end-to-end tests.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

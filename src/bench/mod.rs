@@ -2,8 +2,8 @@
 //!
 //! `client.rs` is one client of any server that speaks the protocol, `fleet.rs` many of them on a
 //! thread, `fanout.rs` a load; `floor.rs` and `composed.rs` measure what kernel and cipher cost by
-//! themselves, `mix.rs` makes a load's floor of it; `run.rs` is the command. Nothing of it is on the
-//! server's path.
+//! themselves, `mix.rs` makes a load's floor of it; `run.rs` is the command. Nothing of it is on
+//! the server's path.
 
 pub mod args;
 pub mod client;

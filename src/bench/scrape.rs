@@ -78,6 +78,7 @@ mod tests {
             worker: crate::base::ids::WorkerId(0),
             counters: crate::engine::Counters::default(),
             turn_us: 0,
+            busy: 0.0,
             datagrams_received: 0,
             datagrams_sent: 79,
             runs: lengths,

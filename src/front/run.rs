@@ -122,13 +122,14 @@ fn hear(shared: &Shared, directory: &mut Directory, now: Now, mail: ControlMail)
     }
 }
 
-/// Looks after what must be looked at again and again: the store's file, how busy the host is,
-/// and what there is to note.
+/// Looks after what must be looked at again and again: the store's file, how busy the workers and
+/// the host are, and what there is to note.
 async fn tick(shared: Shared, mut load: HostLoad) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        shared.look_at_workers();
         shared.store().tick();
         shared.overrides().load(&shared).await;
         if let Some(sample) = host::sample() {

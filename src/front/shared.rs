@@ -188,9 +188,14 @@ impl Shared {
 
     /// The worker for the next socket; `None` when none can take one.
     pub fn pick_worker(&self) -> Option<WorkerId> {
+        self.lock().workers.pick()
+    }
+
+    /// Looks at how loaded the workers are; about once a second.
+    pub fn look_at_workers(&self) {
         let state = &mut *self.lock();
         let now = state.clock.now().instant;
-        state.workers.pick(now)
+        state.workers.look(now);
     }
 
     /// Gives a socket to a worker, with the settings of this moment: they may have changed since

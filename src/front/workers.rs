@@ -1,9 +1,10 @@
 //! The workers as control sees them: who is least loaded, and mail that waits for a full inbox.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::base::ids::WorkerId;
+use crate::control::{Placement, WorkerSample};
 use crate::engine::Counters;
 use crate::metrics::WorkerFigures;
 use crate::model::mail::WorkerMail;
@@ -14,9 +15,7 @@ use crate::worker::{Inbox, Mail, NewConn};
 pub struct Workers {
     inboxes: Vec<Inbox>,
     waiting: Vec<VecDeque<Mail>>,
-    /// Which worker was picked when, as far back as its load may not show it.
-    recent: VecDeque<(Instant, usize)>,
-    next: usize,
+    placement: Placement,
 }
 
 impl Workers {
@@ -24,44 +23,33 @@ impl Workers {
     pub fn new(inboxes: Vec<Inbox>) -> Self {
         Self {
             waiting: inboxes.iter().map(|_| VecDeque::new()).collect(),
+            placement: Placement::new(inboxes.len()),
             inboxes,
-            recent: VecDeque::new(),
-            next: 0,
         }
     }
 
-    /// The worker for the next socket: the fewest sockets and peers; among equals they take
-    /// turns. `None` when every worker is behind with its mail.
-    ///
-    /// A socket handed over a moment ago is counted on top of the published load, which may not
-    /// show it yet: a burst would otherwise go to one worker.
-    pub fn pick(&mut self, now: Instant) -> Option<WorkerId> {
-        while let Some((at, _)) = self.recent.front()
-            && now.saturating_duration_since(*at) > RECENT
-        {
-            self.recent.pop_front();
-        }
-        let mut on_the_way = vec![0; self.inboxes.len()];
-        for (_, picked) in &self.recent {
-            if let Some(sockets) = on_the_way.get_mut(*picked) {
-                *sockets += 1;
+    /// Looks at every worker's load; about once a second.
+    pub fn look(&mut self, now: Instant) {
+        let sample = |inbox: &Inbox| {
+            let load = inbox.load();
+            WorkerSample {
+                busy: load.busy(),
+                turns: load.shell().turns,
+                is_in_turn: load.is_in_turn(),
+                conns: load.conns(),
+                peers: load.peers(),
             }
-        }
-        let count = self.inboxes.len();
-        let from_next = (0..count).map(|i| (self.next + i) % count);
-        let best = from_next
-            .filter(|&i| self.waiting.get(i).is_some_and(VecDeque::is_empty))
-            .filter_map(|i| {
-                let load = self.inboxes.get(i)?.load();
-                Some((i, load.conns() + load.peers() + on_the_way.get(i)?))
-            })
-            .min_by_key(|(_, total)| *total)
-            .map(|(i, _)| i)?;
-        self.next = best + 1;
-        self.recent.push_back((now, best));
-        if self.recent.len() > MAX_RECENT {
-            self.recent.pop_front();
-        }
+        };
+        let samples: Vec<WorkerSample> = self.inboxes.iter().map(sample).collect();
+        self.placement.handle_samples(now, &samples);
+    }
+
+    /// The worker for the next socket: the least loaded one. `None` when every worker is behind
+    /// with its mail.
+    pub fn pick(&mut self) -> Option<WorkerId> {
+        let waiting = &self.waiting;
+        let is_able = |i: usize| waiting.get(i).is_some_and(VecDeque::is_empty);
+        let best = self.placement.pick(is_able)?;
         u16::try_from(best).ok().map(WorkerId)
     }
 
@@ -133,6 +121,7 @@ impl Workers {
             datagrams_sent: inbox.load().shell().datagrams_sent,
             runs: inbox.load().shell().runs,
             turn_us: inbox.load().turn_us(),
+            busy: self.placement.busy(usize::from(worker)),
         };
         self.inboxes.iter().zip(0..).map(of).collect()
     }
@@ -154,13 +143,6 @@ impl Workers {
 /// Mails kept for one worker beyond its inbox; when full, further ones are lost with a log line.
 /// A worker this far behind stands still.
 const MAX_WAITING: usize = 65_536;
-
-/// How long a socket is counted on top of the load: the upgrade's answer, the way to the worker
-/// and one of its turns, even on a busy machine.
-const RECENT: Duration = Duration::from_millis(200);
-
-/// Sockets counted so; in a larger burst the oldest are visible in the load already.
-const MAX_RECENT: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -195,33 +177,22 @@ mod tests {
     #[test]
     fn equally_loaded_workers_take_turns() {
         let (mut workers, _bound) = workers(3);
-        let mut now = Clock::start().now().instant;
-        let picked = |workers: &mut Workers, now| -> Vec<u16> {
-            (0..4).map(|_| workers.pick(now).unwrap().0).collect()
+        let mut clock = Clock::start();
+        let picked = |workers: &mut Workers| -> Vec<u16> {
+            (0..4).map(|_| workers.pick().unwrap().0).collect()
         };
-        assert_eq!(picked(&mut workers, now), [0, 1, 2, 0], "none shows yet");
-        assert_eq!(
-            picked(&mut workers, now),
-            [1, 2, 0, 1],
-            "the one with more waits"
-        );
-        now += RECENT * 2;
-        assert_eq!(
-            picked(&mut workers, now),
-            [2, 0, 1, 2],
-            "what never came is forgotten"
-        );
-        assert_eq!(workers.recent.len(), 4);
+        assert_eq!(picked(&mut workers), [0, 1, 2, 0]);
+        workers.look(clock.now().instant);
+        assert_eq!(picked(&mut workers), [1, 2, 0, 1], "none of them came");
     }
 
     #[test]
     fn a_worker_that_is_behind_is_passed_over_and_gets_its_mail_in_order() {
         let (mut workers, _bound) = workers(2);
-        let now = Clock::start().now().instant;
         while !workers.is_behind() {
             workers.post(WorkerId(0), WorkerMail::ServerWillStop);
         }
-        let picked: Vec<u16> = (0..3).map(|_| workers.pick(now).unwrap().0).collect();
+        let picked: Vec<u16> = (0..3).map(|_| workers.pick().unwrap().0).collect();
         assert_eq!(picked, [1, 1, 1]);
         workers.post(WorkerId(0), WorkerMail::ServerWillStop);
         assert_eq!(workers.waiting[0].len(), 2);
@@ -230,6 +201,6 @@ mod tests {
         while workers.waiting[1].is_empty() {
             workers.post(WorkerId(1), WorkerMail::ServerWillStop);
         }
-        assert_eq!(workers.pick(now), None);
+        assert_eq!(workers.pick(), None);
     }
 }

@@ -62,6 +62,8 @@ pub struct WorkerFigures {
     pub datagrams_sent: u64,
     /// Runs it gave to the kernel, by length: at index 0 those of one datagram.
     pub runs: [u64; MAX_GSO_SEGMENTS],
+    /// Share of its time that it spends in turns, 0..=1, smoothed.
+    pub busy: f64,
 }
 
 /// The text of a scrape.
@@ -234,6 +236,11 @@ impl Snapshot {
                 .iter()
                 .map(|w| (label(w), w.turn_us as f64 / 1e6)),
         )?;
+        page.gauges(
+            "worker_busy_ratio",
+            "Share of its time that each worker spends in turns, over the last seconds",
+            self.workers.iter().map(|w| (label(w), w.busy)),
+        )?;
         self.encode_datagrams(page)
     }
 
@@ -371,6 +378,7 @@ mod tests {
                 datagrams_received: 1,
                 datagrams_sent: 20,
                 runs: std::array::from_fn(|at| if at < 2 { 4 } else { 1 }),
+                busy: 0.25,
             }
         };
         let text = render(Snapshot {
@@ -401,6 +409,7 @@ mod tests {
             "leafcutter_gso_run_length_bucket{le=\"3.0\"} 18\n",
             "leafcutter_gso_run_length_bucket{le=\"+Inf\"} 44\n",
             "leafcutter_gso_run_length_count 44\n",
+            "leafcutter_worker_busy_ratio{worker=\"1\"} 0.25\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }

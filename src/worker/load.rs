@@ -1,7 +1,7 @@
 //! What a worker tells about itself once a turn: plain atomics, read by the front door (which
 //! worker is least loaded) and by `/metrics`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::fault::{DropCounters, DropReason};
@@ -14,6 +14,8 @@ use crate::engine::Counters;
 pub struct Load {
     conns: AtomicU64,
     turn_ns: AtomicU64,
+    busy_ns: AtomicU64,
+    is_in_turn: AtomicBool,
     engine: Published<{ ENGINE_FIGURES + DropReason::ALL.len() }>,
     shell: Published<{ SHELL_FIGURES + MAX_GSO_SEGMENTS }>,
 }
@@ -64,6 +66,16 @@ impl Load {
         self.turn_ns.load(Ordering::Relaxed) / 1000
     }
 
+    /// Time spent in finished turns since the start, waiting left out.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed))
+    }
+
+    /// A turn is under way.
+    pub fn is_in_turn(&self) -> bool {
+        self.is_in_turn.load(Ordering::Relaxed)
+    }
+
     /// The engine's counters; drops by the shell are in their `dropped`.
     pub fn engine(&self) -> Counters {
         let mut values = self.engine.load().into_iter();
@@ -107,6 +119,11 @@ impl Load {
         }
     }
 
+    /// A turn begins: the wait is over.
+    pub(super) fn begin_turn(&self) {
+        self.is_in_turn.store(true, Ordering::Relaxed);
+    }
+
     /// Publishes one turn that took `turn`.
     pub(super) fn publish(
         &self,
@@ -118,6 +135,9 @@ impl Load {
         self.conns.store(conns as u64, Ordering::Relaxed);
         let average = self.turn_ns.load(Ordering::Relaxed);
         let turn = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
+        let busy = self.busy_ns.load(Ordering::Relaxed).saturating_add(turn);
+        self.busy_ns.store(busy, Ordering::Relaxed);
+        self.is_in_turn.store(false, Ordering::Relaxed);
         let average = average - average / TURNS_AVERAGED + turn / TURNS_AVERAGED;
         self.turn_ns.store(average, Ordering::Relaxed);
         self.publish_engine(engine, shell.relay_packets_dropped);
@@ -231,7 +251,11 @@ mod tests {
         shell.count_run(1);
         shell.count_run(MAX_GSO_SEGMENTS);
         assert_eq!((shell.runs[0], shell.runs[MAX_GSO_SEGMENTS - 1]), (1, 1));
+        load.begin_turn();
+        assert!(load.is_in_turn());
         load.publish(6, Duration::from_micros(160), &engine, &shell);
+        assert!(!load.is_in_turn());
+        assert_eq!(load.busy(), Duration::from_micros(160));
         assert_eq!((load.conns(), load.turn_us()), (6, 10));
         assert_eq!(load.shell(), shell);
         let read = load.engine();

@@ -70,6 +70,7 @@ impl Worker {
     /// One turn; false when it was the last.
     fn turn(&mut self) -> bool {
         self.wait(); // 1
+        self.inbox.load().begin_turn();
         self.turn.now = self.clock.now(); // 2
         self.turn.more = false;
         self.take_mail(); // 3

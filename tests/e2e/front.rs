@@ -1,9 +1,12 @@
 //! The front door: pages, REST, metrics, upgrades.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tungstenite::Message;
+use leafcutter::worker::clock::Clock;
+use tungstenite::{Bytes, Message};
 
+use crate::clients::PATIENCE;
 use crate::server::{Server, ping};
 
 #[test]
@@ -113,6 +116,65 @@ fn counts_open_websockets_in_the_metrics() {
 
 /// Scrapes before the figures must have arrived.
 const METRICS_TRIES: usize = 1000;
+
+#[test]
+fn sockets_go_to_the_worker_that_is_less_busy() {
+    let server = Server::start(&["--workers", "2"]);
+    let mut flooding = server.websocket("/live/websocket");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for _ in 0..50 {
+                    flooding.write(Message::Ping(Bytes::new())).unwrap();
+                }
+                flooding.flush().unwrap();
+                for _ in 0..50 {
+                    assert!(matches!(flooding.read().unwrap(), Message::Pong(_)));
+                }
+            }
+        });
+        // Ends the thread even when a check below fails.
+        let _end = Raised(&is_over);
+        let busy = |worker: usize| {
+            let metrics = server.get("/metrics").body;
+            let name = format!("leafcutter_worker_busy_ratio{{worker=\"{worker}\"}} ");
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+            line.unwrap().parse::<f64>().unwrap()
+        };
+        let mut clock = Clock::start();
+        let until = clock.now().instant + PATIENCE;
+        let (mut flooded, mut share) = (0, 0.0);
+        while share < 0.15 {
+            assert!(clock.now().instant < until, "the flood does not show");
+            flooded = usize::from(busy(1) > busy(0));
+            share = busy(flooded);
+        }
+        let mut others: Vec<_> = (0..4)
+            .map(|_| server.websocket("/live/websocket"))
+            .collect();
+        for socket in &mut others {
+            ping(socket);
+        }
+        // A worker publishes at the end of a turn, which may be after its answer was read here.
+        let mut metrics = String::new();
+        while !metrics.contains("leafcutter_conns 5\n") {
+            assert!(clock.now().instant < until, "{metrics}");
+            metrics = server.get("/metrics").body;
+        }
+        let alone = format!("leafcutter_worker_conns{{worker=\"{flooded}\"}} 1\n");
+        assert!(metrics.contains(&alone), "{metrics}");
+    });
+}
+
+/// Raises its flag when it goes.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 #[test]
 fn upgrades_on_both_paths_with_any_query() {

@@ -199,6 +199,11 @@ impl Bare {
 
     /// A protected RTP packet; `seq` counts from 0 within the first 2^15.
     pub fn rtp(&self, packet: &Rtp<'_>) -> Vec<u8> {
+        self.rtp_late(packet, 0)
+    }
+
+    /// A protected RTP packet after `seq` has wrapped so many times.
+    pub fn rtp_late(&self, packet: &Rtp<'_>, wraps: u32) -> Vec<u8> {
         let mut datagram = vec![0x90, packet.pt | u8::from(packet.marker) << 7];
         datagram.extend_from_slice(&packet.seq.to_be_bytes());
         datagram.extend_from_slice(&packet.timestamp.to_be_bytes());
@@ -210,7 +215,7 @@ impl Bare {
         datagram.extend_from_slice(packet.payload);
         let len = datagram.len();
         datagram.resize(len + 16, 0);
-        let index = u64::from(packet.seq);
+        let index = u64::from(wraps) << 16 | u64::from(packet.seq);
         let sealed = self
             .protect
             .protect_rtp(&mut datagram, header_len, len, index);
