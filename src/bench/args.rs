@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::client::Front;
+use super::viewer::Feedback;
+
 /// What is measured.
 #[derive(Clone, Debug, Subcommand)]
 pub enum BenchCommand {
@@ -20,6 +23,12 @@ pub struct FloorArgs {
     /// Milliseconds per figure
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub millis: u64,
+    /// Receivers of the composed figures, each with a key and a socket of its own
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub receivers: u32,
+    /// Bytes of video payload per packet in the composed figures
+    #[arg(long, default_value_t = 1150, value_parser = clap::value_parser!(u32).range(40..=1400))]
+    pub size: u32,
     /// Also write the figures as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -52,9 +61,24 @@ pub struct FanoutArgs {
     /// Seconds that are measured, once everybody plays
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub duration: u64,
-    /// Find the highest load with loss below 0.1 % and p99 latency below 10 ms
+    /// Find the highest load with loss below 0.1 % and p99 latency below --p99-max-ms
     #[arg(long)]
     pub ramp: bool,
+    /// What the p99 latency of a load that holds may be
+    #[arg(long, default_value_t = 10.0, value_name = "MS")]
+    pub p99_max_ms: f64,
+    /// Viewers that ask to play per second; 0 lets all ask at once
+    #[arg(long, default_value_t = 0.0, value_name = "N")]
+    pub joins_per_second: f64,
+    /// What viewers report beside reception and missing packets
+    #[arg(long, value_enum, default_value_t)]
+    pub feedback: Feedback,
+    /// The server's signalling
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: Front,
+    /// Measure the floor too, for what the server was seen to send
+    #[arg(long)]
+    pub floor: bool,
     /// One viewer in this many decrypts and checks every packet
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub verify_every: u32,

@@ -1,8 +1,8 @@
 //! One client of the server: a WebSocket, and the PeerConnection it leads to.
 //!
-//! Speaks the Ant Media protocol of `docs/signalling.md`: publishes generated traffic, or plays
-//! and checks what it gets. Its two sockets are non-blocking; the caller polls them. Used by the
-//! load tester and by end-to-end tests.
+//! Speaks the Ant Media protocol of `docs/signalling.md`, or Janus's to compare: publishes
+//! generated traffic, or plays and checks what it gets. Its two sockets are non-blocking; the
+//! caller polls them. Used by the load tester and by end-to-end tests.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -11,15 +11,19 @@ use std::time::{Duration, Instant};
 use mio::{Interest, Registry, Token};
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderValue;
 use tungstenite::{Message, WebSocket};
 
 use super::description::{self, Flow, Tracks};
+use super::janus::{self, Janus, Step};
 use super::link::{Identity, Incoming, Link};
 use super::publisher::Publisher;
 use super::traffic::Shape;
-use super::viewer::Viewer;
+use super::viewer::{Feedback, Viewer};
 use crate::base::clock::Now;
 use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::srtp::Profile;
 
 /// A client and how far it is.
 #[derive(Debug)]
@@ -32,6 +36,12 @@ pub struct Client {
     pub role: Role,
     /// The notifications and errors that the server sent: their definitions, in order.
     pub heard: Vec<String>,
+    /// RTCP datagrams sent.
+    pub feedback_sent: u64,
+    /// RTCP datagrams received.
+    pub reports_received: u64,
+    /// Janus's session; `None` where the Ant Media protocol is spoken.
+    janus: Option<Janus>,
     socket: WebSocket<mio::net::TcpStream>,
     udp: mio::net::UdpSocket,
     link: Link,
@@ -54,6 +64,16 @@ pub enum Phase {
     Connected,
     /// Over, and why.
     Failed(String),
+}
+
+/// Which signalling is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Front {
+    /// Ant Media's.
+    #[default]
+    Ant,
+    /// Janus's, with its video room plugin.
+    Janus,
 }
 
 /// Sends or receives.
@@ -82,7 +102,12 @@ impl Role {
 
     /// A viewer; with `verify` it decrypts and checks every packet.
     pub fn viewer(verify: bool) -> Self {
-        Self::Viewer(Box::new(Viewer::new(verify)))
+        Self::viewer_with(verify, Feedback::default())
+    }
+
+    /// The same with other feedback than transport-wide.
+    pub fn viewer_with(verify: bool, feedback: Feedback) -> Self {
+        Self::Viewer(Box::new(Viewer::new(verify, feedback)))
     }
 }
 
@@ -102,9 +127,7 @@ impl Client {
         let tcp = TcpStream::connect(place.server)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(HANDSHAKE_TIME))?;
-        let url = format!("ws://{}{}", place.server, place.path);
-        let (socket, _) =
-            tungstenite::client(url, tcp).map_err(|error| io::Error::other(error.to_string()))?;
+        let socket = shake_hands(tcp, &place)?;
         let socket = into_non_blocking(socket, place.registry, place.token)?;
         let any = match place.server {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -125,11 +148,18 @@ impl Client {
         }
         let link = Link::new(now.instant, place.identity, local, rng)
             .ok_or_else(|| io::Error::other("no DTLS instance"))?;
+        let publishes = matches!(role, Role::Publisher { .. });
         Ok(Self {
             stream: stream.to_owned(),
             phase: Phase::Open,
             role,
             heard: Vec::new(),
+            feedback_sent: 0,
+            reports_received: 0,
+            janus: match place.front {
+                Front::Ant => None,
+                Front::Janus => Some(Janus::new(stream, publishes)),
+            },
             socket,
             udp,
             link,
@@ -144,6 +174,11 @@ impl Client {
 
     /// Sends `publish` or `play`, with `extra` members.
     pub fn ask(&mut self, now: Now, extra: &Value) {
+        self.phase = Phase::Asked(now.instant);
+        if let Some(janus) = &mut self.janus {
+            let message = janus.begin();
+            return self.say(&message);
+        }
         let command = match self.role {
             Role::Publisher { .. } => "publish",
             Role::Viewer(_) => "play",
@@ -152,7 +187,6 @@ impl Client {
         if let (Some(message), Some(extra)) = (message.as_object_mut(), extra.as_object()) {
             message.extend(extra.clone());
         }
-        self.phase = Phase::Asked(now.instant);
         self.say(&message);
     }
 
@@ -183,17 +217,13 @@ impl Client {
     }
 
     fn handle_message(&mut self, now: Now, message: &Value) {
+        if let Some(janus) = &mut self.janus {
+            let step = janus.handle(message);
+            return self.follow(now, step);
+        }
         let text = |key: &str| message.get(key).and_then(Value::as_str).unwrap_or_default();
         match text("command") {
-            "start" => {
-                if let Role::Publisher { tracks, .. } = &self.role {
-                    let sdp = description::offer(*tracks, self.link.credentials(), &self.identity);
-                    self.say(
-                        &json!({"command": "takeConfiguration", "streamId": self.stream,
-                        "type": "offer", "sdp": sdp}),
-                    );
-                }
-            }
+            "start" => self.offer(),
             "takeConfiguration" => self.take_description(now, text("sdp")),
             "takeCandidate" => {
                 self.candidates.push(text("candidate").to_owned());
@@ -211,6 +241,48 @@ impl Client {
         }
     }
 
+    /// What Janus asks for.
+    fn follow(&mut self, now: Now, step: Step) {
+        match step {
+            Step::Nothing => {}
+            Step::Send(message) => self.say(&message),
+            Step::Offer => self.offer(),
+            Step::Describe(sdp) => {
+                self.take_description(now, &sdp);
+                if let Some(janus) = &mut self.janus {
+                    let message = janus.candidates_end();
+                    self.say(&message);
+                }
+            }
+            Step::Up if matches!(self.role, Role::Publisher { .. }) => {
+                self.heard.push("publish_started".to_owned());
+            }
+            Step::Up => {}
+            Step::Failed(why) => self.fail(&why),
+        }
+    }
+
+    /// A publisher's tracks.
+    fn offer(&mut self) {
+        let Role::Publisher { tracks, .. } = &self.role else {
+            return;
+        };
+        let credentials = self.link.credentials();
+        let setup = if self.janus.is_some() {
+            // Janus would be the DTLS client if it could choose, and so is this client.
+            "active"
+        } else {
+            "actpass"
+        };
+        let sdp = description::offer(*tracks, credentials, &self.identity, setup);
+        let message = match &mut self.janus {
+            Some(janus) => janus.publish(&sdp),
+            None => json!({"command": "takeConfiguration", "streamId": self.stream,
+                "type": "offer", "sdp": sdp}),
+        };
+        self.say(&message);
+    }
+
     /// The server's offer (a viewer's first or a later one) or answer (a publisher's).
     fn take_description(&mut self, now: Now, sdp: &str) {
         let Some(described) = description::read(sdp) else {
@@ -223,11 +295,16 @@ impl Client {
             Role::Viewer(viewer) => {
                 self.flows = description::offered_flows(&described);
                 viewer.set_flows(&self.flows);
-                let sdp = description::answer(&described, self.link.credentials(), &self.identity);
-                self.say(
-                    &json!({"command": "takeConfiguration", "streamId": self.stream,
-                    "type": "answer", "sdp": sdp}),
-                );
+                let transport_cc = viewer.feedback() == Feedback::TransportCc;
+                let credentials = self.link.credentials();
+                let sdp =
+                    description::answer(&described, credentials, &self.identity, transport_cc);
+                let message = match &mut self.janus {
+                    Some(janus) => janus.start(&sdp),
+                    None => json!({"command": "takeConfiguration", "streamId": self.stream,
+                        "type": "answer", "sdp": sdp}),
+                };
+                self.say(&message);
             }
         }
         self.description = Some(described);
@@ -268,7 +345,10 @@ impl Client {
                         viewer.receive(now, datagram, &keys.unprotect);
                     }
                 }
-                Ok(Incoming::Rtcp) => self.take_feedback(datagram),
+                Ok(Incoming::Rtcp) => {
+                    self.reports_received += 1;
+                    self.take_feedback(datagram);
+                }
                 Ok(Incoming::Nothing) => {
                     if self.link.is_connected() && matches!(self.phase, Phase::Asked(_)) {
                         self.connected(now);
@@ -286,9 +366,9 @@ impl Client {
 
     fn connected(&mut self, now: Now) {
         self.phase = Phase::Connected;
-        self.next_report = now.instant + REPORT_INTERVAL;
-        if let Role::Publisher { sending, .. } = &mut self.role {
-            sending.start(now.instant, &self.flows);
+        match &mut self.role {
+            Role::Publisher { sending, .. } => sending.start(now.instant, &self.flows),
+            Role::Viewer(viewer) => self.next_report = now.instant + viewer.feedback().interval(),
         }
     }
 
@@ -317,7 +397,8 @@ impl Client {
             self.connected(now);
         }
         self.flush();
-        self.send_media(now) + self.send_reports(now)
+        self.send_reports(now);
+        self.send_media(now)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None` when nothing is pending.
@@ -343,16 +424,16 @@ impl Client {
         sending.send(now, &keys.protect, |packet| udp.send(packet).is_ok())
     }
 
-    fn send_reports(&mut self, now: Now) -> u64 {
+    fn send_reports(&mut self, now: Now) {
         let Role::Viewer(viewer) = &mut self.role else {
-            return 0;
+            return;
         };
         if self.next_report > now.instant || self.phase != Phase::Connected {
-            return 0;
+            return;
         }
-        self.next_report = now.instant + REPORT_INTERVAL;
+        self.next_report = now.instant + viewer.feedback().interval();
         let Some(keys) = self.link.keys_mut() else {
-            return 0;
+            return;
         };
         let mut buf = [0; MAX_DATAGRAM_LEN];
         let len = viewer.write_reports(now, &mut buf);
@@ -360,9 +441,14 @@ impl Client {
             && let Some(len) = keys.protect.protect_rtcp(&mut buf, len)
         {
             // A report that the socket does not take is followed by the next.
-            let _ = self.udp.send(buf.get(..len).unwrap_or_default());
+            let sent = self.udp.send(buf.get(..len).unwrap_or_default());
+            self.feedback_sent += u64::from(sent.is_ok());
         }
-        0
+    }
+
+    /// The cipher that was agreed on; `None` before.
+    pub fn profile(&self) -> Option<Profile> {
+        self.link.profile()
     }
 
     fn flush(&mut self) {
@@ -391,12 +477,32 @@ pub struct Place<'a> {
     pub server: SocketAddr,
     /// `/{app}/websocket`.
     pub path: &'a str,
+    /// Which signalling it speaks.
+    pub front: Front,
     /// The certificate.
     pub identity: &'a Identity,
     /// The poll.
     pub registry: &'a Registry,
     /// The WebSocket's token; the UDP socket has the next one.
     pub token: Token,
+}
+
+fn shake_hands(tcp: TcpStream, place: &Place<'_>) -> io::Result<WebSocket<TcpStream>> {
+    let wrong = |error: String| io::Error::other(error);
+    let url = format!("ws://{}{}", place.server, place.path);
+    let mut request = url
+        .into_client_request()
+        .map_err(|e| wrong(e.to_string()))?;
+    if place.front == Front::Janus {
+        let value = HeaderValue::from_static(janus::SUBPROTOCOL);
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", value);
+    }
+    let opened = tungstenite::client(request, tcp);
+    opened
+        .map(|(socket, _)| socket)
+        .map_err(|e| wrong(e.to_string()))
 }
 
 /// Moves an open WebSocket onto a non-blocking socket. What the server sent so far is nothing:
@@ -416,6 +522,3 @@ fn into_non_blocking(
 
 /// Hang guard of the opening handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
-
-/// As browsers: transport-wide feedback every 50 to 250 ms.
-const REPORT_INTERVAL: Duration = Duration::from_millis(100);

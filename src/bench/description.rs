@@ -37,8 +37,13 @@ pub struct Tracks {
     pub audio: Option<Ssrc>,
 }
 
-/// A publisher's offer: Opus and VP8, BUNDLE, transport-wide feedback.
-pub fn offer(tracks: Tracks, credentials: &Credentials, identity: &Identity) -> String {
+/// A publisher's offer: Opus and VP8, BUNDLE, transport-wide feedback. `setup` is its DTLS role.
+pub fn offer(
+    tracks: Tracks,
+    credentials: &Credentials,
+    identity: &Identity,
+    setup: &str,
+) -> String {
     let mut sections = Vec::new();
     if let Some(ssrc) = tracks.audio {
         sections.push(("audio", AUDIO_LINES, AUDIO_PT, ssrc));
@@ -50,7 +55,7 @@ pub fn offer(tracks: Tracks, credentials: &Credentials, identity: &Identity) -> 
     let mut out = head(&mids);
     for ((media, lines, pt, ssrc), mid) in sections.into_iter().zip(&mids) {
         let _ = write!(out, "m={media} 9 UDP/TLS/RTP/SAVPF {}\r\n", pt.0);
-        transport(&mut out, credentials, identity, "actpass");
+        transport(&mut out, credentials, identity, setup);
         let id = ExtensionKind::TransportCc.server_id();
         let uri = ExtensionKind::TransportCc.uri();
         let _ = write!(
@@ -63,10 +68,15 @@ pub fn offer(tracks: Tracks, credentials: &Credentials, identity: &Identity) -> 
     out
 }
 
-/// An answer that takes everything of the server's offer but its data channel: these clients speak
-/// no SCTP, and a server would go on trying. One that leads the bundle is taken, because it carries
-/// the transport.
-pub fn answer(offer: &Description, credentials: &Credentials, identity: &Identity) -> String {
+/// An answer that takes everything of the server's offer but its data channel, and transport-wide
+/// feedback only with `transport_cc`: these clients speak no SCTP, and a server would go on trying.
+/// A data channel that leads the bundle is taken, because it carries the transport.
+pub fn answer(
+    offer: &Description,
+    credentials: &Credentials,
+    identity: &Identity,
+    transport_cc: bool,
+) -> String {
     let in_use = |s: &&MediaSection| !s.rejected && s.media_kind().is_some();
     let leads = offer.media.first().filter(|s| s.media_kind().is_none());
     let mids: Vec<String> = leads
@@ -85,7 +95,7 @@ pub fn answer(offer: &Description, credentials: &Credentials, identity: &Identit
             );
             continue;
         }
-        answer_section(&mut out, section, credentials, identity);
+        answer_section(&mut out, section, credentials, identity, transport_cc);
     }
     out
 }
@@ -95,6 +105,7 @@ fn answer_section(
     section: &MediaSection,
     credentials: &Credentials,
     identity: &Identity,
+    transport_cc: bool,
 ) {
     let mid = section.mid.as_str();
     let Some(kind) = section.media_kind() else {
@@ -122,7 +133,8 @@ fn answer_section(
     let _ = write!(out, "m={media} 9 UDP/TLS/RTP/SAVPF {}\r\n", pts.join(" "));
     transport(out, credentials, identity, "active");
     let _ = write!(out, "a=mid:{mid}\r\na=recvonly\r\na=rtcp-mux\r\n");
-    for extmap in &section.extmaps {
+    let extmaps = section.extmaps.iter();
+    for extmap in extmaps.filter(|e| transport_cc || e.kind != ExtensionKind::TransportCc) {
         let _ = write!(out, "a=extmap:{} {}\r\n", extmap.id, extmap.kind.uri());
     }
     for format in &section.formats {
@@ -135,9 +147,14 @@ fn answer_section(
         if !format.fmtp.is_empty() {
             let _ = write!(out, "a=fmtp:{pt} {}\r\n", format.fmtp);
         }
+        let bandwidth = if transport_cc {
+            "transport-cc"
+        } else {
+            "goog-remb"
+        };
         let _ = write!(
             out,
-            "a=rtcp-fb:{pt} nack\r\na=rtcp-fb:{pt} nack pli\r\na=rtcp-fb:{pt} transport-cc\r\n"
+            "a=rtcp-fb:{pt} nack\r\na=rtcp-fb:{pt} nack pli\r\na=rtcp-fb:{pt} {bandwidth}\r\n"
         );
     }
 }

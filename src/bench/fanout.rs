@@ -13,18 +13,26 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::args::Target;
-use super::client::{Client, Phase, Role};
+use super::client::{Client, Front, Phase, Role};
 use super::fleet::Fleet;
 use super::link::Identity;
-use super::process;
+use super::mix::Mix;
 use super::report::{Load, Measured, Percentiles};
 use super::traffic::Shape;
+use super::viewer::Feedback;
+use super::{process, scrape};
 
 /// What a load is made with.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Where.
     pub target: Target,
+    /// Its signalling.
+    pub front: Front,
+    /// What viewers report.
+    pub feedback: Feedback,
+    /// Viewers that ask to play per second; `None` lets all ask at once.
+    pub joins_per_second: Option<f64>,
     /// Broadcasts.
     pub broadcasts: usize,
     /// Viewers over all broadcasts.
@@ -62,20 +70,41 @@ struct Stand {
 /// What one thread found.
 #[derive(Default)]
 struct Share {
-    expected: u64,
-    came: u64,
+    /// Within the measured time.
+    totals: Totals,
+    /// Until everybody played.
+    joining: Totals,
     damaged: u64,
     repaired: u64,
     verified: u64,
     latencies_us: Vec<u32>,
     joins_us: Vec<u32>,
-    joined_packets: u64,
+    /// From the first `play` to the last first packet.
+    joining_us: u64,
     failures: Vec<String>,
     playing: usize,
     /// Processor time of this thread within the measured time.
     cpu_us: u64,
     ports: BTreeSet<u16>,
     drops: u64,
+    cipher: Option<String>,
+}
+
+/// Packets counted by all clients of a thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    /// Media packets that viewers should have got, by sequence numbers.
+    expected: u64,
+    /// Those that came.
+    came: u64,
+    /// Video packets among them.
+    video: u64,
+    /// Media packets that publishers sent.
+    published: u64,
+    /// Feedback packets that viewers sent.
+    feedback: u64,
+    /// RTCP datagrams that clients received.
+    reports: u64,
 }
 
 /// Runs `plan`; `watch` hears of progress: what happens, how far, of how much.
@@ -119,6 +148,9 @@ struct Mark {
     resident_len: Option<u64>,
 }
 
+/// Runs that the server sent until the measured time began and ended.
+type Runs = Option<(Vec<u64>, Vec<u64>)>;
+
 #[derive(Debug, Default)]
 struct Marks {
     before_open: Mark,
@@ -126,6 +158,7 @@ struct Marks {
     after_join: Mark,
     begin: Mark,
     end: Mark,
+    runs: Runs,
 }
 
 fn conduct(
@@ -141,14 +174,14 @@ fn conduct(
     };
     let viewers = plan.viewers as u64;
     let mut marks = Marks::default();
-    let publishing = stand.wait_for_all(plan.threads, || watch("broadcasts go live", 0, 1));
+    let publishing = stand.wait_for_all(plan, || watch("broadcasts go live", 0, 1));
     if publishing.is_ok() {
         marks.before_open = mark();
         stand.advance(Stage::Open);
-        stand.wait_for_all(plan.threads, || watch("viewers connect", 0, viewers))?;
+        stand.wait_for_all(plan, || watch("viewers connect", 0, viewers))?;
         marks.before_join = mark();
         stand.advance(Stage::Join);
-        stand.wait_for_all(plan.threads, || {
+        stand.wait_for_all(plan, || {
             watch(
                 "viewers join",
                 stand.playing.load(Ordering::Relaxed),
@@ -156,8 +189,13 @@ fn conduct(
             );
         })?;
         marks.after_join = mark();
+        let runs = || match plan.front {
+            Front::Ant => scrape::runs(plan.target.server),
+            Front::Janus => None,
+        };
         stand.advance(Stage::Measure);
         marks.begin = mark();
+        let runs_before = runs();
         let whole = plan.duration.as_micros() as u64;
         loop {
             let now = mark();
@@ -169,9 +207,19 @@ fn conduct(
             }
             stand.rest(Duration::from_micros((whole - passed).min(200_000)));
         }
+        marks.runs = runs_before.zip(runs());
     }
     stand.advance(Stage::End);
     publishing.map(|()| marks)
+}
+
+impl Plan {
+    /// How long everybody may take to join; those who do not are reported.
+    fn join_time(&self) -> Duration {
+        let rate = self.joins_per_second;
+        let asking = rate.map_or(0.0, |rate| self.viewers as f64 / rate);
+        JOIN_TIME + Duration::from_secs_f64(asking)
+    }
 }
 
 impl Stand {
@@ -190,15 +238,16 @@ impl Stand {
     }
 
     /// Waits until every thread has finished the stage; `tick` runs about five times a second.
-    fn wait_for_all(&self, threads: usize, mut tick: impl FnMut()) -> Result<(), String> {
+    fn wait_for_all(&self, plan: &Plan, mut tick: impl FnMut()) -> Result<(), String> {
         let mut rounds = 0;
+        let most = STAGE_ROUNDS + 5 * plan.join_time().as_secs();
         loop {
             tick();
-            if self.rest(Duration::from_millis(200)) >= threads {
+            if self.rest(Duration::from_millis(200)) >= plan.threads {
                 return Ok(());
             }
             rounds += 1;
-            if rounds > STAGE_ROUNDS {
+            if rounds > most {
                 return Err("a stage did not end in time".to_owned());
             }
         }
@@ -214,6 +263,7 @@ impl Stand {
 fn one_thread(plan: &Plan, index: usize, stand: &Stand, identity: &Identity) -> io::Result<Share> {
     let Target { server, path } = &plan.target;
     let mut fleet = Fleet::new(*server, path, identity, index as u64 + 1)?;
+    fleet.set_front(plan.front);
     let mut share = Share::default();
     for number in (index..plan.broadcasts).step_by(plan.threads) {
         let role = fleet.publisher(&plan.shapes);
@@ -227,44 +277,62 @@ fn one_thread(plan: &Plan, index: usize, stand: &Stand, identity: &Identity) -> 
     for number in (index..plan.viewers).step_by(plan.threads) {
         let verify = number % plan.verify_every == 0;
         let stream = format!("bench{}", number % plan.broadcasts);
-        fleet.open(&stream, Role::viewer(verify))?;
+        fleet.open(&stream, Role::viewer_with(verify, plan.feedback))?;
         fleet.turn(Duration::ZERO);
     }
     pass(&mut fleet, stand, Stage::Open);
 
-    let asked = fleet.now();
-    for at in publishers..fleet.clients.len() {
-        fleet.ask(at, &json!({}));
-        if at % ASKS_PER_TURN == 0 {
-            fleet.turn(Duration::ZERO);
-        }
-    }
-    fleet.run_until(JOIN_TIME, |clients| {
-        let viewers = clients.get(publishers..).unwrap_or_default();
-        let playing = viewers
-            .iter()
-            .filter(|c| first_packet_us(c).is_some())
-            .count();
-        stand.playing.fetch_add(
-            (playing - share.playing.min(playing)) as u64,
-            Ordering::Relaxed,
-        );
-        share.playing = playing;
-        playing + viewers.iter().filter(|c| is_failed(c)).count() == viewers.len()
-    });
-    for client in fleet.clients.get(publishers..).unwrap_or_default() {
-        if let Some(us) = first_packet_us(client) {
-            let waited = us.saturating_sub(asked.unix_us);
-            share
-                .joins_us
-                .push(u32::try_from(waited).unwrap_or(u32::MAX));
-        }
-    }
-    share.joined_packets = totals(&fleet).1;
+    join(&mut fleet, publishers, plan, stand, &mut share);
     pass(&mut fleet, stand, Stage::Join);
     measure(&mut fleet, stand, &mut share);
     share.failures = fleet.census().1.into_iter().map(str::to_owned).collect();
     Ok(share)
+}
+
+/// Lets this thread's viewers, those behind the `publishers` first clients, ask to play at the
+/// plan's rate, and waits until they do.
+fn join(fleet: &mut Fleet, publishers: usize, plan: &Plan, stand: &Stand, share: &mut Share) {
+    let begin = fleet.now();
+    let rate = plan.joins_per_second.map(|rate| rate / plan.threads as f64);
+    let viewers = fleet.clients.len() - publishers;
+    let mut asked_us = Vec::with_capacity(viewers);
+    loop {
+        let now = fleet.now();
+        let passed = now.instant - begin.instant;
+        let due = rate.map_or(viewers, |rate| (passed.as_secs_f64() * rate) as usize + 1);
+        let due = due.min(viewers).min(asked_us.len() + ASKS_PER_TURN);
+        while asked_us.len() < due {
+            fleet.ask(publishers + asked_us.len(), &json!({}));
+            asked_us.push(now.unix_us);
+        }
+        let all_asked = asked_us.len() == viewers;
+        let waits = all_asked || rate.is_some();
+        fleet.turn(if waits { SHORT_TURN } else { Duration::ZERO });
+        let clients = fleet.clients.get(publishers..).unwrap_or_default();
+        let playing = clients.iter().filter(|c| first_packet_us(c).is_some());
+        let playing = playing.count();
+        let more = playing.saturating_sub(share.playing);
+        stand.playing.fetch_add(more as u64, Ordering::Relaxed);
+        share.playing = playing;
+        let settled = playing + clients.iter().filter(|c| is_failed(c)).count();
+        if all_asked && (settled >= viewers || passed > plan.join_time()) {
+            break;
+        }
+    }
+    let clients = fleet.clients.get(publishers..).unwrap_or_default();
+    for (client, asked_us) in clients.iter().zip(asked_us) {
+        if let Some(us) = first_packet_us(client) {
+            let waited = us.saturating_sub(asked_us);
+            share
+                .joins_us
+                .push(u32::try_from(waited).unwrap_or(u32::MAX));
+            let since_begin = us.saturating_sub(begin.unix_us);
+            share.joining_us = share.joining_us.max(since_begin);
+        }
+    }
+    share.joining = totals(fleet);
+    let profile = fleet.clients.iter().find_map(Client::profile);
+    share.cipher = profile.map(|profile| format!("{profile:?}"));
 }
 
 /// Says that this thread is done with `stage` and goes on turning until all are.
@@ -291,8 +359,7 @@ fn measure(fleet: &mut Fleet, stand: &Stand, share: &mut Share) {
     let after = totals(fleet);
     share.cpu_us = process::own_thread_cpu_us().unwrap_or(0) - cpu;
     share.drops = process::socket_drops(&share.ports).unwrap_or(0) - drops;
-    share.expected = after.0 - before.0;
-    share.came = after.1 - before.1;
+    share.totals = after.less(before);
     for client in &mut fleet.clients {
         if let Role::Viewer(viewer) = &mut client.role {
             share.latencies_us.append(&mut viewer.latencies_us);
@@ -303,43 +370,103 @@ fn measure(fleet: &mut Fleet, stand: &Stand, share: &mut Share) {
     }
 }
 
-/// Packets expected and received by all viewers of this thread.
-fn totals(fleet: &Fleet) -> (u64, u64) {
-    let viewers = fleet.clients.iter().filter_map(|c| match &c.role {
-        Role::Viewer(viewer) => Some(viewer.continuity()),
-        Role::Publisher { .. } => None,
-    });
-    viewers.fold((0, 0), |(e, c), (expected, came)| (e + expected, c + came))
+/// What all clients of this thread have counted.
+fn totals(fleet: &Fleet) -> Totals {
+    let mut all = Totals {
+        published: fleet.sent,
+        ..Totals::default()
+    };
+    for client in &fleet.clients {
+        all.reports += client.reports_received;
+        if let Role::Viewer(viewer) = &client.role {
+            let (expected, came) = viewer.continuity();
+            all.expected += expected;
+            all.came += came;
+            all.video += viewer.tally.video;
+            all.feedback += client.feedback_sent;
+        }
+    }
+    all
 }
 
-fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
+impl Totals {
+    /// What became more since `before`.
+    fn less(self, before: Self) -> Self {
+        Self {
+            expected: self.expected - before.expected,
+            came: self.came - before.came,
+            video: self.video - before.video,
+            published: self.published - before.published,
+            feedback: self.feedback - before.feedback,
+            reports: self.reports - before.reports,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.expected += other.expected;
+        self.came += other.came;
+        self.video += other.video;
+        self.published += other.published;
+        self.feedback += other.feedback;
+        self.reports += other.reports;
+    }
+
+    /// Share that did not come, 0..=1.
+    fn loss(&self) -> f64 {
+        1.0 - self.came.min(self.expected) as f64 / self.expected.max(1) as f64
+    }
+
+    /// What the server did, `runs` being those it says that it sent.
+    fn mix(&self, runs: &Runs) -> Mix {
+        let small = self.came - self.video.min(self.came) + self.reports;
+        let single = Mix::of_single(self.video, small);
+        let runs = runs.as_ref().map(|(from, to)| scrape::since(from, to));
+        Mix {
+            runs: runs.unwrap_or(single.runs),
+            small,
+            media_in: self.published,
+            feedback_in: self.feedback,
+            delivered: self.came,
+        }
+    }
+}
+
+/// Adds up what the threads found; the last is the busiest one's share of a core.
+fn merge(shares: Vec<Share>, seconds: f64) -> (Share, f64) {
     let mut all = Share::default();
-    let seconds = (marks.end.at_us.saturating_sub(marks.begin.at_us)) as f64 / 1e6;
     let mut busiest = 0.0f64;
     for share in shares {
-        all.expected += share.expected;
-        all.came += share.came;
+        all.totals.add(share.totals);
+        all.joining.add(share.joining);
         all.damaged += share.damaged;
         all.repaired += share.repaired;
         all.verified += share.verified;
         all.latencies_us.extend(share.latencies_us);
         all.joins_us.extend(share.joins_us);
-        all.joined_packets += share.joined_packets;
+        all.joining_us = all.joining_us.max(share.joining_us);
         all.failures.extend(share.failures);
         all.playing += share.playing;
         all.drops += share.drops;
         all.cpu_us += share.cpu_us;
+        all.cipher = all.cipher.or(share.cipher);
         busiest = busiest.max(share.cpu_us as f64 / 1e6 / seconds);
     }
+    (all, busiest)
+}
+
+fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
+    let seconds = (marks.end.at_us.saturating_sub(marks.begin.at_us)) as f64 / 1e6;
+    let (all, busiest) = merge(shares, seconds);
+    let came = all.totals.came;
     let spent = |from: Mark, to: Mark| Some(to.cpu_us?.saturating_sub(from.cpu_us?));
     let per_packet = spent(marks.begin, marks.end)
-        .filter(|_| all.came > 0)
-        .map(|us| us as f64 / all.came as f64);
+        .filter(|_| came > 0)
+        .map(|us| us as f64 / came as f64);
     let per_join = spent(marks.before_join, marks.after_join)
         .zip(per_packet)
         .filter(|_| all.playing > 0)
         .map(|(us, packet_us)| {
-            let joining = us as f64 - packet_us * all.joined_packets as f64;
+            let joining = us as f64 - packet_us * all.joining.came as f64;
             joining.max(0.0) / 1000.0 / all.playing as f64
         });
     let resident = marks
@@ -348,8 +475,6 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
         .zip(marks.before_open.resident_len)
         .filter(|_| all.playing > 0)
         .map(|(after, before)| after.saturating_sub(before) as f64 / 1024.0 / all.playing as f64);
-    let joining_s = (marks.after_join.at_us - marks.before_join.at_us) as f64 / 1e6;
-    let last_join = all.joins_us.iter().max().copied().unwrap_or(0);
     Measured {
         load: Load {
             broadcasts: plan.broadcasts,
@@ -358,15 +483,17 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
         },
         playing: all.playing,
         failures: all.failures,
-        delivered_per_s: all.came as f64 / seconds,
-        loss: 1.0 - all.came.min(all.expected) as f64 / all.expected.max(1) as f64,
+        cipher: all.cipher,
+        delivered_per_s: came as f64 / seconds,
+        feedback_per_s: all.totals.feedback as f64 / seconds,
+        loss: all.totals.loss(),
+        loss_joining: all.joining.loss(),
         repaired: all.repaired,
         damaged: all.damaged,
         verified: all.verified,
         latency_ms: Percentiles::of_us(all.latencies_us),
         join_ms: Percentiles::of_us(all.joins_us),
-        joins_per_s: all.playing as f64
-            / (f64::from(last_join) / 1e6).clamp(1e-3, joining_s.max(1e-3)),
+        joins_per_s: all.playing as f64 / (all.joining_us as f64 / 1e6).max(1e-3),
         server_us_per_packet: per_packet,
         server_cpu: spent(marks.begin, marks.end).map(|us| us as f64 / 1e6 / seconds),
         server_ms_per_join: per_join,
@@ -374,6 +501,9 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
         tester_cpu: all.cpu_us as f64 / 1e6 / seconds,
         tester_busiest_thread: busiest,
         tester_drops: all.drops,
+        mix: all.totals.mix(&marks.runs),
+        runs_known: marks.runs.is_some(),
+        floor: None,
     }
 }
 
@@ -392,6 +522,9 @@ fn first_packet_us(client: &Client) -> Option<u64> {
     }
 }
 
+/// Longest wait of a turn while viewers join.
+const SHORT_TURN: Duration = Duration::from_millis(1);
+
 /// Longest wait of a thread that only turns its clients.
 const TURN: Duration = Duration::from_millis(5);
 
@@ -401,5 +534,5 @@ const ASKS_PER_TURN: usize = 16;
 /// How long everybody may take to join; those who do not are reported.
 const JOIN_TIME: Duration = Duration::from_secs(60);
 
-/// Rounds of 200 ms that one stage may take: longer than [`JOIN_TIME`] and many handshakes.
-const STAGE_ROUNDS: usize = 5 * 180;
+/// Rounds of 200 ms that one stage may take beside the joining: many handshakes.
+const STAGE_ROUNDS: u64 = 5 * 180;

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
-use super::client::{Client, Phase, Place, Role};
+use super::client::{Client, Front, Phase, Place, Role};
 use super::link::Identity;
 use crate::base::clock::Now;
 use crate::worker::clock::Clock;
@@ -25,6 +25,7 @@ pub struct Fleet {
     pub sent: u64,
     /// Datagrams that the clients received.
     pub received: u64,
+    front: Front,
     server: SocketAddr,
     path: String,
     identity: Identity,
@@ -47,6 +48,7 @@ impl Fleet {
             clients: Vec::new(),
             sent: 0,
             received: 0,
+            front: Front::Ant,
             server,
             path: path.to_owned(),
             identity: identity.clone(),
@@ -70,6 +72,11 @@ impl Fleet {
         Role::publisher(shapes, now, &mut self.rng)
     }
 
+    /// Clients opened from here on speak this signalling.
+    pub fn set_front(&mut self, front: Front) {
+        self.front = front;
+    }
+
     /// Opens a client's WebSocket; returns its place in `clients`.
     ///
     /// # Errors
@@ -78,6 +85,7 @@ impl Fleet {
         let at = self.clients.len();
         let now = self.clock.now();
         let place = Place {
+            front: self.front,
             server: self.server,
             path: &self.path,
             identity: &self.identity,
@@ -108,10 +116,11 @@ impl Fleet {
         });
         // An interrupted wait is a short one.
         let _ = self.poll.poll(&mut self.events, Some(wait));
-        let now = self.clock.now();
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
             let at = event.token().0 / 2;
+            // A reading per socket: packets that came while others were read are no younger.
+            let now = self.clock.now();
             let Some(client) = self.clients.get_mut(at) else {
                 continue;
             };

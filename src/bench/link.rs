@@ -78,6 +78,8 @@ pub enum Incoming {
 /// The contexts of a finished handshake.
 #[derive(Debug)]
 pub struct LinkKeys {
+    /// The cipher.
+    pub profile: Profile,
     /// Towards the server.
     pub protect: Protect,
     /// From the server.
@@ -260,6 +262,11 @@ impl Link {
         }
     }
 
+    /// The cipher of the SRTP contexts, once connected.
+    pub fn profile(&self) -> Option<Profile> {
+        self.keys.as_ref().map(|keys| keys.profile)
+    }
+
     /// The SRTP contexts, once connected.
     pub fn keys_mut(&mut self) -> Option<&mut LinkKeys> {
         self.keys.as_mut()
@@ -294,6 +301,7 @@ impl Link {
         {
             let keys = Keys::from_dtls(profile, &material).ok_or(LinkError::Dtls)?;
             self.keys = Some(LinkKeys {
+                profile,
                 protect: Protect::new(&keys.client).ok_or(LinkError::Dtls)?,
                 unprotect: Unprotect::new(&keys.server).ok_or(LinkError::Dtls)?,
             });

@@ -23,6 +23,16 @@ pub fn resident_len(pid: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// The CPUs that process `pid` may run on, ascending; without `pid` this one. Empty when unknown.
+pub fn cpus(pid: Option<u32>) -> Vec<usize> {
+    let who = pid.map_or("self".to_owned(), |pid| pid.to_string());
+    let status = fs::read_to_string(format!("/proc/{who}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("Cpus_allowed_list:"));
+    line.map(|list| cpus_of(list.trim())).unwrap_or_default()
+}
+
 /// Datagrams that the kernel dropped at UDP sockets with these local ports, since they exist.
 pub fn socket_drops(ports: &BTreeSet<u16>) -> Option<u64> {
     let mut drops = 0;
@@ -76,6 +86,15 @@ fn cpu_of(stat: &str) -> Option<u64> {
     Some((user + system) * TICK_US)
 }
 
+/// Reads `0-2,5`.
+fn cpus_of(list: &str) -> Vec<usize> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<usize>().ok()?..=last.parse::<usize>().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
+}
+
 fn drops_of(line: &str, ports: &BTreeSet<u16>) -> Option<u64> {
     let mut fields = line.split_ascii_whitespace();
     let (_, port) = fields.nth(1)?.rsplit_once(':')?;
@@ -105,5 +124,8 @@ mod tests {
         assert!(resident_len(own).is_some_and(|len| len > 0));
         assert!(cpu_us(own).is_some() && own_thread_cpu_us().is_some());
         assert!(!machine().is_empty());
+        assert_eq!(cpus_of("0-2,5"), [0, 1, 2, 5]);
+        assert!(cpus_of("").is_empty());
+        assert!(!cpus(None).is_empty() && cpus(Some(own)) == cpus(None));
     }
 }

@@ -1,4 +1,4 @@
-//! The load tester's figures: as a table, as JSON, and as one HTML file with charts.
+//! The load tester's figures, as a table and as JSON; `html.rs` draws them.
 //!
 //! The tester says when it was itself the bottleneck, and then names no capacity: its figures
 //! would be its own and not the server's.
@@ -6,6 +6,8 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+
+use super::mix::{Floor, Mix};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -55,10 +57,16 @@ pub struct Measured {
     pub playing: usize,
     /// Why clients failed.
     pub failures: Vec<String>,
+    /// The cipher that was agreed on.
+    pub cipher: Option<String>,
     /// Packets delivered to viewers, per second.
     pub delivered_per_s: f64,
+    /// Feedback packets that the viewers sent, per second.
+    pub feedback_per_s: f64,
     /// Share of the packets that did not come, 0..=1, repaired ones counted as lost.
     pub loss: f64,
+    /// The same from each viewer's first packet until everybody played.
+    pub loss_joining: f64,
     /// Retransmissions received.
     pub repaired: u64,
     /// Packets that did not authenticate or held something else than what was sent.
@@ -85,6 +93,12 @@ pub struct Measured {
     pub tester_busiest_thread: f64,
     /// Datagrams that the kernel dropped at the tester's own sockets.
     pub tester_drops: u64,
+    /// What the server sent and received within the measured time.
+    pub mix: Mix,
+    /// The server told its run lengths; else single datagrams are assumed.
+    pub runs_known: bool,
+    /// What that costs at least; `None` when it was not measured.
+    pub floor: Option<Floor>,
 }
 
 impl Measured {
@@ -103,21 +117,65 @@ impl Measured {
         None
     }
 
-    /// Everybody plays, whole, in time: loss below 0.1 %, p99 latency below 10 ms.
-    pub fn holds(&self) -> bool {
+    /// Everybody plays, whole, in time: loss below 0.1 %, p99 latency below `p99_max_ms`.
+    pub fn holds(&self, p99_max_ms: f64) -> bool {
         self.playing == self.load.viewers
             && self.loss < MAX_LOSS
             && self.damaged == 0
-            && self.latency_ms.p99 < MAX_P99_MS
+            && self.latency_ms.p99 < p99_max_ms
     }
 
-    /// The figures as rows: name, value.
-    pub fn rows(&self) -> Vec<(&'static str, String)> {
+    /// What /proc said of the server.
+    fn server_rows(&self) -> Vec<(&'static str, String)> {
         let optional = |value: Option<f64>, unit: &str| {
             value.map_or("not known (no --pid)".to_owned(), |v| {
                 format!("{v:.2} {unit}")
             })
         };
+        vec![
+            (
+                "server per packet",
+                optional(self.server_us_per_packet, "us"),
+            ),
+            ("server processor", optional(self.server_cpu, "cores")),
+            ("server per join", optional(self.server_ms_per_join, "ms")),
+            (
+                "server per viewer",
+                optional(self.server_kib_per_viewer, "KiB"),
+            ),
+        ]
+    }
+
+    /// The floor and the ratio to it.
+    fn floor_rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
+        if let Some(run) = self.mix.mean_run() {
+            let how = if self.runs_known {
+                "told by the server"
+            } else {
+                "assumed, the server does not tell"
+            };
+            rows.push(("datagrams per run", format!("{run:.2} on average, {how}")));
+        }
+        let Some(floor) = self.floor else {
+            return rows;
+        };
+        let ratio = |name, ns: f64| {
+            let us = ns / 1000.0;
+            let ratio = self.server_us_per_packet.map(|server| server / us);
+            let ratio = ratio.map_or(String::new(), |ratio| {
+                format!(", server per packet / floor = {ratio:.2}")
+            });
+            (name, format!("{us:.2} us{ratio}"))
+        };
+        rows.push(ratio("floor without feedback", floor.without_feedback_ns));
+        rows.push(ratio("floor with feedback", floor.with_feedback_ns));
+        rows.push(ratio("floor, receivers live", floor.live_ns));
+        rows
+    }
+
+    /// The figures as rows: name, value.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
         let Percentiles { p50, p99, p999 } = self.latency_ms;
         let join = self.join_ms;
         let mut rows = vec![
@@ -131,9 +189,21 @@ impl Measured {
             ("playing", self.playing.to_string()),
             (
                 "delivered",
-                format!("{:.0} packets/s", self.delivered_per_s),
+                format!(
+                    "{:.0} packets/s, {:.0} feedback packets/s back, {}",
+                    self.delivered_per_s,
+                    self.feedback_per_s,
+                    self.cipher.as_deref().unwrap_or("no cipher")
+                ),
             ),
-            ("loss", format!("{:.4} %", self.loss * 100.0)),
+            (
+                "loss",
+                format!(
+                    "{:.4} %, while viewers joined {:.4} %",
+                    self.loss * 100.0,
+                    self.loss_joining * 100.0
+                ),
+            ),
             (
                 "verified",
                 format!("{} packets, {} damaged", self.verified, self.damaged),
@@ -150,26 +220,18 @@ impl Measured {
                     join.p50, join.p99, self.joins_per_s
                 ),
             ),
-            (
-                "server per packet",
-                optional(self.server_us_per_packet, "us"),
-            ),
-            ("server processor", optional(self.server_cpu, "cores")),
-            ("server per join", optional(self.server_ms_per_join, "ms")),
-            (
-                "server per viewer",
-                optional(self.server_kib_per_viewer, "KiB"),
-            ),
-            (
-                "tester",
-                format!(
-                    "{:.2} cores, busiest thread {:.0} %, {} drops",
-                    self.tester_cpu,
-                    self.tester_busiest_thread * 100.0,
-                    self.tester_drops
-                ),
-            ),
         ];
+        rows.extend(self.server_rows());
+        rows.push((
+            "tester",
+            format!(
+                "{:.2} cores, busiest thread {:.0} %, {} drops",
+                self.tester_cpu,
+                self.tester_busiest_thread * 100.0,
+                self.tester_drops
+            ),
+        ));
+        rows.extend(self.floor_rows());
         if let Some(why) = self.failures.first() {
             rows.push(("failures", format!("{}, first: {why}", self.failures.len())));
         }
@@ -204,108 +266,17 @@ pub fn table(rows: &[(&str, String)]) -> String {
     })
 }
 
-/// One HTML file, nothing fetched: figures and charts over the loads.
-pub fn html(report: &Report) -> String {
-    let mut out = String::from(HTML_HEAD);
-    let _ = write!(out, "<p><code>{}</code></p><ul>", escape(&report.command));
-    for line in &report.machine {
-        let _ = write!(out, "<li>{}</li>", escape(line));
-    }
-    out.push_str("</ul>");
-    match (report.capacity_viewers, &report.refusal) {
-        (Some(viewers), _) => {
-            let _ = write!(out, "<p class=big>Capacity: {viewers} viewers</p>");
-        }
-        (None, Some(why)) => {
-            let _ = write!(out, "<p class=big>No capacity: {}</p>", escape(why));
-        }
-        (None, None) => {}
-    }
-    let viewers = |m: &Measured| m.load.viewers as f64;
-    if report.loads.len() > 1 {
-        type Axis = fn(&Measured) -> Option<f64>;
-        let charts: [(&str, Axis); 4] = [
-            ("server processor, cores", |m| m.server_cpu),
-            ("server, us per packet", |m| m.server_us_per_packet),
-            ("latency p99, ms", |m| Some(m.latency_ms.p99)),
-            ("loss, %", |m| Some(m.loss * 100.0)),
-        ];
-        for (title, axis) in charts {
-            let loads = report.loads.iter();
-            let points: Vec<_> = loads.filter_map(|m| Some((viewers(m), axis(m)?))).collect();
-            out.push_str(&chart(title, &points));
-        }
-    }
-    for measured in &report.loads {
-        out.push_str("<table>");
-        for (name, value) in measured.rows() {
-            let _ = write!(out, "<tr><th>{name}<td>{}", escape(&value));
-        }
-        out.push_str("</table>");
-    }
-    out.push_str("</main>\n");
-    out
-}
-
-/// A line over viewers as SVG.
-fn chart(title: &str, points: &[(f64, f64)]) -> String {
-    let most = |axis: fn(&(f64, f64)) -> f64| points.iter().map(axis).fold(1e-9, f64::max);
-    let (right, top) = (most(|p| p.0), most(|p| p.1));
-    let mut sorted = points.to_vec();
-    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let line: String = sorted.iter().fold(String::new(), |mut line, (x, y)| {
-        let _ = write!(
-            line,
-            "{:.1},{:.1} ",
-            50.0 + x / right * 430.0,
-            170.0 - y / top * 140.0
-        );
-        line
-    });
-    let dots: String = sorted.iter().fold(String::new(), |mut dots, (x, y)| {
-        let (cx, cy) = (50.0 + x / right * 430.0, 170.0 - y / top * 140.0);
-        let _ = write!(dots, "<circle cx={cx:.1} cy={cy:.1} r=3 />");
-        dots
-    });
-    format!(
-        "<svg viewBox='0 0 500 200'><text x=50 y=16>{}</text><path d='M50 30V170H480'/>\
-         <text x=44 y=36 class=r>{top:.2}</text><text x=44 y=174 class=r>0</text>\
-         <text x=480 y=190 class=r>{right:.0} viewers</text><polyline points='{line}'/>{dots}\
-         </svg>",
-        escape(title)
-    )
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
-
 /// Share of a core from which a thread of the tester no longer keeps its own time.
 const BUSY: f64 = 0.9;
 
 /// What a load may lose to hold.
 const MAX_LOSS: f64 = 0.001;
 
-/// What its 99th percentile of latency may be.
-const MAX_P99_MS: f64 = 10.0;
-
-const HTML_HEAD: &str = "<!doctype html><meta charset=utf-8><title>Leafcutter load test</title>
-<meta name=viewport content='width=device-width'><style>
-body{font:16px/1.5 system-ui,sans-serif;margin:2rem;color:#1c2a1e;background:#fbfcf8}
-main{max-width:64rem;margin:auto}table{border-collapse:collapse;margin:1rem 0;width:100%}
-th,td{text-align:left;padding:.2rem .6rem;border-bottom:1px solid #dde5d8;font-weight:400}
-th{width:14rem;color:#55645a}svg{width:100%;max-width:31rem;font-size:12px}
-path{fill:none;stroke:#9aa89d}polyline{fill:none;stroke:#2f7d3b;stroke-width:2}circle{fill:#2f7d3b}
-.r{text-anchor:end}.big{font-size:1.4rem}</style><main><h1>Leafcutter load test</h1>
-";
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn measured() -> Measured {
+    pub fn measured() -> Measured {
         Measured {
             load: Load {
                 broadcasts: 1,
@@ -314,8 +285,11 @@ mod tests {
             },
             playing: 10,
             failures: Vec::new(),
+            cipher: Some("AeadAes128Gcm".to_owned()),
             delivered_per_s: 2500.0,
+            feedback_per_s: 100.0,
             loss: 0.0,
+            loss_joining: 0.0,
             repaired: 0,
             damaged: 0,
             verified: 100,
@@ -329,6 +303,13 @@ mod tests {
             tester_cpu: 0.2,
             tester_busiest_thread: 0.2,
             tester_drops: 0,
+            mix: Mix {
+                delivered: 2500,
+                feedback_in: 100,
+                ..Mix::of_single(2000, 500)
+            },
+            runs_known: true,
+            floor: None,
         }
     }
 
@@ -342,7 +323,7 @@ mod tests {
     #[test]
     fn a_tester_at_its_own_limit_says_so() {
         assert_eq!(measured().bottleneck(), None);
-        assert!(measured().holds());
+        assert!(measured().holds(10.0));
         let busy = Measured {
             tester_busiest_thread: 0.95,
             ..measured()
@@ -357,21 +338,31 @@ mod tests {
             loss: 0.002,
             ..measured()
         };
-        assert!(!lossy.holds());
+        assert!(!lossy.holds(10.0));
     }
 
     #[test]
-    fn the_html_report_fetches_nothing_and_escapes() {
-        let report = Report {
-            machine: vec!["<x>".to_owned()],
-            command: "a & b".to_owned(),
-            loads: vec![measured(), measured()],
-            capacity_viewers: Some(10),
-            refusal: None,
+    fn the_ratio_to_the_floor_is_shown_where_both_are_known() {
+        let floor = super::super::mix::tests::costs().floor(&measured().mix);
+        let with = Measured {
+            server_us_per_packet: Some(7.6),
+            floor,
+            ..measured()
         };
-        let page = html(&report);
-        assert!(page.contains("&lt;x&gt;") && page.contains("a &amp; b"));
-        assert!(page.contains("<polyline") && page.contains("Capacity: 10 viewers"));
-        assert!(!page.contains("http:") && !page.contains("https:"));
+        let text = table(&with.rows());
+        // 2000 at 4 us and 500 at 3 us are 3.8 us each, and 100 feedback packets 0.03 us more.
+        assert!(
+            text.contains("3.80 us, server per packet / floor = 2.00"),
+            "{text}"
+        );
+        assert!(
+            text.contains("3.83 us, server per packet / floor = 1.98"),
+            "{text}"
+        );
+        let without = Measured {
+            server_us_per_packet: None,
+            ..with
+        };
+        assert!(!table(&without.rows()).contains("/ floor"));
     }
 }

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use serde_json::json;
 
 use super::args::{BenchCommand, FanoutArgs, FloorArgs, Target};
+use super::composed::{self, Setting};
 use super::fanout::{self, Plan};
+use super::ramp::{Next, Ramp};
 use super::report::{self, Measured, Report};
 use super::traffic::Shape;
-use super::{floor, process};
+use super::{floor, html, process};
 use crate::base::codec::MediaKind;
+use crate::srtp::Profile;
 
 /// Runs it; the text to print.
 ///
@@ -32,15 +36,35 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
         bar.tick();
     })
     .map_err(|e| e.to_string())?;
+    let setting = Setting {
+        profile: Profile::AeadAes128Gcm,
+        receivers: args.receivers as usize,
+        packet_len: args.size as usize + RTP_HEADER_LEN,
+        audio_len: AUDIO_LEN + RTP_HEADER_LEN,
+        time: Duration::from_millis(args.millis),
+        cpus: cpus(None),
+    };
+    let costs = composed::run(&setting, |what| {
+        bar.set_message(what.to_owned());
+        bar.tick();
+    })
+    .map_err(|e| e.to_string())?;
     bar.finish_and_clear();
     let machine = process::machine();
     if let Some(path) = &args.json {
-        write_json(path, &(&machine, &figures))?;
+        let all = json!({"machine": machine, "figures": figures, "composed": costs});
+        write_json(path, &all)?;
     }
-    let rows: Vec<(&str, String)> = figures
+    let mut rows: Vec<(&str, String)> = figures
         .iter()
         .map(|figure| (figure.what.as_str(), format!("{:8.0} ns", figure.ns)))
         .collect();
+    let composed = costs.rows();
+    rows.extend(
+        composed
+            .iter()
+            .map(|(what, ns)| (what.as_str(), format!("{ns:8.0} ns"))),
+    );
     Ok(format!(
         "{}\n\n{}",
         machine.join("\n"),
@@ -50,13 +74,31 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
 
 fn run_fanout(args: &FanoutArgs) -> Result<String, String> {
     let plan = plan(args)?;
-    let mut loads = vec![measure(&plan)?];
+    let mut loads = Vec::new();
     let (mut capacity, mut refusal) = (None, None);
-    if args.ramp {
-        match ramp(&plan, &mut loads) {
-            Ok(viewers) => capacity = Some(viewers),
-            Err(why) => refusal = Some(why),
+    let mut viewers = plan.viewers;
+    let mut ramp = Ramp::begin(viewers, args.p99_max_ms);
+    loop {
+        let measured = measure(&Plan {
+            viewers,
+            ..plan.clone()
+        })?;
+        let next = ramp.judge(&measured);
+        loads.push(measured);
+        if !args.ramp {
+            break;
         }
+        match next {
+            Next::Measure(more) => viewers = more,
+            Next::Capacity(most) => capacity = Some(most),
+            Next::Refuse(why) => refusal = Some(why),
+        }
+        if capacity.is_some() || refusal.is_some() {
+            break;
+        }
+    }
+    if args.floor {
+        add_floors(args, &mut loads)?;
     }
     let report = Report {
         machine: process::machine(),
@@ -69,7 +111,7 @@ fn run_fanout(args: &FanoutArgs) -> Result<String, String> {
         write_json(path, &report)?;
     }
     if let Some(path) = &args.html {
-        write(path, &report::html(&report))?;
+        write(path, &html::page(&report))?;
     }
     let mut out = report.machine.join("\n");
     for measured in &report.loads {
@@ -82,6 +124,14 @@ fn run_fanout(args: &FanoutArgs) -> Result<String, String> {
         (None, None) => {}
     }
     Ok(out)
+}
+
+/// The core that a server runs on, or this process's first, and another one for its receivers.
+fn cpus(server: Option<u32>) -> (Option<usize>, Option<usize>) {
+    let own = process::cpus(None);
+    let near = process::cpus(server).first().copied();
+    let far = own.into_iter().find(|&cpu| Some(cpu) != near);
+    (near, far.or(near))
 }
 
 fn plan(args: &FanoutArgs) -> Result<Plan, String> {
@@ -99,11 +149,14 @@ fn plan(args: &FanoutArgs) -> Result<Plan, String> {
             kind: MediaKind::Audio,
             fps: 50.0,
             pps: 50.0,
-            payload_len: 120,
+            payload_len: AUDIO_LEN,
         });
     }
     Ok(Plan {
         target: Target::parse(&args.url)?,
+        front: args.protocol,
+        feedback: args.feedback,
+        joins_per_second: Some(args.joins_per_second).filter(|&rate| rate > 0.0),
         broadcasts: args.broadcasts as usize,
         viewers: args.viewers as usize,
         shapes,
@@ -114,42 +167,33 @@ fn plan(args: &FanoutArgs) -> Result<Plan, String> {
     })
 }
 
-/// Grows the load by half until it does not hold, then halves the distance until it is within
-/// 5 %. The first load was measured already.
-///
-/// # Errors
-/// Why no capacity can be named: the tester was the bottleneck, or the first load did not hold.
-fn ramp(plan: &Plan, loads: &mut Vec<Measured>) -> Result<usize, String> {
-    let first = loads.first().ok_or("nothing was measured")?;
-    if let Some(why) = first.bottleneck() {
-        return Err(format!("the tester was the bottleneck: {why}"));
+/// Measures what kernel and cipher cost with as many receivers as the largest load had, and works
+/// out each load's floor.
+fn add_floors(args: &FanoutArgs, loads: &mut [Measured]) -> Result<(), String> {
+    let bar = bar(0);
+    let viewers = loads.iter().map(|m| m.playing).max().unwrap_or(1);
+    let agreed = loads.iter().find_map(|m| m.cipher.as_deref());
+    let profile = Profile::ALL
+        .into_iter()
+        .find(|profile| Some(format!("{profile:?}").as_str()) == agreed);
+    let setting = Setting {
+        profile: profile.unwrap_or(Profile::AeadAes128Gcm),
+        receivers: viewers.max(1),
+        packet_len: args.size as usize + RTP_HEADER_LEN,
+        audio_len: AUDIO_LEN + RTP_HEADER_LEN,
+        time: FLOOR_TIME,
+        cpus: cpus(args.pid),
+    };
+    let costs = composed::run(&setting, |what| {
+        bar.set_message(what.to_owned());
+        bar.tick();
+    })
+    .map_err(|e| e.to_string())?;
+    bar.finish_and_clear();
+    for measured in loads {
+        measured.floor = costs.floor(&measured.mix);
     }
-    if !first.holds() {
-        return Err(format!("{} viewers do not hold already", plan.viewers));
-    }
-    let (mut holds, mut breaks) = (plan.viewers, None);
-    loop {
-        let next = match breaks {
-            None => holds + holds.div_ceil(2),
-            Some(breaks) if breaks - holds <= (holds / 20).max(1) => return Ok(holds),
-            Some(breaks) => holds + (breaks - holds) / 2,
-        };
-        let measured = measure(&Plan {
-            viewers: next,
-            ..plan.clone()
-        })?;
-        let (good, bottleneck) = (measured.holds(), measured.bottleneck());
-        loads.push(measured);
-        match (good, bottleneck) {
-            (_, Some(why)) => {
-                return Err(format!(
-                    "{holds} viewers hold; beyond, the tester was the bottleneck: {why}"
-                ));
-            }
-            (true, None) => holds = next,
-            (false, None) => breaks = Some(next),
-        }
-    }
+    Ok(())
 }
 
 fn measure(plan: &Plan) -> Result<Measured, String> {
@@ -179,3 +223,12 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), String> {
 fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
+
+/// Per figure of the floor of a load.
+const FLOOR_TIME: Duration = Duration::from_millis(200);
+
+/// Bytes of audio payload per packet: Opus at 48 kbit/s.
+const AUDIO_LEN: usize = 120;
+
+/// RTP header with the transport-wide number's extension, bytes.
+const RTP_HEADER_LEN: usize = 20;

@@ -111,8 +111,8 @@ impl Frame {
     /// Writes the payload of packet `index` of this frame, sent at `now`; returns its length, 0
     /// when `out` is too short.
     pub fn payload(&self, index: usize, now: Now, out: &mut [u8]) -> usize {
-        // An even split leaves the first packets a byte longer than the others.
-        let longer = usize::from(index < self.packets / 2);
+        // An even split: what does not divide makes the last packets a byte longer.
+        let longer = usize::from(index >= self.packets - self.packets / 2);
         let len = (self.payload_len + longer).max(MIN_PAYLOAD_LEN);
         let number = self.first + index as u64;
         let mut w = Writer::new(out);
@@ -238,7 +238,8 @@ mod tests {
             assert_eq!(verify(&buf[..len]), None);
             lens.push(len);
         }
-        assert_eq!(lens.iter().max().unwrap() - lens.iter().min().unwrap(), 1);
+        assert!(lens.is_sorted(), "the longer ones come last");
+        assert_eq!(lens.last().unwrap() - lens.first().unwrap(), 1);
     }
 
     #[test]

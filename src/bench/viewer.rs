@@ -1,5 +1,7 @@
 //! A viewer's tracks: continuity of every packet, and, where it verifies, what is inside.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use super::description::Flow;
@@ -18,10 +20,34 @@ use crate::rtp::extension::Known;
 use crate::srtp::{Unprotect, packet_index};
 use crate::stream::receive::RecvStream;
 
+/// What a viewer reports beside reception and missing packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Feedback {
+    /// Every packet's arrival, ten times a second.
+    #[default]
+    TransportCc,
+    /// A bandwidth estimate, once a second.
+    Remb,
+    /// Nothing: reception once a second.
+    None,
+}
+
+impl Feedback {
+    /// Between two reports.
+    pub const fn interval(self) -> Duration {
+        match self {
+            // As browsers: every 50 to 250 ms.
+            Self::TransportCc => Duration::from_millis(100),
+            Self::Remb | Self::None => Duration::from_secs(1),
+        }
+    }
+}
+
 /// The tracks of one viewer.
 #[derive(Debug)]
 pub struct Viewer {
     verify: bool,
+    feedback: Feedback,
     flows: SmallVec<[Receiving; 2]>,
     arrivals: Option<Arrivals>,
     extensions: ExtensionMap,
@@ -63,9 +89,10 @@ struct Receiving {
 
 impl Viewer {
     /// A viewer that got no offer yet.
-    pub fn new(verify: bool) -> Self {
+    pub fn new(verify: bool, feedback: Feedback) -> Self {
         Self {
             verify,
+            feedback,
             flows: SmallVec::new(),
             arrivals: None,
             extensions: ExtensionMap::default(),
@@ -89,11 +116,18 @@ impl Viewer {
                     first: None,
                 });
             }
-            if let Some(id) = flow.transport_cc {
+            if let Some(id) = flow.transport_cc
+                && self.feedback == Feedback::TransportCc
+            {
                 self.extensions.insert(ExtensionKind::TransportCc, id);
                 self.arrivals.get_or_insert_default();
             }
         }
+    }
+
+    /// What it reports.
+    pub fn feedback(&self) -> Feedback {
+        self.feedback
     }
 
     /// When the first packet came.
@@ -190,7 +224,7 @@ impl Viewer {
         }
     }
 
-    /// Writes a receiver report, NACKs and transport-wide feedback; returns the bytes written.
+    /// Writes a receiver report, NACKs and what [`Feedback`] says; returns the bytes written.
     pub fn write_reports(&mut self, now: Now, buf: &mut [u8; MAX_DATAGRAM_LEN]) -> usize {
         let mut blocks = SmallVec::<[ReportBlock; 2]>::new();
         for stream in self.flows.iter_mut().filter_map(|f| f.stream.as_mut()) {
@@ -218,6 +252,10 @@ impl Viewer {
             }
         }
         let media = self.flows.first().map_or(OWN_SSRC, |f| f.flow.ssrc);
+        if self.feedback == Feedback::Remb {
+            let all: SmallVec<[Ssrc; 2]> = self.flows.iter().map(|f| f.flow.ssrc).collect();
+            write::remb(&mut w, OWN_SSRC, PLENTY_BPS, &all);
+        }
         if let Some(arrivals) = &mut self.arrivals {
             // What does not fit any more goes with the next report.
             let _ = arrivals.write_feedback(&mut w, OWN_SSRC, media);
@@ -225,6 +263,9 @@ impl Viewer {
         w.len()
     }
 }
+
+/// An estimate that limits nothing, bits per second.
+const PLENTY_BPS: u64 = 50_000_000;
 
 /// As browsers do for receive-only transports.
 const OWN_SSRC: Ssrc = Ssrc(1);

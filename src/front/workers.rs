@@ -117,6 +117,9 @@ impl Workers {
                 conns: inbox.load().conns(),
                 ..inbox.load().engine()
             },
+            datagrams_received: inbox.load().shell().datagrams_received,
+            datagrams_sent: inbox.load().shell().datagrams_sent,
+            runs: inbox.load().shell().runs,
             turn_us: inbox.load().turn_us(),
             busy: self.placement.busy(usize::from(worker)),
         };

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use crate::base::fault::DropReason;
 use crate::base::ids::WorkerId;
+use crate::base::limits::MAX_GSO_SEGMENTS;
 use crate::control::AppCounts;
 use crate::engine::Counters;
 
@@ -55,6 +56,12 @@ pub struct WorkerFigures {
     pub counters: Counters,
     /// How long its last turn took, in microseconds, waiting left out.
     pub turn_us: u64,
+    /// Datagrams that its socket took in.
+    pub datagrams_received: u64,
+    /// Datagrams that the kernel took from it.
+    pub datagrams_sent: u64,
+    /// Runs it gave to the kernel, by length: at index 0 those of one datagram.
+    pub runs: [u64; MAX_GSO_SEGMENTS],
     /// Share of its time that it spends in turns, 0..=1, smoothed.
     pub busy: f64,
 }
@@ -233,6 +240,28 @@ impl Snapshot {
             "worker_busy_ratio",
             "Share of its time that each worker spends in turns, over the last seconds",
             self.workers.iter().map(|w| (label(w), w.busy)),
+        )?;
+        self.encode_datagrams(page)
+    }
+
+    fn encode_datagrams(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |of: fn(&WorkerFigures) -> u64| self.workers.iter().map(of).sum();
+        page.counters(
+            "datagrams",
+            "Datagrams of all kinds: in, received; out, taken by the kernel",
+            [
+                ([("direction", "in")], sum(|w| w.datagrams_received)),
+                ([("direction", "out")], sum(|w| w.datagrams_sent)),
+            ],
+        )?;
+        let runs: [u64; MAX_GSO_SEGMENTS] = std::array::from_fn(|at| {
+            let workers = self.workers.iter();
+            workers.filter_map(|w| w.runs.get(at)).sum()
+        });
+        page.lengths(
+            "gso_run_length",
+            "Datagrams per run given to the kernel, which cuts it (UDP_SEGMENT)",
+            &runs,
         )
     }
 
@@ -265,6 +294,18 @@ impl Page<'_, '_> {
         self.0
             .encode_descriptor(name, help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+    }
+
+    /// A histogram of whole lengths; `counts` are those of the lengths 1, 2, 3 and so on.
+    fn lengths(&mut self, name: &str, help: &str, counts: &[u64]) -> fmt::Result {
+        let lengths = || counts.iter().zip(1u32..);
+        let sum: f64 = lengths().map(|(&n, len)| n as f64 * f64::from(len)).sum();
+        let mut buckets: Vec<(f64, u64)> = lengths().map(|(&n, len)| (len.into(), n)).collect();
+        buckets.push((f64::MAX, 0)); // le="+Inf"
+        let kind = MetricType::Histogram;
+        self.0
+            .encode_descriptor(name, help, None, kind)?
+            .encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
     }
 
     fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
@@ -334,6 +375,9 @@ mod tests {
                 worker: WorkerId(worker),
                 counters,
                 turn_us,
+                datagrams_received: 1,
+                datagrams_sent: 20,
+                runs: std::array::from_fn(|at| if at < 2 { 4 } else { 1 }),
                 busy: 0.25,
             }
         };
@@ -360,6 +404,11 @@ mod tests {
             "leafcutter_webhooks_total{result=\"failed\"} 2\n",
             "leafcutter_worker_peers{worker=\"1\"} 2\n",
             "leafcutter_worker_turn_seconds{worker=\"0\"} 0.00025\n",
+            "leafcutter_datagrams_total{direction=\"out\"} 40\n",
+            "leafcutter_gso_run_length_bucket{le=\"1.0\"} 8\n",
+            "leafcutter_gso_run_length_bucket{le=\"3.0\"} 18\n",
+            "leafcutter_gso_run_length_bucket{le=\"+Inf\"} 44\n",
+            "leafcutter_gso_run_length_count 44\n",
             "leafcutter_worker_busy_ratio{worker=\"1\"} 0.25\n",
         ] {
             assert!(text.contains(line), "{line}{text}");

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::base::fault::{DropCounters, DropReason};
+use crate::base::limits::MAX_GSO_SEGMENTS;
 use crate::engine::Counters;
 
 /// A worker's figures as of its last turn. Each is exact; two read together may be of
@@ -16,7 +17,7 @@ pub struct Load {
     busy_ns: AtomicU64,
     is_in_turn: AtomicBool,
     engine: Published<{ ENGINE_FIGURES + DropReason::ALL.len() }>,
-    shell: Published<SHELL_FIGURES>,
+    shell: Published<{ SHELL_FIGURES + MAX_GSO_SEGMENTS }>,
 }
 
 /// What the shell of a worker counts, since its start.
@@ -36,6 +37,17 @@ pub struct ShellCounters {
     pub mails_lost: u64,
     /// WebSockets closed because they did not read.
     pub slow_readers: u64,
+    /// Runs given to the kernel, by length: at index 0 those of one datagram.
+    pub runs: [u64; MAX_GSO_SEGMENTS],
+}
+
+impl ShellCounters {
+    /// Counts one run of `segments` datagrams, 1..=`limits::MAX_GSO_SEGMENTS`.
+    pub fn count_run(&mut self, segments: usize) {
+        if let Some(runs) = self.runs.get_mut(segments.wrapping_sub(1)) {
+            *runs += 1;
+        }
+    }
 }
 
 impl Load {
@@ -94,8 +106,9 @@ impl Load {
 
     /// The shell's counters.
     pub fn shell(&self) -> ShellCounters {
-        let [a, b, c, d, e, f, g] = self.shell.load();
+        let [a, b, c, d, e, f, g, runs @ ..] = self.shell.load();
         ShellCounters {
+            runs,
             turns: a,
             datagrams_received: b,
             datagrams_sent: c,
@@ -128,7 +141,7 @@ impl Load {
         let average = average - average / TURNS_AVERAGED + turn / TURNS_AVERAGED;
         self.turn_ns.store(average, Ordering::Relaxed);
         self.publish_engine(engine, shell.relay_packets_dropped);
-        self.shell.store([
+        let figures: [u64; SHELL_FIGURES] = [
             shell.turns,
             shell.datagrams_received,
             shell.datagrams_sent,
@@ -136,7 +149,8 @@ impl Load {
             shell.relay_packets_dropped,
             shell.mails_lost,
             shell.slow_readers,
-        ]);
+        ];
+        self.shell.store(figures.into_iter().chain(shell.runs));
     }
 
     fn publish_engine(&self, engine: &Counters, queue_full: u64) {
@@ -207,7 +221,7 @@ impl<const N: usize> Published<N> {
 /// Figures in [`Counters`] beside the drops.
 const ENGINE_FIGURES: usize = 15;
 
-/// Figures in [`ShellCounters`].
+/// Figures in [`ShellCounters`] beside the runs.
 const SHELL_FIGURES: usize = 7;
 
 /// Weight of history in the average length of a turn.
@@ -228,12 +242,15 @@ mod tests {
         };
         engine.dropped.add(DropReason::QueueFull, 2);
         engine.dropped.add(DropReason::SendFailed, 9);
-        let shell = ShellCounters {
+        let mut shell = ShellCounters {
             turns: 3,
             relay_packets_dropped: 4,
             slow_readers: 5,
             ..ShellCounters::default()
         };
+        shell.count_run(1);
+        shell.count_run(MAX_GSO_SEGMENTS);
+        assert_eq!((shell.runs[0], shell.runs[MAX_GSO_SEGMENTS - 1]), (1, 1));
         load.begin_turn();
         assert!(load.is_in_turn());
         load.publish(6, Duration::from_micros(160), &engine, &shell);

@@ -243,6 +243,9 @@ impl Worker {
             return;
         }
         let report = self.socket.send(&self.egress);
+        for run in self.egress.runs() {
+            self.counters.count_run(run.segments);
+        }
         self.egress.clear();
         self.counters.datagrams_sent += report.sent;
         self.counters.datagrams_refused += report.failed;

@@ -94,6 +94,11 @@ impl Server {
         self.directory.take().unwrap()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it runs.
     pub fn directory(&self) -> &Path {
         self.directory.as_ref().unwrap().path()

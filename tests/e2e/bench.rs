@@ -1,0 +1,74 @@
+//! The load tester against a real server: a few viewers, every packet checked, all its outputs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::server::Server;
+
+#[test]
+fn a_small_load_is_delivered_whole_and_reported() {
+    let server = Server::start(&["--workers", "1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let flags = ["--broadcasts", "2", "--audio", "--floor"];
+    let measured = fanout(&server, directory.path(), &flags);
+    assert_eq!(measured["damaged"], 0, "{measured}");
+    assert!(measured["verified"].as_u64() > Some(100), "{measured}");
+    assert_eq!(measured["loss"], 0.0, "{measured}");
+    assert_eq!(measured["loss_joining"], 0.0, "{measured}");
+    assert_eq!(measured["runs_known"], true);
+    let runs = measured["mix"]["runs"].as_array().unwrap();
+    let sent: u64 = runs
+        .iter()
+        .zip(1..)
+        .map(|(n, len)| n.as_u64().unwrap() * len)
+        .sum();
+    let delivered = measured["mix"]["delivered"].as_u64().unwrap();
+    // The server's own count holds what was under way at both borders of the time.
+    assert!(sent * 10 >= delivered * 9, "{sent} of {delivered}");
+    assert!(measured["floor"]["with_feedback_ns"].as_f64() > Some(0.0));
+    let page = fs::read_to_string(directory.path().join("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.ends_with("</html>\n"));
+}
+
+#[test]
+fn viewers_report_as_often_as_they_are_told() {
+    let server = Server::start(&["--workers", "1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let per_s = ["transport-cc", "remb", "none"].map(|feedback| {
+        let flags = ["--feedback", feedback, "--joins-per-second", "50"];
+        let measured = fanout(&server, directory.path(), &flags);
+        assert_eq!(measured["damaged"], 0, "{measured}");
+        measured["feedback_per_s"].as_f64().unwrap()
+    });
+    let [transport_cc, remb, none] = per_s;
+    assert!(
+        transport_cc > 2.0 * remb && transport_cc > 2.0 * none,
+        "{per_s:?}"
+    );
+    assert!(remb > 0.0 && none > 0.0, "{per_s:?}");
+}
+
+/// Four viewers for two seconds; what the JSON report says of them.
+fn fanout(server: &Server, directory: &Path, flags: &[&str]) -> Value {
+    let json = directory.join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_leafcutter"))
+        .args(["bench", "fanout", "--viewers", "4", "--duration", "2"])
+        .args(["--verify-every", "1", "--pps", "120", "--size", "900"])
+        .args(["--url", &format!("ws://{}/live/websocket", server.addr)])
+        .args(["--pid", &server.pid().to_string()])
+        .arg("--json")
+        .arg(&json)
+        .arg("--html")
+        .arg(directory.join("report.html"))
+        .args(flags)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    let measured = report["loads"][0].clone();
+    assert_eq!(measured["playing"], 4, "{measured}");
+    measured
+}
