@@ -87,7 +87,7 @@ fn congestion(c: &mut Criterion) {
     let now = path.now;
     for (name, estimate) in [("no bucket", None), ("bucket", Some(20_000_000))] {
         let mut bucket = Bucket::default();
-        bucket.set_estimate(estimate);
+        bucket.set_estimate(estimate, false);
         let mut at = now;
         group.bench_function(name, |b| {
             b.iter(|| {

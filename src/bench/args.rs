@@ -58,7 +58,10 @@ pub struct FanoutArgs {
     /// Audio too: 50 packets of 120 bytes per second
     #[arg(long)]
     pub audio: bool,
-    /// Seconds that are measured, once everybody plays
+    /// Seconds between everybody playing and the measurement, in which estimates settle
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub settle: u64,
+    /// Seconds that are measured after that
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub duration: u64,
     /// Find the highest load with loss below 0.1 % and p99 latency below --p99-max-ms

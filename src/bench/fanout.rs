@@ -39,6 +39,8 @@ pub struct Plan {
     pub viewers: usize,
     /// The tracks of each broadcast.
     pub shapes: Vec<Shape>,
+    /// How long everybody plays before that.
+    pub settle: Duration,
     /// How long is measured.
     pub duration: Duration,
     /// One viewer in this many decrypts and checks.
@@ -189,6 +191,11 @@ fn conduct(
             );
         })?;
         marks.after_join = mark();
+        let settled_us = marks.after_join.at_us + plan.settle.as_micros() as u64;
+        while mark().at_us < settled_us {
+            watch("settling", 0, 1);
+            stand.rest(Duration::from_millis(200));
+        }
         let runs = || match plan.front {
             Front::Ant => scrape::runs(plan.target.server),
             Front::Janus => None,

@@ -160,6 +160,7 @@ fn plan(args: &FanoutArgs) -> Result<Plan, String> {
         broadcasts: args.broadcasts as usize,
         viewers: args.viewers as usize,
         shapes,
+        settle: Duration::from_secs(args.settle),
         duration: Duration::from_secs(args.duration),
         verify_every: args.verify_every as usize,
         pid: args.pid,

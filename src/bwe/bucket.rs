@@ -16,11 +16,15 @@ pub struct Bucket {
     /// Bytes that may be sent; below 0 after a packet that was larger than what was left.
     tokens: i64,
     filled: Option<Instant>,
+    /// It holds a whole run of segments, whatever the rate.
+    deep: bool,
 }
 
 impl Bucket {
-    /// Paces at [`FACTOR`] times `estimate_bps`; `None` paces not at all.
-    pub fn set_estimate(&mut self, estimate_bps: Option<u64>) {
+    /// Paces at [`FACTOR_PERCENT`] of `estimate_bps`; `None` paces not at all. A `deep` bucket lets
+    /// a run of segments out at once, another what takes a few milliseconds.
+    pub fn set_estimate(&mut self, estimate_bps: Option<u64>, deep: bool) {
+        self.deep = deep;
         self.rate = estimate_bps.map_or(0, |bps| bps * FACTOR_PERCENT / 100 / 8);
     }
 
@@ -73,6 +77,9 @@ impl Bucket {
 
     /// Bytes that the bucket holds when full.
     pub fn depth(&self) -> i64 {
+        if self.deep {
+            return MAX_DEPTH;
+        }
         let burst = self.rate as i64 * BURST.as_micros() as i64 / 1_000_000;
         burst.clamp(MIN_DEPTH, MAX_DEPTH)
     }
@@ -99,7 +106,7 @@ mod tests {
     fn drain(estimate_bps: u64, ms: u64) -> (u64, u64) {
         let start = test_now().instant;
         let mut bucket = Bucket::default();
-        bucket.set_estimate(Some(estimate_bps));
+        bucket.set_estimate(Some(estimate_bps), false);
         bucket.fill(start);
         let end = start + Duration::from_millis(ms);
         let (mut now, mut sent, mut largest) = (start, 0, 0);
@@ -133,13 +140,26 @@ mod tests {
     }
 
     #[test]
+    fn a_deep_one_lets_a_run_out_at_once_and_keeps_to_the_rate() {
+        let start = test_now().instant;
+        let mut bucket = Bucket::default();
+        bucket.set_estimate(Some(1_000_000), true);
+        bucket.fill(start);
+        let burst = (0..100).take_while(|_| bucket.take(1500)).count();
+        assert_eq!(burst, MAX_GSO_SEGMENTS);
+        bucket.fill(start + Duration::from_millis(33));
+        let next = (0..100).take_while(|_| bucket.take(1500)).count();
+        assert_eq!(next, 6, "33 ms at twice the estimate");
+    }
+
+    #[test]
     fn what_is_unknown_is_not_paced() {
         let mut bucket = Bucket::default();
         let now = test_now().instant;
         bucket.fill(now);
         assert!((0..10_000).all(|_| bucket.take(1500)));
         assert_eq!(bucket.ready_at(now), now);
-        bucket.set_estimate(Some(1_000_000));
+        bucket.set_estimate(Some(1_000_000), false);
         bucket.fill(now + Duration::from_millis(1));
         bucket.charge(100_000);
         assert!(!bucket.take(1));

@@ -8,6 +8,7 @@
 use std::time::Instant;
 
 use super::acknowledged::Acknowledged;
+use super::calm::Calm;
 use super::loss::{Counts, LossControl};
 use super::probe::{Prober, Proved, Situation};
 use super::queue::Queue;
@@ -29,6 +30,7 @@ pub struct Estimator {
     acknowledged: Acknowledged,
     rate: RateControl,
     loss: LossControl,
+    calm: Calm,
     prober: Prober,
     activity: Activity,
     clock: ReceiverClock,
@@ -55,6 +57,7 @@ impl Estimator {
             acknowledged: Acknowledged::default(),
             rate: RateControl::new(start_bps),
             loss: LossControl::default(),
+            calm: Calm::default(),
             prober: Prober::default(),
             activity: Activity::default(),
             clock: ReceiverClock::default(),
@@ -92,6 +95,12 @@ impl Estimator {
     /// What waits on the path, in microseconds.
     pub fn queue_us(&self) -> u32 {
         u32::try_from(self.queue.delay_us()).unwrap_or(u32::MAX)
+    }
+
+    /// True while whole frames may go out at once: the path carries all that is wanted of it, and
+    /// has lost nothing for a while.
+    pub fn allows_bursts(&self, now: Instant) -> bool {
+        self.combined_bps() >= self.wanted_bps * BURSTS_FROM && self.calm.allows_bursts(now)
     }
 
     /// Share of the packets that the latest reports call lost, 0..=1.
@@ -161,6 +170,7 @@ impl Estimator {
         if let Some(newest_us) = newest_us {
             self.measure_rtt(now_us - newest_us);
         }
+        self.calm.handle_feedback(now, counts.lost);
         self.conclude(now_us, counts, proved);
     }
 
@@ -170,7 +180,7 @@ impl Estimator {
         let now_us = self.sent.us(now);
         self.activity.roll(now_us, self.combined_bps());
         self.starve(now_us);
-        let congested = self.trend.usage() == Usage::Over
+        let congested = self.observed(now_us).verdict() == Usage::Over
             || self.rate.cut_us().is_some_and(|at| now_us - at < QUIET_US);
         let situation = Situation {
             estimate_bps: self.combined_bps(),
@@ -198,21 +208,25 @@ impl Estimator {
         bps.clamp(MIN_ESTIMATE_BPS as f64, MAX_ESTIMATE_BPS as f64)
     }
 
+    fn observed(&self, now_us: i64) -> Observed {
+        Observed {
+            usage: self.trend.usage(),
+            acknowledged_bps: self.confirmed_bps(now_us),
+            rtt_us: self.rtt_us.unwrap_or(START_RTT_US),
+            queue_us: self.queue.delay_us(),
+            limited: self.activity.limited,
+        }
+    }
+
     fn measure_rtt(&mut self, sample_us: i64) {
         let before = self.rtt_us.unwrap_or(sample_us);
         self.rtt_us = Some(before + (sample_us - before) / 8);
     }
 
     fn conclude(&mut self, now_us: i64, counts: Counts, proved: Option<Proved>) {
-        let rtt_us = self.rtt_us.unwrap_or(START_RTT_US);
         self.activity.roll(now_us, self.combined_bps());
-        let observed = Observed {
-            usage: self.trend.usage(),
-            acknowledged_bps: self.confirmed_bps(now_us),
-            rtt_us,
-            queue_us: self.queue.delay_us(),
-            limited: self.activity.limited,
-        };
+        let observed = self.observed(now_us);
+        let rtt_us = observed.rtt_us;
         let cut = self.rate.update(now_us, observed);
         if cut && observed.limited {
             self.prober.hurry(now_us);
@@ -224,7 +238,7 @@ impl Estimator {
         };
         // A probe that filled the link says how wide it is only to one who has it to himself.
         let believed = proved.kept_up || observed.limited;
-        if believed && observed.usage != Usage::Over && proved.bps > self.rate.bps() {
+        if believed && observed.verdict() != Usage::Over && proved.bps > self.rate.bps() {
             self.rate.set(now_us, proved.bps);
             self.believed = Some((now_us, proved.bps));
         }
@@ -304,6 +318,9 @@ impl ReceiverClock {
 
 /// IPv4 and UDP headers: what a link carries besides the datagram.
 pub const OVERHEAD_LEN: usize = 28;
+
+/// Share of what is wanted that an estimate has to reach: below it the path is what limits.
+const BURSTS_FROM: f64 = 0.9;
 
 /// Microseconds per tick of an arrival, and per unit of the reference time.
 const TICK_US: i64 = 250;

@@ -18,6 +18,7 @@ pub mod acknowledged;
 pub mod allocate;
 pub mod arrivals;
 pub mod bucket;
+pub mod calm;
 pub mod estimator;
 pub mod loss;
 pub mod probe;

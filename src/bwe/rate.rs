@@ -39,6 +39,16 @@ pub struct Observed {
     pub limited: bool,
 }
 
+impl Observed {
+    /// The detector's verdict, where there is a queue at all: a slope without one is jitter.
+    pub fn verdict(self) -> Usage {
+        match self.usage {
+            Usage::Over if self.queue_us < MIN_QUEUE_US => Usage::Normal,
+            usage => usage,
+        }
+    }
+}
+
 impl RateControl {
     /// Begins at `bps`.
     pub fn new(bps: f64) -> Self {
@@ -72,14 +82,12 @@ impl RateControl {
     pub fn update(&mut self, now_us: i64, observed: Observed) -> bool {
         let passed_us = now_us - self.updated_us.unwrap_or(now_us);
         self.updated_us = Some(now_us);
-        match observed.usage {
+        match observed.verdict() {
             Usage::Under => self.state = State::Hold,
             Usage::Normal => match self.state {
                 State::Hold => self.state = State::Increase,
                 State::Increase => self.increase(passed_us, observed),
             },
-            // A slope without a queue is jitter.
-            Usage::Over if observed.queue_us < MIN_QUEUE_US => {}
             Usage::Over => {
                 self.state = State::Hold;
                 if self.may_cut(now_us, observed) {
@@ -147,7 +155,12 @@ impl RateControl {
         let limit = observed
             .acknowledged_bps
             .map_or(f64::INFINITY, |bps| bps * MAX_AHEAD + 10_000.0);
-        let raised = (self.bps + step).min(limit.max(self.bps));
+        // What arrives without a queue is carried, whatever was thought before.
+        let carried = observed
+            .acknowledged_bps
+            .filter(|_| observed.queue_us < MIN_QUEUE_US)
+            .unwrap_or(0.0);
+        let raised = (self.bps + step).min(limit.max(self.bps)).max(carried);
         self.bps = raised.min(MAX_ESTIMATE_BPS as f64);
     }
 

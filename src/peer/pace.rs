@@ -187,9 +187,10 @@ impl Path {
             known.estimator.set_wanted(headers_too);
             let estimate = known.estimator.estimate_bps();
             let least = sent_bps * LEAST_PERCENT / 100;
+            let deep = known.estimator.allows_bursts(now);
             known
                 .bucket
-                .set_estimate(estimate.map(|bps| bps.max(least)));
+                .set_estimate(estimate.map(|bps| bps.max(least)), deep);
         }
         known.estimator.handle_timeout(now);
     }
