@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Every test there is, on a Debian 12 with Rust and Node:
 #
-#   bash tests/run.sh            everything
+#   bash tests/run.sh            everything but what takes long
 #   bash tests/run.sh --fast     Rust only: no browsers, no other stacks
+#   bash tests/run.sh --all      also what takes long: layers in every codec and in Firefox
 #
 # Installs what is missing (browsers and tools from Debian, the SDK from npm, aiortc from PyPI; the
 # last two below tests/), goes on after a failure, and ends with a line `N passed, N failed`.
@@ -14,7 +15,8 @@ fast=false
 for argument in "$@"; do
   case "$argument" in
     --fast) fast=true ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --all) export LEAFCUTTER_ALL=1 ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "unknown option: $argument (try --help)" >&2; exit 2 ;;
   esac
 done

@@ -1,4 +1,7 @@
 // Layers: Chromium publishes several at once, a viewer is switched between them by `forceStreamQuality`.
+//
+// `bash tests/run.sh --all` tries every codec and Firefox too, and holds freezes to a second; else two codecs are
+// tried, and the bound is one that a busy machine keeps.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -13,17 +16,20 @@ const SIMULCAST = [
   { rid: "m", scaleResolutionDownBy: 2, maxBitrate: 500_000 },
   { rid: "l", scaleResolutionDownBy: 4, maxBitrate: 150_000 },
 ];
+const ALL = process.env.LEAFCUTTER_ALL === "1";
+const FROZEN_MAX = ALL ? 1 : 5;
 const SWITCHES = [180, 360, 720, 180, 720, 360, 720, 360, 180, 720];
 
-const CASES = [
-  { name: "VP8 simulcast", codec: "video/VP8", encodings: SIMULCAST },
+const EVERY_CASE = [
+  { name: "VP8 simulcast", always: true, codec: "video/VP8", encodings: SIMULCAST },
   { name: "H.264 simulcast", codec: "video/H264", encodings: SIMULCAST },
   { name: "VP9 simulcast", codec: "video/VP9", encodings: SIMULCAST.map((each) => ({ ...each, scalabilityMode: "L1T3" })) },
-  { name: "VP9 SVC by L3T3_KEY", codec: "video/VP9", encodings: [{ scalabilityMode: "L3T3_KEY" }] },
+  { name: "VP9 SVC by L3T3_KEY", always: true, codec: "video/VP9", encodings: [{ scalabilityMode: "L3T3_KEY" }] },
   { name: "VP9 SVC by L3T3", codec: "video/VP9", encodings: [{ scalabilityMode: "L3T3" }] },
   { name: "AV1 SVC by L3T3", codec: "video/AV1", encodings: [{ scalabilityMode: "L3T3" }] },
   { name: "AV1 SVC by L3T3_KEY", codec: "video/AV1", encodings: [{ scalabilityMode: "L3T3_KEY" }] },
 ];
+const CASES = EVERY_CASE.filter(({ always }) => ALL || always);
 
 describe("layers in Chromium", () => {
   /** @type {Stage} */
@@ -69,7 +75,7 @@ describe("layers in Chromium", () => {
   });
 });
 
-describe("layers in Firefox", () => {
+if (ALL) describe("layers in Firefox", () => {
   /** @type {Stage} */
   let stage;
   let firefox;
@@ -105,7 +111,7 @@ async function tenSwitches(context, { stage, codec, encodings, browser }) {
     const took = performance.now() - asked;
     const frozen = now.totalFreezesDuration - before.totalFreezesDuration;
     context.diagnostic(`${height}: after ${took.toFixed(0)} ms, ${frozen.toFixed(2)} s frozen`);
-    assert.ok(frozen < 1, `frozen for ${frozen} s on the way to ${height}`);
+    assert.ok(frozen < FROZEN_MAX, `frozen for ${frozen} s on the way to ${height}`);
     await moves(viewer, height);
     heights.push(height);
   }

@@ -127,8 +127,10 @@ async def pause_now_and_then():
     server = next(each for each in ids if pathlib.Path(f"/proc/{each}/comm").read_text() == "leafcutter\n")
     while True:
         os.kill(server, signal.SIGSTOP)
-        await asyncio.sleep(0.03)
-        os.kill(server, signal.SIGCONT)
+        try:
+            await asyncio.sleep(0.03)
+        finally:
+            os.kill(server, signal.SIGCONT)
         await asyncio.sleep(0.02)
 
 
