@@ -21,7 +21,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Paces at [`FACTOR_PERCENT`] of `estimate_bps`; `None` paces not at all. A `deep` bucket lets
+    /// Paces at `FACTOR_PERCENT` of `estimate_bps`; `None` paces not at all. A `deep` bucket lets
     /// a run of segments out at once, another what takes a few milliseconds.
     pub fn set_estimate(&mut self, estimate_bps: Option<u64>, deep: bool) {
         self.deep = deep;
@@ -65,7 +65,7 @@ impl Bucket {
         }
     }
 
-    /// When the next burst is worth sending: [`BURST`] after `now`, or later where even one packet
+    /// When the next burst is worth sending: `BURST` after `now`, or later where even one packet
     /// takes longer.
     pub fn ready_at(&self, now: Instant) -> Instant {
         if self.rate == 0 || self.tokens > 0 {

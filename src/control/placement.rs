@@ -91,7 +91,7 @@ impl Placement {
     }
 
     /// Share of its time that `worker` spends in turns, 0..=1, smoothed over about
-    /// [`SMOOTHED_OVER`]; 0 for one that does not exist and before the second sample.
+    /// `SMOOTHED_OVER`; 0 for one that does not exist and before the second sample.
     pub fn busy(&self, worker: usize) -> f64 {
         self.workers.get(worker).map_or(0.0, |worker| worker.busy)
     }

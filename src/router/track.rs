@@ -182,7 +182,7 @@ impl Rate {
         if self.is_alive(now) { self.bps } else { 0 }
     }
 
-    /// False when nothing came for [`SILENCE`].
+    /// False when nothing came for `SILENCE`.
     pub fn is_alive(&self, now: Instant) -> bool {
         self.last
             .is_some_and(|last| now.saturating_duration_since(last) < SILENCE)

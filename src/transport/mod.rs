@@ -289,7 +289,7 @@ impl Transport {
     }
 
     /// Gives the association's memory back once the peer cannot need it any more: it has sent
-    /// something that only the exported keys protect, and [`LINGER`] has passed in case its last
+    /// something that only the exported keys protect, and `LINGER` has passed in case its last
     /// flight was lost. For peers without data channels. Such a peer's goodbye is not understood;
     /// its WebSocket's end and lost consent tell as much.
     pub fn release_dtls(&mut self, now: Now) {
