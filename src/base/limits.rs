@@ -92,9 +92,9 @@ pub const MAX_GSO_SEGMENTS: usize = 16;
 /// Packetisers split a frame into sizes that differ by one; a few more are for headers.
 pub const MAX_EVENING_LEN: usize = 16;
 
-/// Sent packets remembered per subscriber until feedback speaks of them, at first: 2 s at 250
-/// packets per second, 4 KiB.
-pub const MIN_SENT_RECORDS: usize = 512;
+/// Sent packets remembered per subscriber until feedback speaks of them, at first: half a KiB. It
+/// doubles until a second's packets fit, 2 KiB at 250 packets per second.
+pub const MIN_SENT_RECORDS: usize = 64;
 
 /// The same at most: 2 s at 4000 packets per second; further ones go unreported.
 pub const MAX_SENT_RECORDS: usize = 8192;

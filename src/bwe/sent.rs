@@ -190,7 +190,7 @@ mod tests {
         let mut slow = SentRing::new(test_now().instant);
         let mut fast = SentRing::new(test_now().instant);
         for n in 0..3 * MIN_SENT_RECORDS as i64 {
-            slow.record(n * 5000, n as u16, 1000, 0);
+            slow.record(n * 20_000, n as u16, 1000, 0);
             fast.record(n * 1000, n as u16, 1000, 0);
         }
         assert_eq!(slow.places(), MIN_SENT_RECORDS);
