@@ -29,7 +29,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    fn is_at_start(&self) -> bool {
+    pub(super) fn is_at_start(&self) -> bool {
         self.track == 0 && self.subscriber == 0 && self.position.is_none()
     }
 }
@@ -197,7 +197,8 @@ impl Engine {
                         dropped: &mut self.counters.dropped,
                         sent,
                     };
-                    let reached = state.forward(subscriber.sending, key, track, from, &mut outlet);
+                    let range = from..track.history.end();
+                    let reached = state.forward(subscriber.sending, key, track, range, &mut outlet);
                     if reached < track.history.end() {
                         self.cursor.position = Some(reached);
                         return Progress::EgressFull;

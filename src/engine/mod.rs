@@ -237,7 +237,8 @@ impl Engine {
             }
             std::mem::swap(&mut self.urgent, egress);
         }
-        if self.resume_waiting(now, egress) == Progress::EgressFull
+        // Not in the middle of a pass: there, fresh packets were sent to some already.
+        if self.cursor.is_at_start() && self.resume_waiting(now, egress) == Progress::EgressFull
             || self.forward_tracks(now, egress) == Progress::EgressFull
         {
             return Progress::EgressFull;

@@ -214,7 +214,7 @@ impl Subscriber {
             if from != behind.position {
                 let lost = from - behind.position;
                 outlet.dropped.add(DropReason::TooOld, lost);
-                if from == track.history.end() {
+                if from == track.fresh {
                     tracks.want_key_frame(now.instant, behind.track);
                     continue;
                 }
@@ -222,8 +222,11 @@ impl Subscriber {
             let Some(track) = tracks.get(behind.track) else {
                 continue;
             };
-            let reached = self.forward(behind.sending, behind.track, track, from, outlet);
-            if reached < track.history.end() {
+            // Fresh packets come to everybody by the next pass: sent here too, they would go
+            // out twice.
+            let range = from..track.fresh;
+            let reached = self.forward(behind.sending, behind.track, track, range, outlet);
+            if reached < track.fresh {
                 self.path.wait(behind.sending, behind.track, reached);
                 has_room = false;
             }
@@ -252,7 +255,7 @@ impl Subscriber {
     /// at the latest key frame behind it, or at the end. What is left out is whole frames, and
     /// leaves no hole in what is sent.
     fn catch_up(&mut self, now: Instant, behind: Behind, track: &Track) -> u64 {
-        let end = track.history.end();
+        let end = track.fresh;
         let late = match track.history.at(behind.position) {
             Some((entry, _)) => now.saturating_duration_since(entry.stored) > MAX_WAIT,
             None => true,
@@ -460,10 +463,11 @@ mod tests {
                 Some(from) => {
                     let track = self.tracks.get(self.key).unwrap();
                     let end = track.history.end();
-                    let reached = self
-                        .subscriber
-                        .forward(0, self.key, track, from, &mut outlet);
+                    let reached =
+                        self.subscriber
+                            .forward(0, self.key, track, from..end, &mut outlet);
                     assert_eq!(reached, end);
+                    self.tracks.get_mut(self.key).unwrap().fresh = end;
                 }
                 None => {
                     let tracks = &mut self.tracks;
@@ -503,6 +507,30 @@ mod tests {
         // 42 kB at 2 Mbit/s.
         assert!((35..60).contains(&ticks), "{ticks}");
         assert_eq!(bench.dropped.get(DropReason::TooOld), 0);
+    }
+
+    /// The pass that brings fresh packets to everybody would send them a second time, under the
+    /// same numbers.
+    #[test]
+    fn fresh_packets_are_left_to_the_pass_that_sends_them_to_everybody() {
+        let mut bench = Bench::new();
+        bench.pass(100);
+        bench.store(40, true);
+        let mut sent = bench.serve(Some(0));
+        bench.store(3, false);
+        for _ in 0..50 {
+            bench.pass(4);
+            sent += bench.serve(None);
+        }
+        assert_eq!(sent, 40);
+        assert!(!bench.subscriber.path.stays_listed());
+        bench.pass(4);
+        sent += bench.serve(Some(40));
+        while bench.subscriber.path.lists_anew() || bench.subscriber.path.stays_listed() {
+            bench.pass(4);
+            sent += bench.serve(None);
+        }
+        assert_eq!(sent, 43);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A track's packets towards one subscriber: select, rewrite, copy, protect in place.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use super::pace::Path;
@@ -56,18 +57,18 @@ pub struct Outlet<'a> {
 }
 
 impl Subscriber {
-    /// Forwards the packets of `track` from position `from` to its end through subscription
-    /// `sending`; returns the position reached, which is short of the end when `egress` is full.
+    /// Forwards the packets of `track` at positions `range` through subscription `sending`;
+    /// returns the position reached, which is short of the range's end when `egress` is full.
     /// What the path does not take yet counts as reached: [`resume`](Self::resume) sends it.
     pub fn forward(
         &mut self,
         sending: usize,
         key: TrackKey,
         track: &Track,
-        from: u64,
+        range: Range<u64>,
         outlet: &mut Outlet<'_>,
     ) -> u64 {
-        let end = track.history.end();
+        let end = range.end;
         let index = sending;
         let Some(sending) = self.sendings.get_mut(index) else {
             return end;
@@ -76,7 +77,7 @@ impl Subscriber {
             return end;
         }
         self.path.fill(outlet.now);
-        let mut position = from;
+        let mut position = range.start;
         while position < end {
             if !outlet.egress.has_room_for(1) {
                 return position;

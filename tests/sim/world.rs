@@ -5,7 +5,8 @@
 //! an engine on a grid of [`TURN`], so that its turns hold several.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,10 +14,13 @@ use std::time::{Duration, Instant};
 use leafcutter::base::clock::Now;
 use leafcutter::base::egress::{Egress, Route};
 use leafcutter::base::fault::DropReason;
-use leafcutter::base::ids::{ConnId, TrackId, WorkerId};
+use leafcutter::base::ids::{ConnId, Ssrc, TrackId, WorkerId};
+use leafcutter::base::seq::{RtpTime, SeqNo};
 use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
 use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
+use leafcutter::rtp::RtpHeader;
 use leafcutter::transport::certificate::Certificate;
+use leafcutter::transport::demux::{Protocol, classify};
 
 use super::client::{Client, Message};
 use super::control::Control;
@@ -39,6 +43,8 @@ pub struct World {
     pub strays: Vec<(SocketAddr, Vec<u8>)>,
     /// Texts to WebSockets without a client.
     pub unheard: Vec<(ConnId, String)>,
+    /// The RTP packets that engines sent: timestamp and a hash of all bytes.
+    written: HashMap<(SocketAddr, Ssrc, SeqNo), (RtpTime, u64)>,
     seed: u64,
     agenda: Agenda,
     conns: Vec<u64>,
@@ -136,6 +142,7 @@ impl World {
             control: Control::default(),
             strays: Vec::new(),
             unheard: Vec::new(),
+            written: HashMap::new(),
             seed,
             agenda: Agenda::default(),
             conns: vec![0; usize::from(workers)],
@@ -497,6 +504,7 @@ impl World {
         loop {
             let server = &mut self.servers[worker];
             let progress = server.engine.forward(self.now, &mut server.egress);
+            self.assert_same_bytes(worker);
             self.send(worker);
             if progress == Progress::Done {
                 return;
@@ -540,6 +548,28 @@ impl World {
             }
         }
         egress.clear();
+    }
+
+    /// With AES-GCM, other bytes under the same number give the authentication key away (RFC 7714
+    /// §8.4): no RTP packet is sent a second time unless it is the same.
+    fn assert_same_bytes(&mut self, worker: usize) {
+        let egress = &self.servers[worker].egress;
+        for run in egress.runs() {
+            for datagram in egress.bytes_of(run).chunks(run.segment_len) {
+                if classify(datagram) != Some(Protocol::Rtp) {
+                    continue;
+                }
+                let header = RtpHeader::parse(datagram).expect("our own");
+                let key = (run.route.remote, header.ssrc, header.seq);
+                let mut hasher = DefaultHasher::new();
+                datagram.hash(&mut hasher);
+                let now = (header.timestamp, hasher.finish());
+                if let Some(before) = self.written.insert(key, now) {
+                    // Another timestamp is another cycle of the numbers.
+                    assert!(before.0 != now.0 || before == now, "{key:?} was sent twice");
+                }
+            }
+        }
     }
 
     fn post(&mut self, worker: usize, mail: Outgoing) {
