@@ -42,7 +42,15 @@ end_suite() {
   fi
   suite=
 }
-trap end_suite EXIT
+# Jobs that run beside the suites: their process ids, or empty.
+installing=
+counting=
+end_all() {
+  end_suite
+  local job
+  for job in $installing $counting; do kill -TERM "$job" 2>/dev/null || true; done
+}
+trap end_all EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -130,6 +138,12 @@ python_packages() {
   fi
 }
 
+# The downloads wait for the network while the builds wait for the processor.
+if ! $fast; then
+  { debian_packages && node_packages && python_packages; } >"$reports/tools.txt" 2>&1 &
+  installing=$!
+fi
+
 # ---- Rust -----------------------------------------------------------------------------------------
 
 check "format" cargo fmt --check
@@ -157,13 +171,17 @@ count "documentation tests" "$status" "$(sum '[0-9]+ passed' "$report")" "$(sum 
 
 if ! $fast; then
   # The binary that the Rust tests were built with: another profile would be another quarter of an hour.
+  # A copy, for the instruction counts put an optimised one in its place.
   check "binary" cargo build --profile test --locked --bin leafcutter
   target=$(cargo metadata --format-version 1 --no-deps --locked | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')
-  export LEAFCUTTER_BIN=$target/debug/leafcutter
+  export LEAFCUTTER_BIN=$cache/leafcutter
+  cp -f "$target/debug/leafcutter" "$LEAFCUTTER_BIN" || true
 
   heading "tools for the browser and interoperability tests"
   status=0
-  { debian_packages && node_packages && python_packages; } || status=$?
+  wait "$installing" || status=$?
+  installing=
+  cat "$reports/tools.txt"
   count "tools" "$status" $((status == 0)) $((status != 0))
 
   heading "browsers"
@@ -177,6 +195,12 @@ if ! $fast; then
   skipped=$(sum '^# skipped [0-9]+' "$report")
   if [[ $skipped -ne 0 ]]; then echo "!!!! $skipped browser tests were SKIPPED, see above !!!!"; fi
 
+  # They count and don't time, so the suites that don't time either may run beside them.
+  if [[ $(uname -m) == x86_64 ]]; then
+    timeout --kill-after=30 1200 bash benches/instructions.sh >"$reports/instruction-counts.txt" 2>&1 &
+    counting=$!
+  fi
+
   heading "other stacks"
   report=$reports/interop.txt
   status=0
@@ -187,11 +211,15 @@ if ! $fast; then
 
   check "REST properties" "$cache/venv/bin/python" tests/rest/properties.py
 
-  # Last: it puts an optimised binary where the others look for theirs.
-  if [[ $(uname -m) == x86_64 ]]; then
-    check "instruction counts" bash benches/instructions.sh
+  heading "instruction counts"
+  if [[ -n $counting ]]; then
+    status=0
+    wait "$counting" || status=$?
+    counting=
+    cat "$reports/instruction-counts.txt"
+    count "instruction counts" "$status" $((status == 0)) $((status != 0))
   else
-    echo "!!!! instruction counts were SKIPPED: their baseline is of x86-64 !!!!"
+    echo "!!!! they were SKIPPED: their baseline is of x86-64 !!!!"
   fi
 fi
 
