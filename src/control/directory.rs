@@ -175,6 +175,7 @@ impl Directory {
                 kind,
                 enabled,
             } => self.publish_switched(conn, app, &stream, (kind, enabled)),
+            Errand::Show { main, track } => self.show(conn, app, &main, &track),
             Errand::MetaData { stream, meta_data } => {
                 self.publish_described(now, conn, (app, &stream), meta_data);
             }

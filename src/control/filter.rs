@@ -60,6 +60,23 @@ impl Filter {
         self.own.as_deref()
     }
 
+    /// Wants `stream` from now on, on air or not, whatever the list said. False when it did before,
+    /// or when it is one too many.
+    pub(super) fn show(&mut self, stream: &StreamId) -> bool {
+        if self.wants(stream) {
+            return false;
+        }
+        if let Some(only) = &mut self.only {
+            if only.len() >= MAX_TRACK_LIST && !only.contains(&**stream) {
+                return false;
+            }
+            only.insert(stream.to_string());
+        }
+        self.hidden.remove(&**stream);
+        self.passed_over.remove(stream);
+        true
+    }
+
     /// True when `stream` is listed, or nothing speaks against it.
     pub(super) fn wants(&self, stream: &StreamId) -> bool {
         let is_shown = self
@@ -144,6 +161,25 @@ mod tests {
         let mut filter = filter(&["a"], false);
         filter.forget(&"b".into());
         assert!(filter.wants(&"b".into()), "who comes again comes later");
+    }
+
+    #[test]
+    fn an_enabled_track_is_wanted_whatever_the_list_said() {
+        for (list, disabled) in [(vec![], true), (vec!["!c"], false), (vec!["a"], false)] {
+            let mut filter = filter(&list, disabled);
+            let left_out: StreamId = if list == ["a"] { "b" } else { "c" }.into();
+            assert!(!filter.wants(&left_out), "{list:?}");
+            assert!(
+                filter.show(&left_out) && filter.wants(&left_out),
+                "{list:?}"
+            );
+            assert!(!filter.show(&left_out), "it is already");
+        }
+        let mut filter = filter(&[], true);
+        for number in 0..MAX_TRACK_LIST {
+            assert!(filter.show(&format!("t{number}").into()));
+        }
+        assert!(!filter.show(&"one-more".into()), "the list has an end");
     }
 
     #[test]

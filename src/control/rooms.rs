@@ -178,6 +178,17 @@ impl Directory {
         }
     }
 
+    /// The play that `conn` has of `main` wants `track` too.
+    pub(super) fn show(&mut self, conn: ConnId, app: &AppName, main: &StreamId, track: &StreamId) {
+        let play = self
+            .broadcast_mut(app, main)
+            .filter(|broadcast| broadcast.is_group())
+            .and_then(|group| group.players.get_mut(&conn));
+        if play.is_some_and(|play| play.filter.show(track)) {
+            self.refresh(app, main);
+        }
+    }
+
     /// Tells one play of `main` what it is to be sent, where that changed.
     fn tell_lineup(
         &mut self,

@@ -22,6 +22,13 @@ pub enum Errand {
         /// On or off.
         enabled: bool,
     },
+    /// A player wants a track that its play may have left out.
+    Show {
+        /// The main track that it plays.
+        main: StreamId,
+        /// The track.
+        track: StreamId,
+    },
     /// A player says, or asks, who is on the slots of its play.
     Slots(SlotCommand),
     /// A publisher describes its broadcast anew.

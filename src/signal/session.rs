@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::action::{Action, Fate, PeerEvent, Role, Tell};
 use super::ask;
 use super::call::Calls;
-use super::command::{Candidate, Command, PeerToPeer, SdpKind, Switch};
+use super::command::{Candidate, Command, PeerToPeer, SdpKind, Switch, SwitchMedia};
 use super::held::EndedIds;
 use super::message::{self, Parsed};
 use super::play::Play;
@@ -279,6 +279,15 @@ impl Session {
     /// connection has neither is ignored.
     fn switch(&self, switch: Switch, actions: &mut Vec<Action>) {
         if self.plays.contains_key(&switch.stream) {
+            if switch.enabled
+                && switch.media == SwitchMedia::Both
+                && *switch.stream != *switch.track
+            {
+                actions.push(Action::Tell(Tell::Errand(Errand::Show {
+                    main: switch.stream.clone(),
+                    track: StreamId::from(&*switch.track),
+                })));
+            }
             actions.push(Action::Switch(switch));
         } else if self.publishes.contains_key(&switch.stream) && *switch.stream == *switch.track {
             actions.push(Action::Tell(Tell::Errand(Errand::Switch {

@@ -474,6 +474,7 @@ impl Model {
     fn errand(&mut self, errand: &Errand) {
         match errand {
             Errand::Slots(_) => {}
+            Errand::Show { main, .. } => assert!(self.is_open(Role::Play, main)),
             Errand::Question(_) => {}
             Errand::MetaData { stream, .. } | Errand::Switch { stream, .. } => {
                 assert!(self.is_open(Role::Publish, stream));

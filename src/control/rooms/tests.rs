@@ -351,6 +351,37 @@ fn own_publishes_roles_and_track_lists_decide_what_a_play_is_sent() {
 }
 
 #[test]
+fn an_enabled_track_is_offered_at_once_or_when_it_comes() {
+    let mut w = world();
+    w.publish(ALICE, "a", "r");
+    let ask = PlayAsk {
+        disable_tracks_by_default: true,
+        ..play_ask("r")
+    };
+    let grant = w.ask_play(BOB, ask).unwrap();
+    assert_eq!(ids(&grant.lineup.sources), Vec::<String>::new());
+    let enable = |track: &str| ControlMail::Errand {
+        conn: BOB,
+        app: APP.into(),
+        errand: Errand::Show {
+            main: "r".into(),
+            track: track.into(),
+        },
+    };
+    w.told();
+    w.tell(enable("a"));
+    assert_eq!(w.told(), [(BOB, vec!["a".to_owned()])]);
+    w.tell(enable("a"));
+    w.tell(enable("c"));
+    assert_eq!(w.told(), [], "nothing changed");
+    w.publish(CAROL, "c", "r");
+    let last = w.told().pop();
+    assert_eq!(last, Some((BOB, vec!["a".to_owned(), "c".to_owned()])));
+    w.publish(conn(1, 9), "d", "r");
+    assert_eq!(w.told(), [], "nobody asked for it");
+}
+
+#[test]
 fn a_joined_room_is_known_until_its_last_member_left() {
     let mut w = world();
     assert_eq!(
