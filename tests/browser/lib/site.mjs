@@ -10,6 +10,8 @@ const BROWSER_TESTS = fileURLToPath(new URL("../", import.meta.url));
 const FOLDERS = {
   "/sdk/": path.join(BROWSER_TESTS, "node_modules/@antmedia/webrtc_adaptor/dist/es/"),
   "/pages/": path.join(BROWSER_TESTS, "pages/"),
+  "/browser/": path.join(BROWSER_TESTS, "../../examples/browser/"),
+  "/node_modules/": path.join(BROWSER_TESTS, "node_modules/"),
 };
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8" };
 
