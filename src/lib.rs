@@ -28,6 +28,7 @@ pub mod engine;
 #[cfg(feature = "bench")]
 pub mod bench;
 pub mod config;
+pub mod doctor;
 pub mod front;
 pub mod fuzzing;
 pub mod metrics;

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
-use leafcutter::config::{self, Config, Flags, StartError};
+use leafcutter::config::{self, Config, Flags, LogFormat, StartError};
 use leafcutter::control::HostLoad;
-use leafcutter::front::{self, Front, Signals};
+use leafcutter::doctor::{self, Verdict};
+use leafcutter::front::{self, Front, Reload, Signals};
 use leafcutter::store::Store;
 use leafcutter::transport::certificate::Certificate;
 use leafcutter::worker::{self, Bound};
@@ -17,6 +18,7 @@ use rand::TryRngCore;
 use rand::rngs::OsRng;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// PERF(fanout): handshakes leave holes that glibc's allocator does not give back
@@ -41,6 +43,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve until SIGTERM; what happens without a command too
+    Serve(Flags),
+    /// Read the settings as a start would, and say what is wrong with them
+    CheckConfig(Flags),
+    /// Look at this machine: ports, buffers, clock, addresses; say what to change
+    Doctor(Flags),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff
+    Man,
     /// Load tests: what this machine can do, and what a server does
     #[cfg(feature = "bench")]
     #[command(subcommand)]
@@ -49,18 +64,82 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
+    let result = match cli.command {
         #[cfg(feature = "bench")]
         Some(Command::Bench(command)) => return bench(&command),
-        None => {}
-    }
-    match start(&cli.flags) {
+        Some(Command::Serve(flags)) => start(&flags),
+        Some(Command::CheckConfig(flags)) => check_config(&flags),
+        Some(Command::Doctor(flags)) => match examine(&flags) {
+            Ok(Verdict::Bad) => return ExitCode::FAILURE,
+            Ok(Verdict::Good | Verdict::Warning) => Ok(()),
+            Err(error) => Err(error),
+        },
+        Some(Command::Completions { shell }) => {
+            let mut out = std::io::stdout();
+            clap_complete::generate(shell, &mut Cli::command(), "leafcutter", &mut out);
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map_err(|e| StartError::new(format!("the manual page cannot be written: {e}"))),
+        None => start(&cli.flags),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("leafcutter: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn load(flags: &Flags) -> Result<Config, StartError> {
+    config::load(flags, cores())
+}
+
+fn check_config(flags: &Flags) -> Result<(), StartError> {
+    let config = load(flags)?;
+    let apps: Vec<&str> = config.apps.keys().map(|name| &**name).collect();
+    println!("the settings are in order");
+    println!("listen: {}", config.server.listen);
+    println!(
+        "media: {} workers from UDP port {}",
+        config.server.workers, config.media.port
+    );
+    println!("data: {}", config.server.data_dir.display());
+    println!("applications: {}", apps.join(", "));
+    if !config.ignored.is_empty() {
+        println!(
+            "ignored, without a meaning here: {}",
+            config.ignored.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Prints what the doctor finds; the worst of it.
+fn examine(flags: &Flags) -> Result<Verdict, StartError> {
+    let is_colourful = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut worst = Verdict::Good;
+    for finding in doctor::examine(&load(flags)?) {
+        let colour = match finding.verdict {
+            Verdict::Good => "32",
+            Verdict::Warning => "33",
+            Verdict::Bad => "31",
+        };
+        let (begin, end) = match is_colourful {
+            true => (format!("\x1b[{colour}m"), "\x1b[0m"),
+            false => (String::new(), ""),
+        };
+        let (verdict, subject) = (finding.verdict, finding.subject);
+        println!("{begin}{verdict:<8}{end} {subject}: {}", finding.text);
+        worst = worst.max(verdict);
+    }
+    Ok(worst)
 }
 
 #[cfg(feature = "bench")]
@@ -78,9 +157,8 @@ fn bench(command: &leafcutter::bench::args::BenchCommand) -> ExitCode {
 }
 
 fn start(flags: &Flags) -> Result<(), StartError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let config = config::load(flags, cores)?;
-    start_log()?;
+    let config = load(flags)?;
+    let _log = start_log(flags.log_format)?;
     if !config.ignored.is_empty() {
         let keys = config.ignored.join(", ");
         tracing::warn!("settings of Ant Media's without a meaning here are ignored: {keys}");
@@ -90,10 +168,10 @@ fn start(flags: &Flags) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|e| StartError::new(format!("the control plane cannot start: {e}")))?
-        .block_on(serve(config))
+        .block_on(serve(config, flags))
 }
 
-async fn serve(config: Config) -> Result<(), StartError> {
+async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
     let cannot_listen = |e| {
         let listen = config.server.listen;
         StartError::new(format!("cannot listen on {listen}: {e}")).at_key("server.listen")
@@ -113,13 +191,14 @@ async fn serve(config: Config) -> Result<(), StartError> {
     }
     drop(to_control);
 
-    let store = Store::start(&config.server.data_dir)
+    let store = Store::start(&config.server.data_dir, worker::clock::instant)
         .map_err(|e| StartError::new(format!("the store's thread cannot start: {e}")))?;
     let signals = Signals::install()
         .map_err(|e| StartError::new(format!("signals cannot be caught: {e}")))?;
 
     println!("listening on http://{listening}");
     println!("playground: http://{}/LiveApp/", reachable(listening));
+    let reload = Reload::new(flags.clone(), cores(), config.apps.clone());
     front::serve(Front {
         listener,
         apps: config.apps,
@@ -127,6 +206,8 @@ async fn serve(config: Config) -> Result<(), StartError> {
         mails,
         store,
         load: HostLoad::new(config.server.cpu_limit, config.server.min_free_ram),
+        reload,
+        capture_dir: config.server.capture_dir,
         seed: os_random()?,
         signals,
     })
@@ -166,16 +247,24 @@ fn os_random() -> Result<[u8; 32], StartError> {
     Ok(seed)
 }
 
-fn start_log() -> Result<(), StartError> {
+/// Writes the log on a thread of its own, so that nobody who logs ever waits for a terminal or a
+/// disk; what does not fit its queue is lost. The guard writes the rest when it is dropped.
+fn start_log(format: LogFormat) -> Result<WorkerGuard, StartError> {
     let text = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
     let filter = EnvFilter::try_new(text)
         .map_err(|e| StartError::new(e.to_string()).at_key(LOG_VARIABLE))?;
-    tracing_subscriber::fmt()
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_LOG_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
+        .with_writer(writer);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(guard)
 }
 
 /// A panic is a bug, and half a server is worse than none: whoever watches the process starts it
@@ -198,6 +287,9 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
 }
 
 const LOG_VARIABLE: &str = "LEAFCUTTER_LOG";
+
+/// Lines of the log that wait to be written: a burst of joins.
+const MAX_LOG_LINES: usize = 16_384;
 
 /// Mails that wait for control; when full, workers keep theirs and try again.
 const MAX_CONTROL_MAILS: usize = 4096;

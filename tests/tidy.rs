@@ -21,14 +21,16 @@ const FLOORS: [&[&str]; 6] = [
     &["peer", "router", "store"],
     &["engine", "control"],
     &[
-        "worker", "net", "front", "config", "metrics", "main", "fuzzing", "bench",
+        "worker", "net", "front", "config", "metrics", "main", "fuzzing", "bench", "doctor",
     ],
 ];
 
 /// Imports within a floor that are allowed all the same: who, from whom.
-const SIDEWAYS: [(&str, &str); 11] = [
+const SIDEWAYS: [(&str, &str); 13] = [
     ("bench", "net"),
     ("bench", "worker"),
+    ("doctor", "config"),
+    ("doctor", "net"),
     ("peer", "router"),
     ("transport", "srtp"),
     ("stream", "srtp"),

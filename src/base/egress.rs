@@ -4,6 +4,7 @@
 //! holds more than one datagram). Knows no socket.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::limits::{EGRESS_LEN, MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 
@@ -30,6 +31,8 @@ pub struct Run {
     pub segment_len: usize,
     /// Datagrams, 1..=`limits::MAX_GSO_SEGMENTS`.
     pub segments: usize,
+    /// When its first packet came in; `None` for what was not forwarded.
+    pub stored: Option<Instant>,
 }
 
 /// The buffer and its runs. Allocates once, when made.
@@ -100,6 +103,21 @@ impl Egress {
     /// all its datagrams are of one length that is not below `len` (UDP_SEGMENT lets only the
     /// last one be shorter).
     pub fn commit(&mut self, route: Route, len: usize, max_segments: usize) {
+        self.append(route, len, max_segments, None);
+    }
+
+    /// The same for a packet that is forwarded and was stored at `stored`.
+    pub fn commit_stored(
+        &mut self,
+        route: Route,
+        len: usize,
+        max_segments: usize,
+        stored: Instant,
+    ) {
+        self.append(route, len, max_segments, Some(stored));
+    }
+
+    fn append(&mut self, route: Route, len: usize, max_segments: usize, stored: Option<Instant>) {
         let start = self.used;
         self.used += len;
         if let Some(run) = self.runs.last_mut() {
@@ -117,6 +135,7 @@ impl Egress {
             len,
             segment_len: len,
             segments: 1,
+            stored,
         });
     }
 

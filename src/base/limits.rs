@@ -112,6 +112,10 @@ pub const EGRESS_LEN: usize = 512 * 1024;
 /// Mails waiting for one worker; a full queue drops media (`QueueFull`) and delays the rest.
 pub const MAX_WORKER_MAILS: usize = 4096;
 
+/// Copies of packets that wait to be written to a capture's file; when full, further ones are lost
+/// and counted.
+pub const MAX_CAPTURE_QUEUE: usize = 4096;
+
 /// Bytes of a REST request's body; more is answered 413.
 pub const MAX_REST_BODY_LEN: usize = 64 * 1024;
 

@@ -6,6 +6,7 @@ pub mod codec;
 pub mod egress;
 pub mod extension;
 pub mod fault;
+pub mod histogram;
 pub mod ids;
 pub mod limits;
 pub mod redact;

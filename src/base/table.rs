@@ -9,6 +9,19 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// Its two numbers, which lead back by [`of_parts`](Self::of_parts): for who names a place to
+    /// another process.
+    pub const fn parts(self) -> (u32, u32) {
+        (self.index, self.generation)
+    }
+
+    /// The key of these numbers, which need not lead to anything.
+    pub const fn of_parts((index, generation): (u32, u32)) -> Self {
+        Self { index, generation }
+    }
+}
+
 /// A slab with checked keys. Look-ups are an index and a comparison.
 #[derive(Debug)]
 pub struct Table<T> {

@@ -78,6 +78,8 @@ mod tests {
             worker: crate::base::ids::WorkerId(0),
             counters: crate::engine::Counters::default(),
             turn_us: 0,
+            lag_us: 0,
+            latency: crate::base::histogram::Durations::default(),
             busy: 0.0,
             datagrams_received: 0,
             datagrams_sent: 79,

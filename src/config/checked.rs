@@ -33,6 +33,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where the database lives.
     pub data_dir: PathBuf,
+    /// Where captures of peers go; `None`: they are refused.
+    pub capture_dir: Option<PathBuf>,
     /// Worker threads, 1..=256.
     pub workers: usize,
     /// Each worker stays on one core.
@@ -116,6 +118,7 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
             .clone()
             .or_else(|| raw.data_dir.clone())
             .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+        capture_dir: raw.capture_dir.clone(),
         workers: workers.min(MAX_WORKERS),
         pin_workers: raw.pin_workers.unwrap_or(false),
         cpu_limit,
@@ -205,7 +208,7 @@ const DEFAULT_APP: &str = "default";
 const BUILT_IN_APPS: [&str; 3] = ["WebRTCAppEE", "LiveApp", "live"];
 
 /// First path segments that are not applications.
-const RESERVED_PATHS: [&str; 2] = ["healthz", "metrics"];
+const RESERVED_PATHS: [&str; 3] = ["healthz", "readyz", "metrics"];
 
 /// Ant Media's own HTTP port.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5080);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// What may be said at start; everything else is in the file.
 #[derive(Clone, Debug, Default, Parser)]
@@ -41,4 +41,18 @@ pub struct Flags {
     /// Directory for the database
     #[arg(long, value_name = "DIR", env = "LEAFCUTTER_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+
+    /// How the log is written, on standard error
+    #[arg(long, value_enum, default_value_t, env = "LEAFCUTTER_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How the log is written. What is logged is `LEAFCUTTER_LOG`'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
 }

@@ -9,9 +9,21 @@ mod error;
 mod flags;
 mod raw;
 
+use std::collections::BTreeMap;
+
 pub use checked::{Config, Media, Server};
 pub use error::StartError;
-pub use flags::Flags;
+pub use flags::{Flags, LogFormat};
+pub use raw::DEFAULT_FILE;
+
+/// `[server]` and `[media]` of the file that `flags` name, as they are written: `server.listen` and
+/// so on.
+///
+/// # Errors
+/// As [`load`].
+pub fn written(flags: &Flags) -> Result<BTreeMap<String, String>, StartError> {
+    Ok(raw::RawFile::load(flags.config.as_deref())?.written)
+}
 
 /// Reads the file that `flags` name and puts the flags above it. Without a named file,
 /// `./leafcutter.toml` is read if it exists. `cores` stands for `workers = 0`.

@@ -27,6 +27,8 @@ pub struct RawFile {
     pub apps: BTreeMap<String, Table>,
     /// Keys in them that are Ant Media's and have no meaning here, with their tables.
     pub ignored: Vec<String>,
+    /// `[server]` and `[media]`, key by key, values as TOML.
+    pub written: BTreeMap<String, String>,
     places: Places,
 }
 
@@ -39,6 +41,7 @@ pub struct RawServer {
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub data_dir: Option<PathBuf>,
+    pub capture_dir: Option<PathBuf>,
     pub workers: Option<usize>,
     pub pin_workers: Option<bool>,
     pub cpu_limit: Option<u8>,
@@ -85,6 +88,12 @@ impl RawFile {
         collect_lines(text, spanned.get_ref(), "", &mut file.places.lines);
 
         file.places.known("", &values, &SECTIONS)?;
+        for section in ["server", "media"] {
+            let table = values.get(section).and_then(toml::Value::as_table);
+            for (key, value) in table.into_iter().flatten() {
+                file.written.insert(join(section, key), value.to_string());
+            }
+        }
         let server = file.places.table("server", values.remove("server"))?;
         file.server = file.places.section("server", &server, &SERVER_KEYS)?;
         let media = file.places.table("media", values.remove("media"))?;
@@ -227,19 +236,20 @@ fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Read from the working directory when no file is named.
-const DEFAULT_FILE: &str = "leafcutter.toml";
+pub const DEFAULT_FILE: &str = "leafcutter.toml";
 
 /// Jaro-Winkler likeness (0 to 1) from which a suggestion helps; below it is a guess.
 const MIN_LIKENESS: f64 = 0.7;
 
 const SECTIONS: [&str; 3] = ["server", "media", "app"];
 
-pub const SERVER_KEYS: [&str; 9] = [
+pub const SERVER_KEYS: [&str; 10] = [
     "listen",
     "tls_listen",
     "tls_cert",
     "tls_key",
     "data_dir",
+    "capture_dir",
     "workers",
     "pin_workers",
     "cpu_limit",

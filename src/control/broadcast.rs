@@ -221,6 +221,11 @@ impl Broadcast {
         self.players.values().filter(|play| play.is_live)
     }
 
+    /// The play of `conn`, connected or not.
+    pub fn play_of(&self, conn: ConnId) -> Option<&Play> {
+        self.players.get(&conn)
+    }
+
     /// Their connections.
     pub(super) fn connected_conns(&self) -> Vec<ConnId> {
         let live = self.players.iter().filter(|(_, play)| play.is_live);

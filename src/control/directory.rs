@@ -138,7 +138,7 @@ impl Directory {
             }
             ControlMail::ConnClosed { conn } => self.questions.forget(conn),
             // The shell asked, and the shell takes the answer.
-            ControlMail::Plays { .. } => {}
+            ControlMail::Plays { .. } | ControlMail::Peers { .. } => {}
             ControlMail::Errand { conn, app, errand } => self.run_errand(now, conn, &app, errand),
             ControlMail::PublishMeasured {
                 app,

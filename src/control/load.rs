@@ -60,6 +60,20 @@ impl HostLoad {
         self.is_over
     }
 
+    /// How close the host is to its limits, by the one that is closest: 0 is idle, from 1 on
+    /// newcomers are refused.
+    pub fn stress(&self) -> f64 {
+        let cpu = self.cpu_percent() / self.cpu_limit;
+        let free = self.last.and_then(|last| last.available_len);
+        let memory = free.map_or(0.0, |free| self.min_free_len as f64 / free.max(1) as f64);
+        let stress = cpu.max(memory);
+        if self.is_over {
+            stress.max(1.0)
+        } else {
+            stress.min(1.0)
+        }
+    }
+
     /// Percent of all cores in use, smoothed; 0 before the second sample.
     pub fn cpu_percent(&self) -> f64 {
         self.cpu.unwrap_or(0.0)
@@ -108,7 +122,9 @@ mod tests {
         assert!(!run(&mut load, &mut sample, 10, 5));
         assert!(!run(&mut load, &mut sample, 100, 2));
         assert!(!run(&mut load, &mut sample, 10, 5));
+        assert!(load.stress() < 1.0);
         assert!(run(&mut load, &mut sample, 100, 8));
+        assert!(load.stress() >= 1.0);
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Engine {
             let Some(Peer {
                 transport,
                 side: Side::Subscriber(subscriber),
+                drops,
                 ..
             }) = self.peers.get_mut(id)
             else {
@@ -73,6 +74,7 @@ impl Engine {
                 protect: &keys.protect,
                 egress: &mut self.urgent,
                 dropped: &mut self.counters.dropped,
+                drops,
                 sent: &mut sent,
             };
             subscriber.retransmit(now, &self.tracks, &mut outlet);

@@ -17,6 +17,7 @@ use crate::base::limits::MAX_SCALABLE_LAYERS;
 use crate::model::layers::{Layer, Layers, Target};
 use crate::model::mail::{Outgoing, WorkerMail};
 use crate::model::track::TrackInfo;
+use crate::peer::journal::Note;
 use crate::peer::layers::{Keys, Layered};
 use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
@@ -131,6 +132,7 @@ impl Engine {
             conn,
             stream,
             side: Side::Subscriber(subscriber),
+            journal,
             ..
         }) = self.peers.get_mut(peer)
         else {
@@ -145,6 +147,7 @@ impl Engine {
             return sending.max_height > 0;
         };
         if let Some(height) = step.shown {
+            journal.note(now.instant, Note::Height(height));
             let text = info::resolution_change_info(stream, height.into());
             self.conn_outputs.push_back((*conn, ConnOutput::Text(text)));
         }

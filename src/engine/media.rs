@@ -9,6 +9,7 @@ use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropReason, PeerFault};
 use crate::base::ids::PeerId;
 use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::peer::journal::Note;
 use crate::peer::send::{Outlet, Sent};
 use crate::peer::{Peer, Side};
 use crate::router::even::even_out;
@@ -66,7 +67,11 @@ impl Engine {
             .get_mut(id)
             .ok_or(DropReason::UnvalidatedSource)?;
         let Peer {
-            transport, side, ..
+            transport,
+            side,
+            drops,
+            journal,
+            ..
         } = peer;
         let keys = transport.keys().ok_or(DropReason::NoKeys)?;
         let Side::Publisher(publisher) = side else {
@@ -75,8 +80,12 @@ impl Engine {
         let was_silent = !publisher.has_received();
         let received = publisher.receive(now, &keys.unprotect, datagram, &mut self.tracks);
         let due = publisher.poll_timeout(now);
+        if let Err(reason) = &received {
+            drops.count(*reason);
+        }
         let begins = was_silent && publisher.has_received();
         if begins {
+            journal.note(now.instant, Note::FirstPacket);
             self.tell_session(now, id, PeerEvent::Receiving);
         }
         let received = received?;
@@ -97,6 +106,7 @@ impl Engine {
         let accepted = accepted?;
         let connected = !was_connected && peer.transport.is_connected();
         if accepted.newly_validated {
+            peer.journal.note(now.instant, Note::AddressValidated);
             self.addresses.insert(route.remote, id);
         }
         if let Some(forgotten) = accepted.forgotten {
@@ -132,7 +142,13 @@ impl Engine {
     ) -> Result<(), DropReason> {
         match outcome {
             Ok(DtlsOutcome::Progress) => Ok(()),
-            Ok(DtlsOutcome::Refused) => Err(DropReason::DtlsRejected),
+            Ok(DtlsOutcome::Refused) => {
+                if let Some(peer) = self.peers.get_mut(id) {
+                    peer.journal.note(now.instant, Note::DtlsRefused);
+                    peer.drops.count(DropReason::DtlsRejected);
+                }
+                Err(DropReason::DtlsRejected)
+            }
             Ok(DtlsOutcome::Connected) => {
                 self.peer_connected(now, id);
                 Ok(())
@@ -185,6 +201,7 @@ impl Engine {
                 if let Some(Peer {
                     transport,
                     side: Side::Subscriber(state),
+                    drops,
                     ..
                 }) = self.peers.get_mut(subscriber.peer)
                     && let (Some(route), Some(keys)) = (transport.route(), transport.keys())
@@ -195,6 +212,7 @@ impl Engine {
                         protect: &keys.protect,
                         egress,
                         dropped: &mut self.counters.dropped,
+                        drops,
                         sent,
                     };
                     let range = from..track.history.end();

@@ -12,6 +12,7 @@ mod layers;
 mod media;
 mod negotiation;
 mod pace;
+mod peers;
 mod plays;
 mod relay;
 mod renegotiation;

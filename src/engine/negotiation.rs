@@ -6,11 +6,13 @@ use rand::Rng;
 use super::Engine;
 use crate::base::clock::Now;
 use crate::base::codec::{Codec, MediaKind};
+use crate::base::fault::DropCounters;
 use crate::base::ids::{ConnId, Mid, PeerId, Rid, TrackId};
 use crate::base::limits::MAX_ENCODINGS;
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
 use crate::model::track::{StreamId, TrackInfo};
+use crate::peer::journal::{Journal, Note};
 use crate::peer::publisher::{Encoding, Published, Publisher};
 use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
@@ -91,7 +93,7 @@ impl Engine {
             .collect();
         let publisher = Publisher::new(now, sections);
         let id = self.insert_peer(now, conn, stream, Side::Publisher(Box::new(publisher)));
-        self.set_remote(id, &negotiated.transport);
+        self.set_remote(now, id, &negotiated.transport);
         self.own_tracks(id);
         self.add_data(now, id, data_section(negotiated));
         id
@@ -129,7 +131,7 @@ impl Engine {
         {
             publisher.sections = known;
         }
-        self.set_remote(id, &negotiated.transport);
+        self.set_remote(now, id, &negotiated.transport);
         self.own_tracks(id);
         self.add_data(now, id, data_section(negotiated));
     }
@@ -324,13 +326,15 @@ impl Engine {
             side,
             data: None,
             armed: None,
+            drops: DropCounters::default(),
+            journal: Journal::new(now.instant),
         });
         self.ufrags.insert(ufrag, id);
         self.arm(id, now.instant);
         id
     }
 
-    pub(super) fn set_remote(&mut self, id: PeerId, remote: &RemoteTransport) {
+    pub(super) fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
         let credentials = Credentials {
             ufrag: remote.ice.ufrag.clone(),
             password: remote.ice.pwd.clone(),
@@ -347,6 +351,7 @@ impl Engine {
             self.ufrags.remove(&peer.transport.credentials().ufrag);
             self.ufrags.insert(fresh.ufrag.clone(), id);
             peer.transport.restart_ice(fresh);
+            peer.journal.note(now.instant, Note::IceRestart);
         }
         peer.transport.set_remote(credentials, expected);
         if let Err(reason) = peer.transport.flush(&mut self.urgent) {

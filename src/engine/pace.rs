@@ -48,6 +48,7 @@ impl Engine {
             if let Some(Peer {
                 transport,
                 side: Side::Subscriber(subscriber),
+                drops,
                 ..
             }) = self.peers.get_mut(id)
                 && let (Some(route), Some(keys)) = (transport.route(), transport.keys())
@@ -58,6 +59,7 @@ impl Engine {
                     protect: &keys.protect,
                     egress,
                     dropped: &mut self.counters.dropped,
+                    drops,
                     sent,
                 };
                 if !subscriber.resume(now, &mut self.tracks, &mut outlet) {

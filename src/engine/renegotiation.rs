@@ -301,7 +301,7 @@ impl Engine {
                 subscriber.path.open(now.instant);
             }
         }
-        self.set_remote(id, &transport);
+        self.set_remote(now, id, &transport);
         self.add_data(now, id, accepted.data.as_ref());
         if self
             .peers

@@ -21,6 +21,7 @@ use crate::model::room::RoomMail;
 use crate::model::settings::AppSettings;
 use crate::model::track::{Source, StreamId};
 use crate::peer::Side;
+use crate::peer::journal::Note;
 use crate::sdp::SdpError;
 use crate::signal::action::{Action, Ask, PeerEvent, Role, Tell};
 use crate::signal::command::Candidate;
@@ -155,6 +156,11 @@ impl Engine {
                 self.with_session(now, conn, |s, a| s.handle_broadcast_ended(now, &stream, a));
             }
             WorkerMail::AskPlays(ask) => self.answer_plays(now, &ask),
+            WorkerMail::Capture { peer, tap } => self.capture(now, peer, tap),
+            WorkerMail::AskPeers(ask) => {
+                let answer = self.answer_peers(now, &ask);
+                self.mail_control(answer);
+            }
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
             WorkerMail::ServerWillStop => self.announce_stop(now),
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
@@ -234,6 +240,9 @@ impl Engine {
     /// ICE and DTLS of a peer are up.
     pub(super) fn peer_connected(&mut self, now: Now, id: PeerId) {
         self.counters.peers_connected += 1;
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.journal.note(now.instant, Note::Connected);
+        }
         self.start_subscriptions(now, id);
         self.start_data(now, id);
         self.tell_session(now, id, PeerEvent::Connected);
@@ -247,8 +256,18 @@ impl Engine {
 
     /// A peer is over by itself: fault, silence, or the other side's goodbye.
     pub(super) fn peer_failed(&mut self, now: Now, id: PeerId, fault: Option<PeerFault>) {
-        if let Some(peer) = self.peers.get(id) {
-            info!(stream = %peer.stream, ?fault, "peer ended");
+        if let Some(peer) = self.peers.get_mut(id) {
+            let note = fault.map_or(Note::Closed, Note::Fault);
+            peer.journal.note(now.instant, note);
+            let remote = peer.transport.route().map(|route| route.remote);
+            info!(
+                stream = %peer.stream,
+                conn = %format_args!("{}-{}", peer.conn.worker.0, peer.conn.serial),
+                ?remote,
+                ?fault,
+                events = %peer.journal,
+                "peer ended"
+            );
         }
         self.tell_session(now, id, PeerEvent::Failed);
         self.close_peer(id);

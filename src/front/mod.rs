@@ -5,12 +5,15 @@
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
 mod app;
+mod captures;
 mod census;
 mod checks;
 mod host;
 mod http;
+mod life;
 mod overrides;
 mod pages;
+mod reload;
 mod rest;
 mod routes;
 mod run;
@@ -19,4 +22,5 @@ mod upgrade;
 mod webhooks;
 mod workers;
 
+pub use reload::Reload;
 pub use run::{Front, Signals, serve};

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::shared::Shared;
 use crate::model::mail::AppName;
-use crate::model::settings::{BadSetting, SettingsChange};
+use crate::model::settings::{AppSettings, BadSetting, SettingsChange};
 use crate::store::StoreError;
 
 /// The changes by application; `None` until the store has been read.
@@ -50,6 +50,14 @@ impl Overrides {
             }
         }
         *loaded = Some(kept.into_iter().collect());
+    }
+
+    /// Takes other settings of the file for `app`, below what REST changed.
+    pub async fn rebase(&self, shared: &Shared, app: &AppName, file: &AppSettings) {
+        let loaded = self.0.lock().await;
+        let kept = loaded.as_ref().and_then(|kept| kept.get(app)).cloned();
+        let change = SettingsChange::take(kept.unwrap_or_default()).unwrap_or_default();
+        shared.change_settings(app, Arc::new(change.over(file)));
     }
 
     /// Lays `change` over the settings of `app`: in the store first, then here and in every worker.

@@ -1,11 +1,16 @@
-//! What is not REST: health, metrics and the playground, whose files are part of the binary.
+//! What is not REST: health, metrics, and the files of the playground and of the admin page, which
+//! are part of the binary.
 
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{StatusCode, header};
+use std::net::IpAddr;
+
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::app::KnownApp;
+use super::http::{Remote, client_ip};
+use super::rest;
 use super::shared::Shared;
 use crate::metrics;
 
@@ -20,6 +25,25 @@ pub async fn health(State(shared): State<Shared>) -> (StatusCode, &'static str) 
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
     } else {
         (StatusCode::OK, "ok\n")
+    }
+}
+
+/// `/readyz`: 200 while newcomers find everything that they need; otherwise 503 and what is
+/// missing, one word per line.
+pub async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
+    let missing: Vec<&str> = [
+        (shared.is_stopping(), "stopping"),
+        (!shared.store().is_up(), "store"),
+        (shared.is_overloaded(), "overloaded"),
+    ]
+    .into_iter()
+    .filter_map(|(is_so, word)| is_so.then_some(word))
+    .collect();
+    if missing.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        let text = missing.join("\n") + "\n";
+        (StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }
 
@@ -43,12 +67,46 @@ pub async fn app_exists(_app: KnownApp) -> StatusCode {
 
 /// `/{app}/`: the playground.
 pub async fn index(_app: KnownApp) -> Response {
-    file("index.html")
+    file(&PLAYGROUND, "index.html")
 }
 
 /// `/{app}/{asset}`: one of the playground's files.
 pub async fn asset(_app: KnownApp, Path(path): Path<AssetPath>) -> Response {
-    file(&path.asset)
+    file(&PLAYGROUND, &path.asset)
+}
+
+/// `/{app}/admin`: the admin page refers to its files relatively too.
+pub async fn admin(app: KnownApp) -> Redirect {
+    Redirect::temporary(&format!("/{}/admin/", app.name))
+}
+
+/// `/{app}/admin/`: the admin page, for addresses that may use REST.
+pub async fn admin_index(
+    app: KnownApp,
+    Extension(Remote(remote)): Extension<Remote>,
+    headers: HeaderMap,
+) -> Response {
+    admin_file(&app, client_ip(remote, &headers), "index.html")
+}
+
+/// `/{app}/admin/{asset}`: one of its files.
+pub async fn admin_asset(
+    app: KnownApp,
+    Extension(Remote(remote)): Extension<Remote>,
+    headers: HeaderMap,
+    Path(path): Path<AssetPath>,
+) -> Response {
+    admin_file(&app, client_ip(remote, &headers), &path.asset)
+}
+
+/// A browser that opens a page sends no JWT, so the page asks for it; what it shows comes by REST.
+fn admin_file(app: &KnownApp, ip: IpAddr, name: &str) -> Response {
+    if !rest::allows_ip(&app.settings, ip) {
+        let text = "This address is not in remoteAllowedCIDR of the application's settings.\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let policy = [(header::CONTENT_SECURITY_POLICY, ADMIN_POLICY)];
+    (policy, file(&ADMIN, name)).into_response()
 }
 
 /// The last segment of an asset's path.
@@ -62,8 +120,8 @@ pub async fn nothing() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "There is nothing at this path.\n")
 }
 
-fn file(name: &str) -> Response {
-    let Some((_, content_type, text)) = FILES.iter().find(|(known, ..)| *known == name) else {
+fn file(files: &[File], name: &str) -> Response {
+    let Some((_, content_type, text)) = files.iter().find(|(known, ..)| *known == name) else {
         return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();
     };
     let headers = [
@@ -77,8 +135,26 @@ const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
-/// Every file of `playground/`: name, type, text.
-const FILES: [(&str, &str, &str); 7] = [
+/// Nothing but its own files and this server; in nobody's frame, so that nobody's page can have its
+/// buttons pressed.
+const ADMIN_POLICY: &str = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'";
+
+/// A file's name, type and text.
+type File = (&'static str, &'static str, &'static str);
+
+/// Every file of `admin/`.
+const ADMIN: [File; 7] = [
+    ("index.html", HTML, include_str!("admin/index.html")),
+    ("admin.css", STYLE, include_str!("admin/admin.css")),
+    ("admin.js", SCRIPT, include_str!("admin/admin.js")),
+    ("access.js", SCRIPT, include_str!("admin/access.js")),
+    ("api.js", SCRIPT, include_str!("admin/api.js")),
+    ("chart.js", SCRIPT, include_str!("admin/chart.js")),
+    ("settings.js", SCRIPT, include_str!("admin/settings.js")),
+];
+
+/// Every file of `playground/`.
+const PLAYGROUND: [File; 7] = [
     ("index.html", HTML, include_str!("playground/index.html")),
     ("style.css", STYLE, include_str!("playground/style.css")),
     ("app.js", SCRIPT, include_str!("playground/app.js")),
@@ -93,11 +169,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_playground_is_in_the_binary() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/front/playground");
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(FILES.iter().any(|(known, ..)| *known == name), "{name}");
+    fn every_file_of_the_pages_is_in_the_binary() {
+        let front = concat!(env!("CARGO_MANIFEST_DIR"), "/src/front");
+        for (folder, files) in [("playground", &PLAYGROUND[..]), ("admin", &ADMIN[..])] {
+            for entry in std::fs::read_dir(format!("{front}/{folder}")).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(files.iter().any(|(known, ..)| *known == name), "{name}");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::census::Answer;
+use super::reload::Reload;
 use super::shared::Shared;
 use super::workers::Workers;
 use super::{host, http, routes, webhooks};
@@ -37,6 +40,10 @@ pub struct Front {
     pub store: Store,
     /// The limits beyond which newcomers are refused.
     pub load: HostLoad,
+    /// The settings file, for when it changes.
+    pub reload: Reload,
+    /// Where captures of peers go; `None`: there are none.
+    pub capture_dir: Option<PathBuf>,
     /// Randomness from the operating system.
     pub seed: [u8; 32],
     /// What ends it.
@@ -47,9 +54,18 @@ pub struct Front {
 /// closed them and ended. A second signal ends the process at once.
 pub async fn serve(front: Front) {
     let mut signals = front.signals;
+    let reload = Arc::new(front.reload);
     let directory = Directory::new(front.apps);
     let workers = Workers::new(front.inboxes);
-    let shared = Shared::new(directory, workers, Clock::start(), front.store, front.seed);
+    let shared = Shared::new(
+        directory,
+        workers,
+        Clock::start(),
+        front.store,
+        front.capture_dir,
+        reload,
+        front.seed,
+    );
     shared.overrides().load(&shared).await;
     let ticking = tokio::spawn(tick(shared.clone(), front.load));
     let noting = tokio::spawn(note(shared.clone()));
@@ -116,8 +132,11 @@ async fn drive(shared: Shared, mut mails: Receiver<ControlMail>) {
 /// Most mails are the directory's; answers to the shell's own questions are the shell's.
 fn hear(shared: &Shared, directory: &mut Directory, now: Now, mail: ControlMail) {
     if let ControlMail::Plays { request, plays } = mail {
-        shared.with_census(|census| census.answer(request, plays));
+        shared.with_census(|census| census.answer(request, Answer::Plays(plays)));
+    } else if let ControlMail::Peers { request, peers } = mail {
+        shared.with_census(|census| census.answer(request, Answer::Peers(peers)));
     } else {
+        shared.with_life(|life| life.hear(now.instant, &mail));
         directory.handle_mail(now, mail);
     }
 }
@@ -132,8 +151,10 @@ async fn tick(shared: Shared, mut load: HostLoad) {
         shared.look_at_workers();
         shared.store().tick();
         shared.overrides().load(&shared).await;
+        shared.reload().look(&shared).await;
         if let Some(sample) = host::sample() {
             let is_over = load.handle_sample(sample);
+            shared.set_stress(load.stress());
             shared.update(|directory, _| directory.set_overloaded(is_over));
         }
     }

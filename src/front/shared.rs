@@ -3,7 +3,8 @@
 //! All of them run on one thread and hold the lock only between two awaits, so nobody ever waits
 //! for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::captures::Captures;
 use super::census::Census;
 use super::checks::{self, Hooks};
+use super::life::Life;
 use super::overrides::Overrides;
+use super::reload::Reload;
 use super::webhooks::Webhooks;
 use super::workers::Workers;
 use crate::base::clock::Now;
@@ -42,6 +46,11 @@ struct Inner {
     overrides: Overrides,
     webhooks: Webhooks,
     census: Mutex<Census>,
+    life: Mutex<Life>,
+    captures: Captures,
+    reload: Arc<Reload>,
+    /// The host's stress, as the bits of an `f64`.
+    stress: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -53,13 +62,16 @@ struct State {
 }
 
 impl Shared {
-    /// Of an empty directory, its workers and the database. `seed` comes from the operating system:
+    /// Of an empty directory, its workers, the database and the settings file. `capture_dir` is
+    /// where captures of peers go; `None` refuses them. `seed` comes from the operating system:
     /// tokens are made with it.
     pub fn new(
         directory: Directory,
         workers: Workers,
         clock: Clock,
         store: Store,
+        capture_dir: Option<PathBuf>,
+        reload: Arc<Reload>,
         seed: [u8; 32],
     ) -> Self {
         Self(Arc::new(Inner {
@@ -77,6 +89,10 @@ impl Shared {
             overrides: Overrides::default(),
             webhooks: Webhooks::default(),
             census: Mutex::default(),
+            life: Mutex::default(),
+            captures: Captures::new(capture_dir),
+            reload,
+            stress: AtomicU64::default(),
         }))
     }
 
@@ -106,6 +122,38 @@ impl Shared {
         act(&mut census.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The settings file.
+    pub fn reload(&self) -> &Reload {
+        &self.0.reload
+    }
+
+    /// Captures of peers.
+    pub fn captures(&self) -> &Captures {
+        &self.0.captures
+    }
+
+    /// What becomes of publishes and plays.
+    pub fn with_life<R>(&self, act: impl FnOnce(&mut Life) -> R) -> R {
+        let life = &self.0.life;
+        act(&mut life.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How close the host is to its limits: 1 and above, newcomers are refused.
+    pub fn set_stress(&self, stress: f64) {
+        self.0.stress.store(stress.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Newcomers are refused because the host is too busy.
+    pub fn is_overloaded(&self) -> bool {
+        self.lock().directory.is_overloaded()
+    }
+
+    /// Mails one worker.
+    pub fn mail_worker(&self, to: WorkerId, mail: WorkerMail) {
+        self.lock().workers.post(to, mail);
+        self.0.changed.notify_one();
+    }
+
     /// Asks every worker; how many there are.
     pub fn ask_workers(&self, question: &WorkerMail) -> usize {
         let workers = &mut self.lock().workers;
@@ -132,6 +180,7 @@ impl Shared {
         let result = change(&mut state.directory, state.clock.now());
         state.workers.retry();
         while let Some((to, mail)) = state.directory.poll_mail() {
+            self.with_life(|life| life.tell(&mail));
             state.workers.post(to, mail);
         }
         while let Some(event) = state.directory.poll_event() {
@@ -214,12 +263,20 @@ impl Shared {
     /// Everything that `/metrics` shows.
     pub fn snapshot(&self) -> Snapshot {
         let free = self.0.http_conns.available_permits();
+        let (publishes, plays) = self.with_life(|life| life.figures());
         let state = self.lock();
         Snapshot {
             workers: state.workers.figures(),
             apps: state.directory.counts(),
             http_conns: MAX_HTTP_CONNS.saturating_sub(free),
             webhooks: self.0.webhooks.figures(),
+            publishes,
+            plays,
+            store: self.0.store.latency(),
+            store_is_up: self.0.store.is_up(),
+            stress: f64::from_bits(self.0.stress.load(Ordering::Relaxed)),
+            is_draining: self.is_stopping(),
+            is_overloaded: state.directory.is_overloaded(),
         }
     }
 

@@ -120,6 +120,8 @@ impl Workers {
             datagrams_received: inbox.load().shell().datagrams_received,
             datagrams_sent: inbox.load().shell().datagrams_sent,
             runs: inbox.load().shell().runs,
+            lag_us: inbox.load().shell().lag_us,
+            latency: inbox.load().shell().latency,
             turn_us: inbox.load().turn_us(),
             busy: self.placement.busy(usize::from(worker)),
         };

@@ -13,6 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::base::fault::DropReason;
+use crate::base::histogram::Durations;
 use crate::base::ids::WorkerId;
 use crate::base::limits::MAX_GSO_SEGMENTS;
 use crate::control::AppCounts;
@@ -32,6 +33,31 @@ pub struct Snapshot {
     pub http_conns: usize,
     /// What became of webhooks.
     pub webhooks: WebhookFigures,
+    /// What became of publishes.
+    pub publishes: JoinFigures,
+    /// What became of plays.
+    pub plays: JoinFigures,
+    /// How long the store took to answer.
+    pub store: Durations,
+    /// The store's file can be used.
+    pub store_is_up: bool,
+    /// How close the host is to its limits; from 1 on newcomers are refused.
+    pub stress: f64,
+    /// The process is about to end and takes nobody in.
+    pub is_draining: bool,
+    /// Newcomers are refused because the host is too busy.
+    pub is_overloaded: bool,
+}
+
+/// Publishes or plays since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JoinFigures {
+    /// Let in.
+    pub granted: u64,
+    /// Not let in.
+    pub refused: u64,
+    /// From the question to connected media.
+    pub took: Durations,
 }
 
 /// Webhooks since the start, and those that wait.
@@ -56,6 +82,10 @@ pub struct WorkerFigures {
     pub counters: Counters,
     /// How long its last turn took, in microseconds, waiting left out.
     pub turn_us: u64,
+    /// Its longest turn of the last second in which it had any, in microseconds.
+    pub lag_us: u64,
+    /// From a packet's arrival on it to the end of the pass that sent it.
+    pub latency: Durations,
     /// Datagrams that its socket took in.
     pub datagrams_received: u64,
     /// Datagrams that the kernel took from it.
@@ -85,6 +115,8 @@ impl Collector for Snapshot {
         self.encode_repair(&mut page)?;
         self.encode_data(&mut page)?;
         self.encode_usage(&mut page)?;
+        self.encode_joins(&mut page)?;
+        self.encode_host(&mut page)?;
         self.encode_webhooks(&mut page)?;
         self.encode_workers(&mut page)
     }
@@ -190,6 +222,60 @@ impl Snapshot {
         page.gauges("build_info", "This build", [(build, 1_i64)])
     }
 
+    fn encode_joins(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let totals = |of: fn(&AppCounts) -> usize| self.apps.iter().map(of).sum::<usize>() as u64;
+        page.gauges(
+            "sessions",
+            "Publishers on air and connected players",
+            [
+                ([("role", "publisher")], whole(totals(|app| app.broadcasts))),
+                ([("role", "player")], whole(totals(|app| app.viewers))),
+            ],
+        )?;
+        let kinds = [("publish", &self.publishes), ("play", &self.plays)];
+        let joins = kinds.into_iter().flat_map(|(kind, figures)| {
+            [
+                ([("kind", kind), ("result", "granted")], figures.granted),
+                ([("kind", kind), ("result", "refused")], figures.refused),
+            ]
+        });
+        page.counters("joins", "Publishes and plays that were asked for", joins)?;
+        page.durations(
+            "join_seconds",
+            "From the command to connected media",
+            kinds.map(|(kind, figures)| ([("kind", kind)], &figures.took)),
+        )
+    }
+
+    fn encode_host(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        page.duration(
+            "store_seconds",
+            "How long the store took to answer, commit included",
+            &self.store,
+        )?;
+        let flags = [
+            ("store_up", "The store's file can be used", self.store_is_up),
+            (
+                "draining",
+                "The process is about to end and takes nobody in",
+                self.is_draining,
+            ),
+            (
+                "overloaded",
+                "Newcomers are refused because the host is too busy",
+                self.is_overloaded,
+            ),
+        ];
+        for (name, help, is_so) in flags {
+            page.gauge(name, help, i64::from(is_so))?;
+        }
+        page.gauge(
+            "stress",
+            "How close the host is to its limits; from 1 on newcomers are refused",
+            self.stress,
+        )
+    }
+
     fn encode_webhooks(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let WebhookFigures {
             waiting,
@@ -237,6 +323,13 @@ impl Snapshot {
                 .map(|w| (label(w), w.turn_us as f64 / 1e6)),
         )?;
         page.gauges(
+            "worker_lag_seconds",
+            "Each worker's longest turn of the last second: how long packets waited at most",
+            self.workers
+                .iter()
+                .map(|w| (label(w), w.lag_us as f64 / 1e6)),
+        )?;
+        page.gauges(
             "worker_busy_ratio",
             "Share of its time that each worker spends in turns, over the last seconds",
             self.workers.iter().map(|w| (label(w), w.busy)),
@@ -262,6 +355,15 @@ impl Snapshot {
             "gso_run_length",
             "Datagrams per run given to the kernel, which cuts it (UDP_SEGMENT)",
             &runs,
+        )?;
+        let mut latency = Durations::default();
+        for worker in &self.workers {
+            latency.merge(&worker.latency);
+        }
+        page.duration(
+            "forward_latency_seconds",
+            "From a packet's arrival on the worker to the end of the pass that sent it",
+            &latency,
         )
     }
 
@@ -308,6 +410,31 @@ impl Page<'_, '_> {
             .encode_histogram::<NoLabelSet>(sum, counts.iter().sum(), &buckets, None)
     }
 
+    /// A histogram without labels.
+    fn duration(&mut self, name: &str, help: &str, durations: &Durations) -> fmt::Result {
+        let (sum, count) = (durations.sum_s(), durations.count());
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(sum, count, &buckets(durations), None)
+    }
+
+    fn durations<'d, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (L, &'d Durations)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Histogram;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, durations) in series {
+            let (sum, count) = (durations.sum_s(), durations.count());
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets(durations), None)?;
+        }
+        Ok(())
+    }
+
     fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
@@ -322,11 +449,17 @@ impl Page<'_, '_> {
         Ok(())
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: i64) -> fmt::Result {
+    fn gauge<V: EncodeGaugeValue>(&mut self, name: &str, help: &str, value: V) -> fmt::Result {
         self.0
             .encode_descriptor(name, help, None, MetricType::Gauge)?
             .encode_gauge(&value)
     }
+}
+
+/// Bounds and counts as the library takes them: it knows the infinite bound by its largest number.
+fn buckets(durations: &Durations) -> Vec<(f64, u64)> {
+    let finite = |(bound, count): (f64, u64)| (bound.min(f64::MAX), count);
+    durations.buckets().map(finite).collect()
 }
 
 /// A count as the gauge type that prints without a fraction.
@@ -375,6 +508,12 @@ mod tests {
                 worker: WorkerId(worker),
                 counters,
                 turn_us,
+                lag_us: 3000,
+                latency: {
+                    let mut latency = Durations::default();
+                    latency.add(std::time::Duration::from_millis(2), 5);
+                    latency
+                },
                 datagrams_received: 1,
                 datagrams_sent: 20,
                 runs: std::array::from_fn(|at| if at < 2 { 4 } else { 1 }),
@@ -394,6 +533,13 @@ mod tests {
                 failed: 2,
                 ..WebhookFigures::default()
             },
+            plays: JoinFigures {
+                refused: 3,
+                ..JoinFigures::default()
+            },
+            stress: 0.5,
+            is_draining: true,
+            ..Snapshot::default()
         });
         for line in [
             "leafcutter_packets_total{direction=\"out\"} 15\n",
@@ -410,6 +556,16 @@ mod tests {
             "leafcutter_gso_run_length_bucket{le=\"+Inf\"} 44\n",
             "leafcutter_gso_run_length_count 44\n",
             "leafcutter_worker_busy_ratio{worker=\"1\"} 0.25\n",
+            "leafcutter_worker_lag_seconds{worker=\"1\"} 0.003\n",
+            "leafcutter_forward_latency_seconds_bucket{le=\"0.001\"} 0\n",
+            "leafcutter_forward_latency_seconds_bucket{le=\"0.0025\"} 10\n",
+            "leafcutter_forward_latency_seconds_bucket{le=\"+Inf\"} 10\n",
+            "leafcutter_joins_total{kind=\"play\",result=\"refused\"} 3\n",
+            "leafcutter_join_seconds_count{kind=\"publish\"} 0\n",
+            "leafcutter_sessions{role=\"player\"} 3\n",
+            "leafcutter_stress 0.5\n",
+            "leafcutter_draining 1\n",
+            "leafcutter_store_up 0\n",
         ] {
             assert!(text.contains(line), "{line}{text}");
         }

@@ -7,15 +7,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::call::CallNews;
+use super::capture::Tap;
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::errand::Errand;
 use super::layers::{Layers, Marks};
+use super::peers::{PeerFigures, PeersAsk};
 use super::plays::{PlayFigures, PlaysAsk};
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, Lineup, PlayGrant, StreamId, TrackInfo};
-use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 
 /// An application's name, the first segment of every path.
 pub type AppName = Arc<str>;
@@ -116,6 +118,13 @@ pub enum ControlMail {
         request: u64,
         /// The figures, by connection.
         plays: Vec<PlayFigures>,
+    },
+    /// Answer to [`WorkerMail::AskPeers`].
+    Peers {
+        /// Echo of the question.
+        request: u64,
+        /// The figures, by connection.
+        peers: Vec<PeerFigures>,
     },
     /// What a publisher's media is, measured by its worker about once a second.
     PublishMeasured {
@@ -357,6 +366,15 @@ pub enum WorkerMail {
     },
     /// What is sent to players? Answered by [`ControlMail::Plays`].
     AskPlays(PlaysAsk),
+    /// What is known of peers? Answered by [`ControlMail::Peers`].
+    AskPeers(PeersAsk),
+    /// Copy every RTP packet of a peer into `tap`, or do not any more.
+    Capture {
+        /// Of this worker; ignored when it has gone.
+        peer: PeerId,
+        /// Where copies go.
+        tap: Option<Arc<Tap>>,
+    },
     /// An application's settings changed.
     Settings {
         /// Which application.

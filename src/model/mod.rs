@@ -4,6 +4,7 @@
 pub mod access;
 pub mod broadcast;
 pub mod call;
+pub mod capture;
 pub mod data;
 pub mod definition;
 pub mod errand;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod information;
 pub mod layers;
 pub mod mail;
+pub mod peers;
 pub mod plays;
 pub mod room;
 pub mod settings;

@@ -14,6 +14,7 @@
 )]
 
 pub mod feedback;
+pub mod journal;
 pub mod layers;
 pub mod measure;
 pub mod pace;
@@ -26,12 +27,13 @@ use std::time::Instant;
 
 use crate::base::clock::Now;
 use crate::base::egress::Egress;
-use crate::base::fault::DropReason;
+use crate::base::fault::{DropCounters, DropReason};
 use crate::base::ids::{ConnId, Ssrc};
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::datachannel::DataChannels;
 use crate::model::track::StreamId;
 use crate::transport::Transport;
+use journal::Journal;
 use publisher::Publisher;
 use subscriber::Subscriber;
 
@@ -50,6 +52,10 @@ pub struct Peer {
     pub data: Option<Box<DataChannels>>,
     /// When its timers were last asked to run; a heap entry with another time is stale.
     pub armed: Option<Instant>,
+    /// Its packets that went no further.
+    pub drops: DropCounters,
+    /// What happened to it lately.
+    pub journal: Journal,
 }
 
 /// What a peer is here for.

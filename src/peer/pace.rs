@@ -6,6 +6,7 @@
 //! always filled faster than the tracks that were chosen. `send.rs` asks before each packet;
 //! `engine/pace.rs` comes back for those that wait.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -18,6 +19,7 @@ use crate::base::fault::DropReason;
 use crate::base::seq::SeqNo;
 use crate::bwe::bucket::Bucket;
 use crate::bwe::estimator::Estimator;
+use crate::model::capture::Tap;
 use crate::model::layers::{Target, choose};
 use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
@@ -31,6 +33,8 @@ pub struct Path {
     /// What is known of the path; `None` until the subscriber has agreed to report on it, or has
     /// told an estimate of its own.
     pub(super) known: Option<Box<Known>>,
+    /// Where copies of what is sent go while the subscriber is captured.
+    pub tap: Option<Arc<Tap>>,
 }
 
 /// What is known of a path, and what waits for it.
@@ -77,6 +81,13 @@ impl Path {
         known.estimator.estimate_bps()
     }
 
+    /// Share of packets lost on the path, 0..=1; `None` while the subscriber has told nothing.
+    pub fn loss(&self) -> Option<f64> {
+        let known = self.known.as_ref()?;
+        known.estimator.estimate_bps()?;
+        Some(known.estimator.loss())
+    }
+
     /// True once when it begins to be one that is served every few milliseconds: something waits,
     /// or a probe is being sent. It is listed until [`stays_listed`](Self::stays_listed) denies it.
     pub fn lists_anew(&mut self) -> bool {
@@ -109,6 +120,13 @@ impl Path {
         if let Some(known) = &mut self.known {
             known.estimator.handle_feedback(now, feedback);
             known.estimator.handle_timeout(now);
+        }
+    }
+
+    /// Copies a packet that is about to be protected, where somebody wants copies.
+    pub(super) fn copy(&self, now: Instant, header_len: usize, packet: Option<&[u8]>) {
+        if let (Some(tap), Some(packet)) = (&self.tap, packet) {
+            tap.copy(now, header_len, packet);
         }
     }
 
@@ -214,6 +232,7 @@ impl Subscriber {
             if from != behind.position {
                 let lost = from - behind.position;
                 outlet.dropped.add(DropReason::TooOld, lost);
+                outlet.drops.add(DropReason::TooOld, lost);
                 if from == track.fresh {
                     tracks.want_key_frame(now.instant, behind.track);
                     continue;
@@ -358,6 +377,7 @@ mod tests {
         protect: Protect,
         egress: Egress,
         dropped: DropCounters,
+        drops: DropCounters,
         sent: Sent,
         next_seq: u64,
     }
@@ -409,6 +429,7 @@ mod tests {
                 protect: Protect::new(&master).unwrap(),
                 egress: Egress::default(),
                 dropped: DropCounters::default(),
+                drops: DropCounters::default(),
                 sent: Sent::default(),
                 next_seq: 0x1_0000,
             }
@@ -457,6 +478,7 @@ mod tests {
                 protect: &self.protect,
                 egress: &mut self.egress,
                 dropped: &mut self.dropped,
+                drops: &mut self.drops,
                 sent: &mut self.sent,
             };
             match from {

@@ -1,5 +1,6 @@
 //! The receiving side of a publisher: its m-lines, their encodings, and which SSRC is which.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -12,6 +13,7 @@ use crate::base::ids::{Pt, Rid, Ssrc};
 use crate::base::limits::MAX_SSRCS_PER_PEER;
 use crate::base::seq::RtpTime;
 use crate::bwe::arrivals::Arrivals;
+use crate::model::capture::Tap;
 use crate::model::track::TrackInfo;
 use crate::payload::dependency_structure::Structure;
 use crate::router::tracks::{TrackKey, Tracks};
@@ -36,6 +38,8 @@ pub struct Publisher {
     /// The loudest of its audio since the last report (RFC 6464 §3): 0 is loudest, 127 silence.
     level: Option<u8>,
     next_level: Instant,
+    /// Where copies of its packets go while it is captured.
+    pub tap: Option<Arc<Tap>>,
 }
 
 /// One accepted m-line.
@@ -144,6 +148,7 @@ impl Publisher {
             fir_seq: 0,
             level: None,
             next_level: now.instant,
+            tap: None,
         }
     }
 

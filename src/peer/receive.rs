@@ -47,6 +47,9 @@ impl Publisher {
         let index = packet_index(extended).ok_or(DropReason::TooOld)?;
         let len = unprotect.unprotect_rtp(datagram, header.header_len, index)?;
         let packet = datagram.get(..len).ok_or(DropReason::MalformedRtp)?;
+        if let Some(tap) = &self.tap {
+            tap.copy(now.instant, header.header_len, packet);
+        }
         // 5. It is genuine: make state, record it.
         let at = match (known, candidate) {
             (Some(at), _) => at,

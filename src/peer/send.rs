@@ -52,8 +52,18 @@ pub struct Outlet<'a> {
     pub egress: &'a mut Egress,
     /// What went no further.
     pub dropped: &'a mut DropCounters,
+    /// The same, of this subscriber alone.
+    pub drops: &'a mut DropCounters,
     /// What was written.
     pub sent: &'a mut Sent,
+}
+
+impl Outlet<'_> {
+    /// Counts a packet that goes no further.
+    fn drop(&mut self, reason: DropReason) {
+        self.dropped.count(reason);
+        self.drops.count(reason);
+    }
 }
 
 impl Subscriber {
@@ -90,7 +100,7 @@ impl Subscriber {
                 let result = sending.write(track, entry, packet, &mut self.path, outlet);
                 if let Err(reason) = result {
                     sending.dropped += 1;
-                    outlet.dropped.count(reason);
+                    outlet.drop(reason);
                 }
             }
             position += 1;
@@ -108,7 +118,7 @@ impl Subscriber {
                 sending.write_again(now, tracks, (seq, Again::Asked), &mut self.path, outlet);
             if let Err(reason) = result {
                 sending.dropped += 1;
-                outlet.dropped.count(reason);
+                outlet.drop(reason);
             }
         }
     }
@@ -144,13 +154,17 @@ impl Sending {
         let (out, timestamp) = (placed.out, placed.timestamp);
         canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
         self.stamp_transport_seq(slot, entry, path);
+        path.copy(outlet.now, header_len, slot.get(..len));
         // Protect in place.
         let index = packet_index(out).ok_or(DropReason::TooOld)?;
         let sealed = outlet
             .protect
             .protect_rtp(slot, header_len, len, index)
             .ok_or(DropReason::Oversized)?;
-        outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        let (route, stored) = (outlet.route, entry.stored);
+        outlet
+            .egress
+            .commit_stored(route, sealed, MAX_GSO_SEGMENTS, stored);
         path.record(self.transport_cc, outlet.now, sealed);
         self.last_stored = Some(entry.stored);
         let payload_len = len.saturating_sub(header_len + usize::from(entry.padding_len)) as u64;
@@ -221,8 +235,7 @@ impl Sending {
         }
         let found = track.history.find(origin.seq);
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
-        let len = usize::from(entry.len);
-        let header_len = usize::from(entry.header_len);
+        let (len, header_len) = (usize::from(entry.len), usize::from(entry.header_len));
         let rate_bps = track.rate.latest_bps();
         if why == Again::Asked && !self.stream.may_retransmit(now.instant, len, rate_bps) {
             return Err(DropReason::Disabled);
@@ -256,6 +269,7 @@ impl Sending {
             Some(_) => self.patch_again(slot, &origin, entry, (header_len, len)),
         };
         self.stamp_transport_seq(slot, entry, path);
+        path.copy(outlet.now, header_len, slot.get(..len));
         let sealed = outlet
             .protect
             .protect_rtp(slot, header_len, len, index)

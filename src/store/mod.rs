@@ -24,8 +24,9 @@ mod tokens;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,7 @@ pub use broadcasts::{BroadcastQuery, SortBy};
 pub use error::StoreError;
 pub use notes::Note;
 
+use crate::base::histogram::Durations;
 use crate::base::limits::MAX_STORE_JOBS;
 use thread::{Access, Job, Message, Ran};
 
@@ -43,15 +45,18 @@ use thread::{Access, Job, Message, Ran};
 pub struct Store {
     jobs: mpsc::Sender<Message>,
     is_up: Arc<AtomicBool>,
+    clock: fn() -> Instant,
+    latency: Arc<Mutex<Durations>>,
 }
 
 impl Store {
     /// Starts the thread, which opens `leafcutter.db` in `data_dir` and makes both when they are
-    /// missing. A file that cannot be used is no error here: see the head of the module.
+    /// missing. A file that cannot be used is no error here: see the head of the module. `clock`
+    /// times the answers.
     ///
     /// # Errors
     /// The operating system's, when it gives no thread.
-    pub fn start(data_dir: &Path) -> io::Result<Self> {
+    pub fn start(data_dir: &Path, clock: fn() -> Instant) -> io::Result<Self> {
         let (jobs, queue) = mpsc::channel(MAX_STORE_JOBS);
         let is_up = Arc::new(AtomicBool::new(false));
         let path = data_dir.join(FILE_NAME);
@@ -59,7 +64,12 @@ impl Store {
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || thread::run(path, queue, &seen))?;
-        Ok(Self { jobs, is_up })
+        Ok(Self {
+            jobs,
+            is_up,
+            clock,
+            latency: Arc::default(),
+        })
     }
 
     /// Opens a file that could not be used again, when it can be. To be called about once a
@@ -72,6 +82,11 @@ impl Store {
     /// Whether the file could be used when it was last tried.
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// How long answers took, since the start: waiting, work and the commit.
+    pub fn latency(&self) -> Durations {
+        *self.latency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks something up.
@@ -97,6 +112,7 @@ impl Store {
         T: Send + 'static,
         W: FnOnce(&Connection) -> Result<T, error::Fault> + Send + 'static,
     {
+        let began = (self.clock)();
         let (reply, answer) = oneshot::channel();
         let run = move |db: Option<&Connection>| {
             let result = db.map_or(Err(error::Fault::closed()), work);
@@ -119,7 +135,11 @@ impl Store {
             .send(Message::Job(job))
             .await
             .map_err(|_| StoreError::Unavailable)?;
-        answer.await.unwrap_or(Err(StoreError::Unavailable))
+        let answer = answer.await.unwrap_or(Err(StoreError::Unavailable));
+        let took = (self.clock)().saturating_duration_since(began);
+        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        latency.add(took, 1);
+        answer
     }
 }
 

@@ -8,11 +8,16 @@ use serde_json::{Map, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::base::clock::tests::test_now;
 use crate::model::access::{
     AccessKind, Block, BlockKind, ConnectionEvent, ConnectionEventKind, Subscriber, Token,
 };
 use crate::model::broadcast::{BroadcastPatch, BroadcastRecord, BroadcastStatus};
 use crate::model::mail::AppName;
+
+fn clock() -> Instant {
+    test_now().instant
+}
 
 fn app() -> AppName {
     AppName::from("live")
@@ -20,7 +25,7 @@ fn app() -> AppName {
 
 fn start() -> (Store, TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    (Store::start(directory.path()).unwrap(), directory)
+    (Store::start(directory.path(), clock).unwrap(), directory)
 }
 
 fn named(id: &str, name: &str, date: i64) -> BroadcastRecord {
@@ -91,7 +96,7 @@ async fn broadcasts_are_made_found_changed_and_forgotten() {
     );
     drop(store);
 
-    let store = Store::start(directory.path()).unwrap();
+    let store = Store::start(directory.path(), clock).unwrap();
     let kept = store.broadcast(&app, "s").await.unwrap().unwrap();
     assert_eq!(kept.description.as_deref(), Some("text"));
     assert_eq!(
@@ -420,7 +425,7 @@ async fn what_was_on_air_when_the_process_ended_is_marked_so() {
         .await
         .unwrap();
     drop(store);
-    let store = Store::start(directory.path()).unwrap();
+    let store = Store::start(directory.path(), clock).unwrap();
     let kept = store.broadcast(&app, "s").await.unwrap().unwrap();
     assert_eq!(kept.status, BroadcastStatus::TerminatedUnexpectedly);
 }
@@ -434,7 +439,7 @@ async fn a_file_of_version_1_goes_on_with_its_rows() {
     db.execute("INSERT INTO broadcasts VALUES ('live', 's', ?1)", [json])
         .unwrap();
     drop(db);
-    let store = Store::start(directory.path()).unwrap();
+    let store = Store::start(directory.path(), clock).unwrap();
     let kept = store.broadcast(&app(), "s").await.unwrap().unwrap();
     assert_eq!(kept.name.as_deref(), Some("Old"));
     let block = Block {
@@ -467,7 +472,7 @@ async fn a_damaged_file_is_an_outage_until_it_is_gone() {
         "this is no database, and long enough to be read as one".repeat(90),
     )
     .unwrap();
-    let store = Store::start(directory.path()).unwrap();
+    let store = Store::start(directory.path(), clock).unwrap();
     assert!(!is_usable(&store).await);
     assert!(!store.is_up());
     store.tick();
@@ -494,7 +499,7 @@ async fn damage_inside_the_file_is_found_when_it_is_opened() {
         *byte ^= 0x5a;
     }
     fs::write(&path, bytes).unwrap();
-    let store = Store::start(directory.path()).unwrap();
+    let store = Store::start(directory.path(), clock).unwrap();
     assert!(!is_usable(&store).await);
 }
 
@@ -520,7 +525,7 @@ async fn a_directory_that_cannot_be_made_is_an_outage_until_it_can() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     fs::write(&data, "in the way").unwrap();
-    let store = Store::start(&data).unwrap();
+    let store = Store::start(&data, clock).unwrap();
     assert!(!is_usable(&store).await);
     fs::remove_file(&data).unwrap();
     store.tick();

@@ -2,9 +2,10 @@
 //! worker is least loaded) and by `/metrics`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::base::fault::{DropCounters, DropReason};
+use crate::base::histogram::Durations;
 use crate::base::limits::MAX_GSO_SEGMENTS;
 use crate::engine::Counters;
 
@@ -18,6 +19,7 @@ pub struct Load {
     is_in_turn: AtomicBool,
     engine: Published<{ ENGINE_FIGURES + DropReason::ALL.len() }>,
     shell: Published<{ SHELL_FIGURES + MAX_GSO_SEGMENTS }>,
+    latency: Published<{ Durations::FIGURES }>,
 }
 
 /// What the shell of a worker counts, since its start.
@@ -39,6 +41,11 @@ pub struct ShellCounters {
     pub slow_readers: u64,
     /// Runs given to the kernel, by length: at index 0 those of one datagram.
     pub runs: [u64; MAX_GSO_SEGMENTS],
+    /// The longest turn of the last second in which there were turns, in microseconds: how long
+    /// what came in had to wait at most.
+    pub lag_us: u64,
+    /// From a packet's arrival on this worker to the end of the pass that sent it.
+    pub latency: Durations,
 }
 
 impl ShellCounters {
@@ -106,7 +113,7 @@ impl Load {
 
     /// The shell's counters.
     pub fn shell(&self) -> ShellCounters {
-        let [a, b, c, d, e, f, g, runs @ ..] = self.shell.load();
+        let [a, b, c, d, e, f, g, h, runs @ ..] = self.shell.load();
         ShellCounters {
             runs,
             turns: a,
@@ -116,6 +123,8 @@ impl Load {
             relay_packets_dropped: e,
             mails_lost: f,
             slow_readers: g,
+            lag_us: h,
+            latency: Durations::of_figures(self.latency.load()),
         }
     }
 
@@ -149,8 +158,10 @@ impl Load {
             shell.relay_packets_dropped,
             shell.mails_lost,
             shell.slow_readers,
+            shell.lag_us,
         ];
         self.shell.store(figures.into_iter().chain(shell.runs));
+        self.latency.store(shell.latency.figures());
     }
 
     fn publish_engine(&self, engine: &Counters, queue_full: u64) {
@@ -196,6 +207,37 @@ impl Load {
     }
 }
 
+/// The longest turn of each second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lag {
+    since: Instant,
+    longest: Duration,
+    shown: Duration,
+}
+
+impl Lag {
+    /// Begins to watch.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            longest: Duration::ZERO,
+            shown: Duration::ZERO,
+        }
+    }
+
+    /// A turn that ended at `now` took `turn`; the longest of the last finished second, or a
+    /// longer one since, in microseconds.
+    pub fn note(&mut self, now: Instant, turn: Duration) -> u64 {
+        self.longest = self.longest.max(turn);
+        if now.saturating_duration_since(self.since) >= LAG_PERIOD {
+            self.since = now;
+            self.shown = std::mem::take(&mut self.longest);
+        }
+        let us = self.shown.max(self.longest).as_micros();
+        u64::try_from(us).unwrap_or(u64::MAX)
+    }
+}
+
 /// A fixed list of figures that one thread writes and any may read.
 #[derive(Debug)]
 struct Published<const N: usize>([AtomicU64; N]);
@@ -222,7 +264,10 @@ impl<const N: usize> Published<N> {
 const ENGINE_FIGURES: usize = 15;
 
 /// Figures in [`ShellCounters`] beside the runs.
-const SHELL_FIGURES: usize = 7;
+const SHELL_FIGURES: usize = 8;
+
+/// How long a long turn is shown at least.
+const LAG_PERIOD: Duration = Duration::from_secs(1);
 
 /// Weight of history in the average length of a turn.
 const TURNS_AVERAGED: u64 = 16;
@@ -230,6 +275,19 @@ const TURNS_AVERAGED: u64 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
+
+    #[test]
+    fn a_long_turn_is_shown_for_a_second_and_then_forgotten() {
+        let start = test_now().instant;
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut lag = Lag::new(start);
+        assert_eq!(lag.note(at(10), Duration::from_millis(1)), 1000);
+        assert_eq!(lag.note(at(50), Duration::from_millis(40)), 40_000);
+        assert_eq!(lag.note(at(1001), Duration::from_millis(1)), 40_000);
+        assert_eq!(lag.note(at(1900), Duration::from_millis(2)), 40_000);
+        assert_eq!(lag.note(at(2002), Duration::from_millis(1)), 2000);
+    }
 
     #[test]
     fn what_was_published_is_read_back() {
@@ -246,8 +304,10 @@ mod tests {
             turns: 3,
             relay_packets_dropped: 4,
             slow_readers: 5,
+            lag_us: 8,
             ..ShellCounters::default()
         };
+        shell.latency.add(Duration::from_millis(2), 3);
         shell.count_run(1);
         shell.count_run(MAX_GSO_SEGMENTS);
         assert_eq!((shell.runs[0], shell.runs[MAX_GSO_SEGMENTS - 1]), (1, 1));

@@ -214,6 +214,7 @@ impl Bound {
                 ending: run::Ending::Running,
             },
             counters: ShellCounters::default(),
+            lag: load::Lag::new(now.instant),
         }
     }
 }

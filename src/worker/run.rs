@@ -10,7 +10,7 @@ use mio::{Events, Poll, Token};
 use super::clock::Clock;
 use super::conns::Conns;
 use super::inbox::{Inbox, Mail};
-use super::load::ShellCounters;
+use super::load::{Lag, ShellCounters};
 use super::outbox::Outbox;
 use crate::base::clock::Now;
 use crate::base::egress::Egress;
@@ -32,6 +32,7 @@ pub(super) struct Worker {
     pub conns: Conns,
     pub turn: Turn,
     pub counters: ShellCounters,
+    pub lag: Lag,
 }
 
 /// Where the loop stands from one turn to the next.
@@ -216,7 +217,9 @@ impl Worker {
         let now = self.turn.now;
         self.counters.turns += 1;
         self.counters.slow_readers = self.conns.slow_readers();
-        let took = self.clock.now().instant - now.instant;
+        let end = self.clock.now().instant;
+        let took = end - now.instant;
+        self.counters.lag_us = self.lag.note(end, took);
         self.inbox.load().publish(
             self.conns.len(),
             took,
@@ -243,8 +246,13 @@ impl Worker {
             return;
         }
         let report = self.socket.send(&self.egress);
+        let sent_at = self.clock.now().instant;
         for run in self.egress.runs() {
             self.counters.count_run(run.segments);
+            if let Some(stored) = run.stored {
+                let took = sent_at.saturating_duration_since(stored);
+                self.counters.latency.add(took, run.segments as u64);
+            }
         }
         self.egress.clear();
         self.counters.datagrams_sent += report.sent;

@@ -18,6 +18,13 @@ fn serves_pages_and_refuses_what_is_not_there() {
     );
     let health = server.get("/healthz");
     assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+    let ready = server.get("/readyz");
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
+
+    let storeless = Server::start(&["--data-dir", "/dev/null/data"]);
+    let ready = storeless.get("/readyz");
+    assert_eq!((ready.status, ready.body.as_str()), (503, "store\n"));
+    assert_eq!(storeless.get("/healthz").status, 200);
 
     let root = server.get("/");
     assert_eq!(root.status, 307);

@@ -6,6 +6,7 @@ mod bench;
 mod clients;
 mod front;
 mod hooks;
+mod peers;
 mod rest;
 mod room;
 mod security;

@@ -1,9 +1,11 @@
 //! REST over real HTTP: each operation, its errors, the filters, and settings that change live.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use leafcutter::worker::clock::Clock;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
+use crate::clients::PATIENCE;
 use crate::server::{Answer, Server};
 
 const BASE: &str = "/live/rest/v2";
@@ -544,5 +546,51 @@ fn the_filters_let_in_whom_the_settings_name() {
         if status == 403 {
             assert_eq!(answer.json()["message"], "Invalid App JWT Token");
         }
+    }
+}
+
+#[test]
+fn a_changed_file_is_applied_where_it_can_be_and_says_what_waits() {
+    let server = Server::start_with("[app.live]\nwebRTCViewerLimit = 3\n", &[]);
+    let base = "/live/rest/v2";
+    let put = |fields: &Value| server.rest("PUT", &format!("{base}/settings"), fields);
+    let said =
+        put(&json!({"maxVideoTrackCount": 4, "vp9Enabled": false, "hlsMuxingEnabled": true}));
+    assert_eq!(
+        said["message"],
+        "ignored, without a meaning here: hlsMuxingEnabled; \
+         for who connects from now on: maxVideoTrackCount, vp9Enabled"
+    );
+    let file = server.directory().join("leafcutter.toml");
+    let text = "[server]\nworkers = 5\n[app.live]\nwebRTCViewerLimit = 9\nmaxVideoTrackCount = 7\n\
+                [app.more]\n";
+    std::fs::write(&file, text).unwrap();
+    let said = server.rest("POST", &format!("{base}/server/reload"), &Value::Null);
+    assert_eq!(
+        said["message"],
+        "applied: live; needs a restart: server.workers, app.more"
+    );
+    let settings = server.rest("GET", &format!("{base}/settings"), &Value::Null);
+    assert_eq!(settings["webRTCViewerLimit"], 9);
+    assert_eq!(
+        settings["maxVideoTrackCount"], 4,
+        "REST lies above the file"
+    );
+    std::fs::write(&file, "[app.live]\nwebRTCViewerLimt = 1\n").unwrap();
+    let said = server.rest("POST", &format!("{base}/server/reload"), &Value::Null);
+    assert_eq!(said["success"], false);
+    assert!(
+        said["message"]
+            .as_str()
+            .unwrap()
+            .contains("leafcutter.toml:2"),
+        "{said}"
+    );
+    // By itself too, within a second or two.
+    std::fs::write(&file, "[app.live]\nwebRTCViewerLimit = 11\n").unwrap();
+    let mut clock = Clock::start();
+    let until = clock.now().instant + PATIENCE;
+    while server.rest("GET", &format!("{base}/settings"), &Value::Null)["webRTCViewerLimit"] != 11 {
+        assert!(clock.now().instant < until, "the file is not looked at");
     }
 }

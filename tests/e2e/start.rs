@@ -57,6 +57,78 @@ fn an_application_of_the_file_is_served() {
     assert_eq!(server.get("/LiveApp/").status, 200);
 }
 
+#[test]
+fn settings_are_checked_without_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("leafcutter.toml"),
+        "[app.mine]\ngopSize = 3\n",
+    )
+    .unwrap();
+    let said = said(directory.path(), &["check-config", "--workers", "3"], 0);
+    for text in [
+        "in order",
+        "3 workers",
+        "mine",
+        "ignored, without a meaning here: app.mine.gopSize",
+    ] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    refused(
+        directory.path(),
+        &["check-config", "--config", "none.toml"],
+        "leafcutter: none.toml: cannot be read: ",
+    );
+}
+
+#[test]
+fn the_doctor_names_a_port_that_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = holder.local_addr().unwrap().to_string();
+    let flags = ["doctor", "--listen", &listen, "--media-port", "0"];
+    let text = said(directory.path(), &flags, 1);
+    assert!(
+        text.contains(&format!("bad      HTTP port: {listen}: ")),
+        "{text}"
+    );
+    drop(holder);
+    let text = said(directory.path(), &flags, 0);
+    assert!(
+        text.contains(&format!("good     HTTP port: {listen} is free")),
+        "{text}"
+    );
+    for subject in [
+        "data directory",
+        "open files",
+        "clock",
+        "socket buffers",
+        "send offload",
+    ] {
+        assert!(text.contains(subject), "{subject}: {text}");
+    }
+    assert!(!text.contains('\x1b'), "no colours in a pipe");
+}
+
+#[test]
+fn completions_and_the_manual_page_are_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let bash = said(directory.path(), &["completions", "bash"], 0);
+    assert!(
+        bash.contains("check-config") && bash.contains("--media-port"),
+        "{bash}"
+    );
+    let page = said(directory.path(), &["man"], 0);
+    assert!(page.contains(".TH leafcutter 1"), "{page}");
+}
+
+/// What a command prints that ends with `code`.
+fn said(directory: &std::path::Path, flags: &[&str], code: i32) -> String {
+    let output = run(directory, flags);
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn refused(directory: &std::path::Path, flags: &[&str], message: &str) {
     let output = run(directory, flags);
     let stderr = String::from_utf8(output.stderr).unwrap();

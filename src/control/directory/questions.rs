@@ -139,6 +139,11 @@ impl Directory {
         self.is_overloaded = is_overloaded;
     }
 
+    /// Newcomers are refused.
+    pub fn is_overloaded(&self) -> bool {
+        self.is_overloaded
+    }
+
     /// A subscriber of `stream` was blocked: what it has there, and in the room `stream`, ends at
     /// once, and its open questions are refused.
     pub fn block_subscriber(

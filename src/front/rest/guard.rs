@@ -50,7 +50,7 @@ fn check(
     token: Option<&str>,
     now_unix_s: u64,
 ) -> Result<(), RestError> {
-    if settings.ip_filter_enabled && !addresses::holds(&settings.remote_allowed_cidr, ip) {
+    if !allows_ip(settings, ip) {
         return Err(RestError::NotAllowedIp);
     }
     let is_good = |token| is_app_jwt(token, &settings.jwt_secret_key, now_unix_s);
@@ -58,6 +58,11 @@ fn check(
         return Err(RestError::InvalidAppJwt);
     }
     Ok(())
+}
+
+/// The IP filter alone.
+pub fn allows_ip(settings: &AppSettings, ip: IpAddr) -> bool {
+    !settings.ip_filter_enabled || addresses::holds(&settings.remote_allowed_cidr, ip)
 }
 
 /// The text of the `Authorization` header, without `Bearer`, which may be in any case or missing.

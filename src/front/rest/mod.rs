@@ -8,6 +8,8 @@ mod error;
 mod guard;
 mod input;
 mod live;
+mod peers;
+mod server;
 mod settings;
 mod statistics;
 mod subscribers;
@@ -26,6 +28,7 @@ use super::shared::Shared;
 use crate::base::limits::MAX_REST_BODY_LEN;
 use document::Document;
 use error::RestError;
+pub use guard::allows_ip;
 
 /// Every path below `/{app}/rest/v2`.
 pub fn router(shared: Shared) -> Router<Shared> {
@@ -45,6 +48,8 @@ fn operations() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(document::frame())
         .routes(routes!(version::show))
         .routes(routes!(document::show))
+        .merge(server::router())
+        .merge(peers::router())
         .merge(settings::router())
         .merge(broadcasts::router())
         .merge(live::router())

@@ -31,8 +31,9 @@ async fn show(app: KnownApp) -> Json<Map<String, Value>> {
 }
 
 /// Changes the settings that the body names, for the next decisions and for every open socket, and
-/// keeps them over a restart. Null and the mask of a secret leave a setting as it is. What has no
-/// meaning here is ignored and named in the answer's message.
+/// keeps them over a restart. Null and the mask of a secret leave a setting as it is. The answer's
+/// message names what has no meaning here and is ignored, and what those who are connected get only
+/// when they come again.
 #[utoipa::path(
     put,
     path = "/settings",
@@ -50,7 +51,7 @@ async fn change(
     ObjectBody(object): ObjectBody,
 ) -> Result<Json<Outcome>, RestError> {
     let change = SettingsChange::take(object).map_err(RestError::BadBody)?;
-    let ignored = change.ignored.clone();
+    let message = message(&change);
     match shared.overrides().change(&shared, &app.name, change).await {
         Ok(()) => {}
         Err(NotChanged::Bad(BadSetting { name, message })) => {
@@ -58,14 +59,25 @@ async fn change(
         }
         Err(NotChanged::Store(error)) => return Err(error.into()),
     }
-    Ok(Json(match ignored.as_slice() {
-        [] => Outcome::done(),
-        ignored => Outcome {
-            message: Some(format!(
-                "ignored, without a meaning here: {}",
-                ignored.join(", ")
-            )),
-            ..Outcome::done()
-        },
+    Ok(Json(Outcome {
+        message,
+        ..Outcome::done()
     }))
+}
+
+/// What does not change at once; `None` when everything does.
+fn message(change: &SettingsChange) -> Option<String> {
+    let said = [
+        ("ignored, without a meaning here", change.ignored.join(", ")),
+        (
+            "for who connects from now on",
+            change.for_newcomers().join(", "),
+        ),
+    ];
+    let said: Vec<String> = said
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(what, names)| format!("{what}: {names}"))
+        .collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }

@@ -37,6 +37,13 @@ impl SettingsChange {
         Ok(change)
     }
 
+    /// Those of its fields that shape a session when it is made: who is connected keeps what it has
+    /// until it comes again.
+    pub fn for_newcomers(&self) -> Vec<&str> {
+        let names = self.fields.keys().map(String::as_str);
+        names.filter(|name| FOR_NEWCOMERS.contains(name)).collect()
+    }
+
     /// `settings` with this laid over them. The values are unchecked.
     pub fn over(&self, settings: &AppSettings) -> AppSettings {
         let mut fields = fields_of(settings);
@@ -95,6 +102,21 @@ fn fields_of(settings: &AppSettings) -> Map<String, Value> {
         Ok(_) | Err(_) => Map::new(),
     }
 }
+
+/// Settings that a session takes when it is made.
+const FOR_NEWCOMERS: [&str; 11] = [
+    "h264Enabled",
+    "vp8Enabled",
+    "vp9Enabled",
+    "h265Enabled",
+    "av1Enabled",
+    "dataChannelEnabled",
+    "stunServerURI",
+    "turnServerUsername",
+    "turnServerCredential",
+    "maxVideoTrackCount",
+    "maxAudioTrackCount",
+];
 
 /// What is shown in place of a secret that is set.
 const MASK: &str = "********";

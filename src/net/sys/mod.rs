@@ -5,12 +5,14 @@
 //! * `mmsg::Headers`: `receive` (recvmmsg) and `send` (sendmmsg) over caller-owned buffers
 //! * `option::{set_int, int, wait_writable}`: socket options that hold an `int`; a bounded wait
 //! * `interfaces::local_ipv4`: the host's own IPv4 addresses
+//! * `clock::is_clock_synchronised`: whether NTP keeps the host's clock right
 //! * `thread::pin_current_thread`: CPU affinity of the calling thread
 //!
 //! This one is for Linux. One operation per `unsafe` block; layouts are encoded as bytes in
 //! `net/addr.rs` and `net/cmsg.rs`, so that no pointer is followed here except by the kernel.
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod interfaces;
 pub mod mmsg;
 pub mod option;

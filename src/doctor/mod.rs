@@ -1,0 +1,69 @@
+//! `leafcutter doctor`: what of this machine and these settings would trouble a server, and what
+//! to change.
+//!
+//! Looks at one thing after the other and changes nothing. The only packets it sends are one to
+//! each announced address and one to itself. Called by `main.rs`.
+
+mod host;
+mod network;
+
+use std::fmt;
+
+use crate::config::Config;
+
+/// What one look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, in a word or two.
+    pub subject: &'static str,
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// What was seen, and what to change.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// The server works, with less than it could have.
+    Warning,
+    /// The server does not start, or nobody reaches it.
+    Bad,
+}
+
+impl Finding {
+    fn new(subject: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
+        Self {
+            subject,
+            verdict,
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Good => "good",
+            Self::Warning => "warning",
+            Self::Bad => "bad",
+        })
+    }
+}
+
+/// Every finding, in the order in which they are worth reading.
+pub fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![
+        host::data_dir(&config.server.data_dir),
+        host::files(),
+        host::clock(),
+        host::time_source(),
+    ];
+    findings.extend(host::governor());
+    findings.push(network::http_port(config.server.listen));
+    findings.extend(network::media(config));
+    findings.extend(network::addresses(config));
+    findings
+}

@@ -1,0 +1,169 @@
+//! The settings file while the server runs: what is in `[app.NAME]` tables is applied when the file
+//! changes; for the rest it is said that it waits for a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use super::shared::Shared;
+use crate::config::{self, Flags};
+use crate::model::mail::AppName;
+use crate::model::settings::AppSettings;
+
+/// The file as it was read last.
+#[derive(Debug)]
+pub struct Reload {
+    flags: Flags,
+    cores: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the file was changed last; `None`: there is none.
+    changed: Option<SystemTime>,
+    /// `[server]` and `[media]` as they were at the start.
+    started_with: BTreeMap<String, String>,
+    apps: BTreeMap<AppName, Arc<AppSettings>>,
+}
+
+/// What came of reading the file again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Applications whose settings were changed.
+    pub applied: Vec<String>,
+    /// Keys that wait for a restart.
+    pub waiting: Vec<String>,
+}
+
+impl Reload {
+    /// Of the file that `flags` name, with what the server was started with. `cores` stands for
+    /// `workers = 0`.
+    pub fn new(flags: Flags, cores: usize, apps: BTreeMap<AppName, Arc<AppSettings>>) -> Self {
+        let state = State {
+            changed: changed(&flags),
+            // It could be read a moment ago.
+            started_with: config::written(&flags).unwrap_or_default(),
+            apps,
+        };
+        Self {
+            flags,
+            cores,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Reads the file if it was changed since the last time; tells the log what came of it.
+    pub async fn look(&self, shared: &Shared) {
+        let mut state = self.state.lock().await;
+        let now = changed(&self.flags);
+        if now == state.changed {
+            return;
+        }
+        state.changed = now;
+        match self.read(shared, &mut state).await {
+            Ok(Reloaded { applied, waiting }) => {
+                let (applied, waiting) = (applied.join(", "), waiting.join(", "));
+                tracing::info!(
+                    applied,
+                    needs_restart = waiting,
+                    "the settings file was read again"
+                );
+            }
+            Err(error) => tracing::error!("the settings file was changed and is not used: {error}"),
+        }
+    }
+
+    /// Reads the file now.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words; nothing was changed then.
+    pub async fn now(&self, shared: &Shared) -> Result<Reloaded, String> {
+        let mut state = self.state.lock().await;
+        state.changed = changed(&self.flags);
+        self.read(shared, &mut state).await
+    }
+
+    async fn read(&self, shared: &Shared, state: &mut State) -> Result<Reloaded, String> {
+        let (flags, cores) = (self.flags.clone(), self.cores);
+        let read = move || Ok((config::load(&flags, cores)?, config::written(&flags)?));
+        let (config, written) = match spawn_blocking(read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => return Err(config::StartError::to_string(&error)),
+            Err(gone) => return Err(gone.to_string()),
+        };
+        let mut reloaded = Reloaded {
+            waiting: differences(&state.started_with, &written),
+            ..Reloaded::default()
+        };
+        let names: BTreeSet<_> = config
+            .apps
+            .keys()
+            .chain(state.apps.keys())
+            .cloned()
+            .collect();
+        for name in names {
+            match (state.apps.get(&name), config.apps.get(&name)) {
+                (Some(old), Some(new)) if old != new => {
+                    shared.overrides().rebase(shared, &name, new).await;
+                    reloaded.applied.push(name.to_string());
+                    state.apps.insert(name, new.clone());
+                }
+                (Some(_), Some(_)) => {}
+                // It comes, or goes, with the next start.
+                (None, _) | (_, None) => reloaded.waiting.push(format!("app.{name}")),
+            }
+        }
+        Ok(reloaded)
+    }
+}
+
+/// Keys whose values differ, or that only one of the two has.
+fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key));
+    differ.cloned().collect()
+}
+
+fn changed(flags: &Flags) -> Option<SystemTime> {
+    let path = flags
+        .config
+        .as_deref()
+        .unwrap_or(Path::new(config::DEFAULT_FILE));
+    std::fs::metadata(path)
+        .and_then(|file| file.modified())
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_differ_are_named() {
+        let of = |pairs: &[(&str, &str)]| {
+            let owned = pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            owned.collect::<BTreeMap<_, _>>()
+        };
+        let old = of(&[
+            ("media.port", "1"),
+            ("server.listen", "a"),
+            ("server.workers", "2"),
+        ]);
+        let new = of(&[
+            ("media.port", "1"),
+            ("server.listen", "b"),
+            ("server.data_dir", "d"),
+        ]);
+        let expected = ["server.data_dir", "server.listen", "server.workers"];
+        assert_eq!(differences(&old, &new), expected);
+    }
+}
