@@ -562,6 +562,7 @@ fn errand_text(errand: &Errand) -> String {
             };
             format!("relay {kind} {stream}")
         }
+        Errand::Show { main, track } => format!("show {track} of {main}"),
         Errand::Slots(command) => format!("slots {command:?}"),
         Errand::Question(question) => format!("question {question:?}"),
         Errand::Switch {
