@@ -4,8 +4,8 @@
 //! a second thread, on another core where there is one, holds the receivers' sockets as the load
 //! tester holds its viewers': the kernel notes when a datagram comes, nobody is woken up, and a
 //! timer looks at all of them. It empties them outside the measured time, or, for the figures
-//! called live, while the datagrams come, as the tester does. The loopback delivers datagrams in the sender's
-//! own context, so what is measured is what a server's process pays.
+//! called live, while the datagrams come, as the tester does. The loopback delivers datagrams in
+//! the sender's own context, so what is measured is what a server's process pays.
 //! Called by `run.rs`; `mix.rs` makes the floor of a load out of the figures.
 
 use std::io;
