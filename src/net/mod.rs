@@ -16,10 +16,12 @@
 )]
 
 mod addr;
+
 mod cmsg;
 mod recv;
 mod send;
 mod sys;
+mod timed;
 mod udp;
 
 #[cfg(test)]
@@ -30,4 +32,5 @@ pub use send::SendReport;
 pub use sys::clock::is_clock_synchronised;
 pub use sys::interfaces::local_addresses;
 pub use sys::thread::pin_current_thread;
+pub use timed::{TimedBatch, note_times};
 pub use udp::{Granted, UdpSocket};
