@@ -73,6 +73,13 @@ pub const MAX_STREAM_ID_LEN: usize = 256;
 /// Source addresses validated per peer; the oldest is forgotten.
 pub const MAX_ADDRESSES_PER_PEER: usize = 8;
 
+/// Datagrams of DTLS handshakes that wait for their turn, per worker; further ones are dropped
+/// (`QueueFull`) and sent again by the client.
+pub const MAX_HANDSHAKE_RECORDS: usize = 4096;
+
+/// The same of one peer: the longest flight of a client is a handful, and it may come twice.
+pub const MAX_HANDSHAKE_RECORDS_PER_PEER: usize = 16;
+
 /// Remote candidates taken per peer; further ones are ignored.
 pub const MAX_REMOTE_CANDIDATES: usize = 32;
 

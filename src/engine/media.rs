@@ -118,7 +118,13 @@ impl Engine {
         flushed
     }
 
-    fn accept_dtls(&mut self, now: Now, id: PeerId, datagram: &[u8]) -> Result<(), DropReason> {
+    /// One datagram of an association, to its end.
+    pub(super) fn handle_dtls(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        datagram: &[u8],
+    ) -> Result<(), DropReason> {
         let peer = self
             .peers
             .get_mut(id)

@@ -8,6 +8,7 @@ mod allocate;
 mod data;
 mod debug;
 mod feedback;
+mod handshakes;
 mod layers;
 mod media;
 mod negotiation;
@@ -41,6 +42,7 @@ use crate::router::tracks::{TrackKey, Tracks};
 use crate::sdp::{IceParameters, LocalParameters};
 use crate::transport::certificate::Certificate;
 use data::DataPlane;
+use handshakes::Handshakes;
 use media::Cursor;
 use pace::Waiting;
 use relay::Batches;
@@ -145,6 +147,7 @@ pub struct Engine {
     /// through the takeover window.
     published: HashMap<(AppName, StreamId), Vec<TrackId>>,
     tracks_made: u64,
+    handshakes: Handshakes,
     timers: BinaryHeap<Reverse<(Instant, PeerId)>>,
     session_timers: BinaryHeap<Reverse<(Instant, ConnId)>>,
     /// Handshakes, feedback and retransmissions, sent before the turn's media.
@@ -178,6 +181,7 @@ impl Engine {
             ufrags: HashMap::new(),
             published: HashMap::new(),
             tracks_made: 0,
+            handshakes: Handshakes::default(),
             timers: BinaryHeap::new(),
             session_timers: BinaryHeap::new(),
             urgent: Egress::default(),

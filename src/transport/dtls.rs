@@ -66,6 +66,9 @@ impl Dtls {
     /// # Errors
     /// `TimedOut` or `Incompatible` when the association cannot go on.
     pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Result<bool, PeerFault> {
+        if !self.connected && !may_be_of_a_handshake(packet) {
+            return Ok(false);
+        }
         let accepted = self.instance.handle_packet(packet).is_ok();
         self.poll()?;
         // The instance keeps its own time and moves it only here.
@@ -184,6 +187,48 @@ impl Dtls {
     }
 }
 
+/// False for what no client sends in a handshake and anybody can forge: noise, and alerts in clear,
+/// which would end it (RFC 6347 §4.1.2.7 lets such records be passed over). A client that really
+/// gives up is noticed by its silence.
+fn may_be_of_a_handshake(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let Some(&first) = rest.first() {
+        if !(CHANGE_CIPHER_SPEC..=ACK).contains(&first) {
+            // RFC 9147 §4: the unified header of an encrypted record; nothing is known of it.
+            return first & 0xe0 == 0x20;
+        }
+        let &[
+            kind,
+            0xfe,
+            0xff | 0xfd,
+            epoch_high,
+            epoch_low,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            high,
+            low,
+            ..,
+        ] = rest
+        else {
+            return false;
+        };
+        let epoch = u16::from_be_bytes([epoch_high, epoch_low]);
+        if epoch > 1 || kind == ALERT && epoch == 0 {
+            return false;
+        }
+        let len = HEADER_LEN + usize::from(u16::from_be_bytes([high, low]));
+        let Some(next) = rest.get(len..) else {
+            return false;
+        };
+        rest = next;
+    }
+    !datagram.is_empty()
+}
+
 fn profile_of(profile: SrtpProfile) -> Option<Profile> {
     match profile {
         SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
@@ -197,5 +242,52 @@ fn profile_of(profile: SrtpProfile) -> Option<Profile> {
 /// data that overtook the end of a handshake a few more.
 const MAX_RECEIVED: usize = 64;
 
+/// Bytes of a record's header (RFC 6347 §4.1).
+const HEADER_LEN: usize = 13;
+
+/// Content types, the first and the last that there are, and the one between (RFC 9147 §4).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const ACK: u8 = 26;
+
 /// More outputs than any flight has: a loop that does not end is a fault, not a hang.
 const MAX_POLLS: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forged_ends_and_noise_do_not_reach_a_handshake() {
+        let record = |kind: u8, epoch: u8, body: &[u8]| {
+            let len = body.len() as u8;
+            let header = [kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 1, 0, len];
+            [&header, body].concat()
+        };
+        let hello = record(22, 0, &[1; 40]);
+        let cases = [
+            (hello.clone(), true),
+            (
+                [hello.clone(), record(20, 0, &[1]), record(22, 1, &[9; 24])].concat(),
+                true,
+            ),
+            (record(21, 1, &[9; 18]), true),
+            (vec![0x2f; 40], true),
+            (record(21, 0, &[2, 40]), false),
+            ([hello.clone(), record(21, 0, &[2, 40])].concat(), false),
+            (record(22, 9, &[1; 4]), false),
+            (vec![22; 60], false),
+            (hello[..20].to_vec(), false),
+            (vec![63; 5], true),
+            (vec![64; 5], false),
+            (Vec::new(), false),
+        ];
+        for (datagram, expected) in cases {
+            assert_eq!(
+                may_be_of_a_handshake(&datagram),
+                expected,
+                "{datagram:02x?}"
+            );
+        }
+    }
+}

@@ -123,10 +123,18 @@ impl Conns {
         }
     }
 
-    /// Reads the sockets that are ready, oldest readiness first, [`CONNS_PER_TURN`] of them;
-    /// true when some are left.
-    pub fn serve(&mut self, now: Now, engine: &mut Engine) -> bool {
+    /// Reads the sockets that are ready, oldest readiness first, [`CONNS_PER_TURN`] of them as
+    /// long as `has_time`; true when some are left.
+    pub fn serve(
+        &mut self,
+        now: Now,
+        mut has_time: impl FnMut() -> bool,
+        engine: &mut Engine,
+    ) -> bool {
         for _ in 0..CONNS_PER_TURN {
+            if !has_time() {
+                break;
+            }
             let Some(slot) = self.ready.pop_front() else {
                 return false;
             };

@@ -2,6 +2,7 @@
 //!
 //! `server.rs` starts and ends a server; each other file tests one side of it.
 
+mod attack;
 mod bench;
 mod clients;
 mod front;

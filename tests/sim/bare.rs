@@ -56,7 +56,21 @@ impl Negotiated {
     /// # Panics
     /// When the server does not answer as it should.
     pub fn publisher(world: &mut World, worker: u16, stream: &str) -> Self {
-        let dtls = Certified::new(world);
+        Self::publisher_certified(world, worker, stream, |_| {})
+    }
+
+    /// As [`publisher`](Self::publisher), with a certificate that `spoil` has changed; what it
+    /// promises is the changed one.
+    ///
+    /// # Panics
+    /// When the server does not answer as it should.
+    pub fn publisher_certified(
+        world: &mut World,
+        worker: u16,
+        stream: &str,
+        spoil: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        let dtls = Certified::with(world, spoil);
         let conn = world.open_conn(worker);
         tell(world, conn, stream, json!({ "command": "publish" }));
         assert_eq!(hear(world, conn, "start")["streamId"], stream);
@@ -64,6 +78,11 @@ impl Negotiated {
         tell(world, conn, stream, configuration("offer", &sdp));
         let answer = hear(world, conn, "takeConfiguration");
         Self::new(world, worker, conn, dtls, &answer)
+    }
+
+    /// An offer that [`publisher`](Self::publisher) could make.
+    pub fn offer_text(world: &World) -> String {
+        offer(&Certified::new(world).fingerprint)
     }
 
     /// Asks to play on `worker`.
@@ -132,9 +151,18 @@ impl Negotiated {
     ///
     /// # Panics
     /// When that does not end with keys.
-    pub fn connect(mut self, world: &mut World) -> Bare {
+    pub fn connect(self, world: &mut World) -> Bare {
+        self.connect_among(world, &[])
+    }
+
+    /// As [`connect`](Self::connect), while somebody sends `forged` from the same address in front
+    /// of and behind each of its flights.
+    ///
+    /// # Panics
+    /// When that does not end with keys.
+    pub fn connect_among(mut self, world: &mut World, forged: &[Vec<u8>]) -> Bare {
         self.bind(world);
-        let keys = self.shake_hands(world).expect("keys");
+        let keys = self.shake_hands_among(world, forged).expect("keys");
         world.run(Duration::from_millis(50));
         Bare {
             worker: self.worker,
@@ -146,10 +174,16 @@ impl Negotiated {
 
     /// Handshake flights to and fro; `None` when they do not lead to keys.
     pub fn shake_hands(&mut self, world: &mut World) -> Option<Keys> {
+        self.shake_hands_among(world, &[])
+    }
+
+    fn shake_hands_among(&mut self, world: &mut World, forged: &[Vec<u8>]) -> Option<Keys> {
         for _ in 0..50 {
             let (packets, keys) = self.flight();
-            for packet in packets {
-                world.inject(self.worker, self.address, &packet);
+            for packet in forged.iter().chain(&packets).chain(forged) {
+                world.inject(self.worker, self.address, packet);
+                // Not more at once than wait for their turn.
+                world.run(Duration::from_micros(100));
             }
             world.run(Duration::from_millis(2));
             if keys.is_some() {
@@ -219,6 +253,20 @@ impl Bare {
         let sealed = self
             .protect
             .protect_rtp(&mut datagram, header_len, len, index);
+        assert_eq!(sealed, Some(datagram.len()));
+        datagram
+    }
+
+    /// A protected RTP packet with any header, its number below 2^15; the server takes the same
+    /// bytes for the header only when it parses.
+    pub fn sealed(&self, header: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut datagram = [header, payload].concat();
+        let len = datagram.len();
+        datagram.resize(len + 16, 0);
+        let index = u64::from(u16::from_be_bytes([header[2], header[3]]));
+        let sealed = self
+            .protect
+            .protect_rtp(&mut datagram, header.len(), len, index);
         assert_eq!(sealed, Some(datagram.len()));
         datagram
     }
@@ -308,11 +356,16 @@ struct Certified {
 
 impl Certified {
     fn new(world: &World) -> Self {
+        Self::with(world, |_| {})
+    }
+
+    fn with(world: &World, spoil: impl FnOnce(&mut Vec<u8>)) -> Self {
         let provider = from_feature_flags();
-        let certificate = provider
+        let mut certificate = provider
             .dtls_provider
             .generate_certificate()
             .expect("a certificate");
+        spoil(&mut certificate.certificate);
         let digest = provider.sha256_provider.sha256(&certificate.certificate);
         let hex: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         let now = world.now.instant;

@@ -468,7 +468,7 @@ impl World {
         &mut self.servers[usize::from(worker.0)]
     }
 
-    /// What `worker/run.rs` does behind its receive step: forward, timers, forward, flush.
+    /// What `worker/run.rs` does behind its receive step: forward, handshakes, timers, flush.
     fn turn(&mut self, worker: usize) {
         let now = self.now;
         let due = |server: &Server| {
@@ -481,6 +481,8 @@ impl World {
             return;
         }
         self.servers[worker].dirty = false;
+        self.forward(worker);
+        while self.servers[worker].engine.shake_hands(now) {}
         self.forward(worker);
         let mut rounds = 0;
         while due(&self.servers[worker]) {

@@ -3,6 +3,7 @@
 mod attacks;
 mod calls;
 mod data;
+mod floods;
 mod key_frames;
 mod layers;
 mod loss;
