@@ -14,6 +14,7 @@ mod http;
 mod life;
 mod overrides;
 mod pages;
+pub mod probe;
 mod reload;
 mod rest;
 mod routes;

@@ -41,6 +41,12 @@ pub struct World {
     pub control: Control,
     /// Datagrams that engines sent to addresses of no client.
     pub strays: Vec<(SocketAddr, Vec<u8>)>,
+    /// RTP packets that clients sent, retransmissions included.
+    pub rtp_sent: u64,
+    /// WebSockets whose messages take longer, both ways.
+    pub slow: HashMap<ConnId, Duration>,
+    /// When the last message of a WebSocket arrives, each way: none overtakes it.
+    last_texts: HashMap<(ConnId, bool), Instant>,
     /// Texts to WebSockets without a client.
     pub unheard: Vec<(ConnId, String)>,
     /// The RTP packets that engines sent: timestamp and a hash of all bytes.
@@ -141,6 +147,9 @@ impl World {
             network: Network::new(seed),
             control: Control::default(),
             strays: Vec::new(),
+            rtp_sent: 0,
+            slow: HashMap::new(),
+            last_texts: HashMap::new(),
             unheard: Vec::new(),
             written: HashMap::new(),
             seed,
@@ -273,7 +282,17 @@ impl World {
 
     /// A WebSocket goes away.
     pub fn close_conn(&mut self, conn: ConnId) {
-        self.schedule(TEXT_DELAY, What::Close { conn });
+        let delay = self.text_delay(conn, true);
+        self.schedule(delay, What::Close { conn });
+    }
+
+    /// How long a message of a WebSocket is under way, to the engine (`up`) or from it.
+    fn text_delay(&mut self, conn: ConnId, up: bool) -> Duration {
+        let delay = TEXT_DELAY + self.slow.get(&conn).copied().unwrap_or_default();
+        let at = self.now.instant + delay;
+        let last = self.last_texts.entry((conn, up)).or_insert(at);
+        *last = at.max(*last);
+        *last - self.now.instant
     }
 
     /// A client says something more.
@@ -284,7 +303,8 @@ impl World {
 
     /// A WebSocket without a client says something.
     pub fn tell(&mut self, conn: ConnId, text: String) {
-        self.schedule(TEXT_DELAY, What::TextToEngine { conn, text });
+        let delay = self.text_delay(conn, true);
+        self.schedule(delay, What::TextToEngine { conn, text });
     }
 
     /// Sets both directions of a client.
@@ -618,10 +638,11 @@ impl World {
         };
         match (output, client) {
             (ConnOutput::Text(text), Some(client)) => {
-                self.schedule(TEXT_DELAY, What::TextToClient { client, text });
+                let delay = self.text_delay(conn, false);
+                self.schedule(delay, What::TextToClient { client, text });
             }
             (ConnOutput::Text(text), None) => self.unheard.push((conn, text)),
-            (ConnOutput::Close, _) => self.schedule(TEXT_DELAY, What::Close { conn }),
+            (ConnOutput::Close, _) => self.close_conn(conn),
         }
     }
 
@@ -640,7 +661,8 @@ impl World {
     fn collect(&mut self, client: usize) {
         let conn = self.clients[client].conn;
         for text in std::mem::take(&mut self.clients[client].out.texts) {
-            self.schedule(TEXT_DELAY, What::TextToEngine { conn, text });
+            let delay = self.text_delay(conn, true);
+            self.schedule(delay, What::TextToEngine { conn, text });
         }
         let from = self.network.public(client);
         for (to, datagram) in std::mem::take(&mut self.clients[client].out.datagrams) {
@@ -650,6 +672,7 @@ impl World {
             let Some(worker) = self.servers.iter().position(|s| s.address == to) else {
                 continue;
             };
+            self.rtp_sent += u64::from(classify(&datagram) == Some(Protocol::Rtp));
             let now = self.now.instant;
             for after in self.network.carry(now, client, Direction::Up, &datagram) {
                 let datagram = datagram.clone();

@@ -15,3 +15,4 @@ mod slots;
 mod switches;
 mod vanishing;
 mod workers;
+mod worlds;
