@@ -29,7 +29,7 @@ describe("admin page", () => {
     mkdirSync(captures, { recursive: true });
     const settings = path.join(captures, "leafcutter.toml");
     writeFileSync(settings, `[server]\ncapture_dir = "${captures}"\n`);
-    server = await Server.start({ label: "admin", args: ["--config", settings] });
+    server = await Server.start({ label: "admin", args: ["--config", settings, "--workers", "1"] });
     chromium = await openChromium();
     publisher = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360`, DESK);
     await live(publisher, "publish");
