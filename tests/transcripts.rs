@@ -370,6 +370,7 @@ impl World {
             }
             Action::AcceptOffer { stream, sdp } => self.accept_offer(&stream, &sdp),
             Action::MakeOffer { stream, grant } => self.make_offer(&stream, &grant),
+            Action::AnswerPlayer { .. } => unreachable!("no transcript plays by WHEP"),
             Action::Renegotiate { stream, sources } => self.renegotiate(&stream, &sources),
             Action::AcceptAnswer { stream, sdp } => {
                 self.effects.push_back(format!("answer play {stream}"));

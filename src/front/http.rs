@@ -134,7 +134,19 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn the_header_may_say_bearer_or_not() {
+        for text in ["abc", "Bearer abc", "bearer  abc", "BEARER abc "] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(text));
+            assert_eq!(bearer(&headers), Some("abc"), "{text}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
 
     #[test]
     fn only_a_proxy_on_this_host_may_say_who_the_client_is() {

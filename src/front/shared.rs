@@ -151,9 +151,9 @@ impl Shared {
         self.lock().directory.is_overloaded()
     }
 
-    /// Mails one worker.
-    pub fn mail_worker(&self, to: WorkerId, mail: WorkerMail) {
-        self.lock().workers.post(to, mail);
+    /// Mails one worker; what finds its inbox full waits.
+    pub fn mail_worker(&self, to: WorkerId, mail: Mail) {
+        self.lock().workers.mail(to, mail);
         self.0.changed.notify_one();
     }
 
@@ -261,12 +261,6 @@ impl Shared {
             conn.settings = settings;
         }
         state.workers.hand_over(to, conn)
-    }
-
-    /// Mails a worker; what finds its inbox full waits.
-    pub fn mail_worker(&self, to: WorkerId, mail: Mail) {
-        self.lock().workers.mail(to, mail);
-        self.0.changed.notify_one();
     }
 
     /// WHIP's and WHEP's.

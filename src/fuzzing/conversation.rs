@@ -270,7 +270,9 @@ impl Model {
                 Action::AcceptOffer { stream, .. } => {
                     assert!(self.is_open(Role::Publish, stream));
                 }
-                Action::MakeOffer { stream, .. } | Action::ForceQuality { stream, .. } => {
+                Action::MakeOffer { stream, .. }
+                | Action::AnswerPlayer { stream, .. }
+                | Action::ForceQuality { stream, .. } => {
                     assert!(self.is_open(Role::Play, stream));
                 }
                 Action::Renegotiate { stream, .. } => {

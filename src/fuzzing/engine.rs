@@ -182,7 +182,7 @@ impl World {
             _ => json!({"command": "enableTrack", "trackId": client.stream,
                 "enabled": number > 99}),
         };
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             client.forget();
         }
         client.say(message);

@@ -450,6 +450,8 @@ mod tests {
                 switched_on: true,
                 dropped: 0,
                 transport_cc: true,
+                pt: None,
+                ids: None,
                 last_stored: None,
                 cname: String::new(),
             });

@@ -22,6 +22,7 @@ use crate::base::ids::{PeerId, WorkerId};
 use crate::model::capture::{CaptureContent, Tap};
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::peers::PeerFigures;
+use crate::worker::Mail;
 
 /// Which captures run, and where their files are.
 #[derive(Debug, Default)]
@@ -140,7 +141,7 @@ pub async fn start(
         peer: key.1,
         tap: Some(tap.clone()),
     };
-    shared.mail_worker(key.0, mail);
+    shared.mail_worker(key.0, Mail::Engine(mail));
     tracing::info!(%app, stream = %peer.stream, file = name, "capture started");
     tokio::spawn(write(shared.clone(), key, tap, file, wish));
     Ok(name)
@@ -191,7 +192,8 @@ async fn write(shared: Shared, key: (WorkerId, PeerId), tap: Arc<Tap>, mut file:
         shared.captures().stop(key.0, key.1);
     }
     let (peer, end) = (key.1, None);
-    shared.mail_worker(key.0, WorkerMail::Capture { peer, tap: end });
+    let mail = WorkerMail::Capture { peer, tap: end };
+    shared.mail_worker(key.0, Mail::Engine(mail));
     tracing::info!(packets, lost = tap.lost(), bytes = written, "capture ended");
 }
 

@@ -27,6 +27,7 @@ use crate::model::capture::CaptureContent;
 use crate::model::layers::Layer;
 use crate::model::mail::WorkerMail;
 use crate::model::peers::{PeerFigures, PeerTrack};
+use crate::worker::Mail;
 
 /// Every operation on peers.
 pub fn router() -> OpenApiRouter<Shared> {
@@ -265,13 +266,11 @@ async fn end(
         return Ok(Json(Outcome::failed(NO_SUCH_PEER)));
     };
     let (conn, stream) = (figures.conn, figures.stream);
-    shared.mail_worker(
-        conn.worker,
-        match figures.is_publisher {
-            true => WorkerMail::StopPublish { conn, stream },
-            false => WorkerMail::StopPlay { conn, stream },
-        },
-    );
+    let mail = match figures.is_publisher {
+        true => WorkerMail::StopPublish { conn, stream },
+        false => WorkerMail::StopPlay { conn, stream },
+    };
+    shared.mail_worker(conn.worker, Mail::Engine(mail));
     Ok(Json(Outcome::done()))
 }
 

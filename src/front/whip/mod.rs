@@ -117,7 +117,6 @@ async fn create(
     };
     let endpoint = format!("/{}/{segment}/{}", path.app, path.stream);
     let begin = Begin {
-        app: app.name.clone(),
         mid: first_mid(&answer),
         endpoint: endpoint.clone(),
         stream: path.stream,

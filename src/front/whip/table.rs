@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 
 use super::dialogue::{Dialogue, Heard};
 use crate::front::shared::Shared;
-use crate::model::mail::AppName;
 use crate::sdp::{IceParameters, LocalParameters};
 
 /// All of the process.
@@ -41,8 +40,6 @@ enum Order {
 /// What a resource begins with.
 #[derive(Clone, Debug)]
 pub struct Begin {
-    /// Its application.
-    pub app: AppName,
     /// The id that it publishes or plays.
     pub stream: String,
     /// As in [`Resource`].

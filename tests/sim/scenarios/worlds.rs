@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use leafcutter::base::codec::MediaKind;
-use leafcutter::base::fault::DropReason;
 use leafcutter::base::limits::MAX_ADDRESSES_PER_PEER;
 use leafcutter::transport::demux::{Protocol, classify};
 use rand::rngs::StdRng;
@@ -367,6 +366,9 @@ impl Life {
     }
 }
 
+/// By extended sequence number: timestamp, and end of payload.
+type Received = BTreeMap<u64, (u32, Vec<u8>)>;
+
 /// What was published and what came of it.
 #[derive(Default)]
 struct Ledger {
@@ -376,7 +378,7 @@ struct Ledger {
     /// How much of each client's lists was entered.
     entered: Vec<(usize, usize)>,
     /// What each viewer got of each source, by number: timestamp and end of payload.
-    sources: HashMap<(usize, u32), BTreeMap<u64, (u32, Vec<u8>)>>,
+    sources: HashMap<(usize, u32), Received>,
 }
 
 impl Ledger {
