@@ -5,17 +5,7 @@
 //! raises them step by step, evenly, with important ones ahead. Called by `peer/` when the
 //! estimate or a track changes.
 
-/// How important a video is to this subscriber.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// One of many.
-    #[default]
-    Normal,
-    /// Its participant speaks; it may be one layer ahead of others.
-    Speaking,
-    /// The subscriber has asked for it; it may be two layers ahead.
-    Pinned,
-}
+use crate::model::layers::Priority;
 
 /// What one track could be sent as.
 #[derive(Clone, Copy, Debug)]

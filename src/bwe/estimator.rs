@@ -238,7 +238,13 @@ impl Estimator {
         };
         // A probe that filled the link says how wide it is only to one who has it to himself.
         let believed = proved.kept_up || observed.limited;
-        if believed && observed.verdict() != Usage::Over && proved.bps > self.rate.bps() {
+        if !believed || observed.verdict() == Usage::Over {
+            return;
+        }
+        // The loss that lowered the bound is over: without this, probe after probe would prove what
+        // the bound gives back at its own slow pace.
+        self.loss.lift(proved.bps);
+        if proved.bps > self.rate.bps() {
             self.rate.set(now_us, proved.bps);
             self.believed = Some((now_us, proved.bps));
         }

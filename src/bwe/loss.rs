@@ -56,6 +56,11 @@ impl LossControl {
         false
     }
 
+    /// A probe has proved that `bps` arrive: the bound is not below that.
+    pub fn lift(&mut self, bps: f64) {
+        self.bound_bps = self.bound_bps.map(|bound| bound.max(bps));
+    }
+
     /// `rate_bps` within the bound.
     pub fn bounded(&self, rate_bps: f64) -> f64 {
         self.bound_bps.map_or(rate_bps, |bound| rate_bps.min(bound))

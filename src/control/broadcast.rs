@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::filter::Filter;
 use super::slots::{Slots, Voice};
 use crate::base::clock::Now;
-use crate::base::ids::{ConnId, WorkerId};
+use crate::base::ids::{ConnId, TrackId, WorkerId};
+use crate::model::layers::Priority;
 use crate::model::mail::{PlayAsk, PublishAsk, PublishMeasure};
 use crate::model::track::{Flow, Lineup, StreamId, TrackInfo};
 use crate::signal::reply::event::VideoSlot;
@@ -48,6 +49,8 @@ pub struct Broadcast {
     pub(super) members: BTreeSet<(ConnId, StreamId)>,
     /// How loud its publisher is.
     pub(super) voice: Voice,
+    /// Of its subtracks, those who speak, or spoke last; sorted.
+    pub(super) speakers: Vec<StreamId>,
     /// Who was granted to play it.
     pub(super) players: BTreeMap<ConnId, Play>,
 }
@@ -96,6 +99,8 @@ pub struct Play {
     pub(super) slots: Slots,
     /// What its worker was told last.
     pub(super) told: Lineup,
+    /// The videos that matter more than others, as its worker was told last.
+    pub(super) important: Vec<(TrackId, Priority)>,
     /// The video slots that it was told last.
     pub(super) listed: Vec<VideoSlot>,
     /// When it was told its audio slots last, milliseconds since 1970; 0: never.
@@ -130,6 +135,7 @@ impl Broadcast {
             subtracks: Vec::new(),
             members: BTreeSet::new(),
             voice: Voice::default(),
+            speakers: Vec::new(),
             players: BTreeMap::new(),
         }
     }
@@ -256,6 +262,7 @@ impl Broadcast {
             filter,
             slots,
             told,
+            important: Vec::new(),
             listed: Vec::new(),
             audio_told_ms: 0,
         };

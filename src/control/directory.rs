@@ -129,6 +129,7 @@ impl Directory {
                 if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
                     self.tell_play(&app, &stream, conn, true);
                     self.tell_assignments(&app, &stream, conn, true);
+                    self.tell_priorities(&app, &stream, conn);
                 }
                 self.seat_connected(now, (conn, stream, AccessKind::Play));
             }

@@ -221,6 +221,7 @@ impl Directory {
         if is_list_new {
             self.send_event(conn, main, event::track_list_updated(main));
         }
+        self.tell_priorities(app, main, conn);
     }
 
     /// The room is entered; everything else was checked in `directory/questions.rs`.
@@ -286,6 +287,7 @@ impl App {
 }
 
 mod assignments;
+mod priorities;
 
 #[cfg(test)]
 mod tests;

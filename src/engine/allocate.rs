@@ -1,34 +1,39 @@
 //! What a path takes, divided among the layers of what its subscriber is sent.
 //!
 //! `bwe/allocate.rs` divides; this gathers what there is and hands the result on as targets. Runs
-//! when layers are looked at. Video is not paused: who has no layers to give up is sent what there
-//! is, and the lowest layer always flows, because a path without video could not be probed.
+//! when layers are looked at, and once a second where more is sent than the path takes. A video for
+//! whose lowest layer there is no room is paused, once that has lasted: a moment's estimate
+//! switches nothing off.
+
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::Engine;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
-use crate::base::ids::PeerId;
-use crate::bwe::allocate::{Choice, Priority, Wish, allocate};
-use crate::model::layers::{Layer, LayerFigures, Target};
+use crate::base::ids::{PeerId, TrackId};
+use crate::bwe::allocate::{Choice, Wish, allocate};
+use crate::model::layers::{Layer, LayerFigures, Priority, Target};
 use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
-use crate::router::tracks::Tracks;
+use crate::router::tracks::{TrackKey, Tracks};
 
 /// One sending as allocation sees it.
 #[derive(Debug)]
 struct Ladder {
     sending: usize,
-    /// What it costs whatever is chosen; layers are empty then.
-    fixed_bps: Option<u64>,
+    audio: bool,
+    priority: Priority,
+    /// Empty where nothing can be left out.
     layers: SmallVec<[Layer; 9]>,
+    /// What each costs; where `layers` is empty, what all of it does.
     bps: SmallVec<[u64; 9]>,
     present: Choice,
 }
 
 impl Engine {
-    /// Sets the targets of everything that `peer` is sent in layers, once its path is known.
+    /// Sets the targets of every video that `peer` is sent, once its path is known.
     pub(super) fn allocate_layers(&mut self, now: Now, peer: PeerId) {
         let Some(Peer {
             side: Side::Subscriber(subscriber),
@@ -40,44 +45,91 @@ impl Engine {
         let Some(estimate_bps) = subscriber.path.estimate_bps() else {
             return;
         };
+        let suffers = subscriber.path.suffers();
+        let important = &subscriber.important;
         let sendings = subscriber.sendings.iter().enumerate();
         let ladders: SmallVec<[Ladder; 4]> = sendings
-            .filter(|(_, sending)| sending.is_in_use() && sending.enabled)
-            .map(|(at, sending)| ladder(now, &self.tracks, at, sending))
+            .filter(|(_, sending)| sending.is_in_use() && sending.switched_on)
+            .map(|(at, sending)| Ladder {
+                priority: priority(important, sending),
+                ..ladder(now, &self.tracks, at, sending)
+            })
             .collect();
-        if ladders.iter().all(|ladder| ladder.fixed_bps.is_some()) {
+        if ladders.iter().all(|ladder| ladder.audio) {
             return;
         }
         let wishes: SmallVec<[Wish<'_>; 4]> = ladders.iter().map(wish).collect();
         let mut choices: SmallVec<[Choice; 4]> = wishes.iter().map(|_| Choice::Paused).collect();
         allocate(estimate_bps, &wishes, &mut choices);
+        let mut resumed: SmallVec<[TrackKey; 2]> = SmallVec::new();
         for (ladder, choice) in ladders.iter().zip(&choices) {
             let Some(sending) = subscriber.sendings.get_mut(ladder.sending) else {
                 continue;
             };
-            if ladder.fixed_bps.is_none() {
-                sending.set_target(target(ladder, *choice));
+            if ladder.audio {
+                continue;
             }
+            let was_paused = sending.target == Target::Paused;
+            let choice = patiently(now.instant, sending, *choice, suffers);
+            if sending.set_target(target(ladder, choice)) {
+                resumed.extend(sending.track);
+            }
+            self.counters.paused += u64::from(!was_paused && choice == Choice::Paused);
+        }
+        for key in resumed {
+            self.tracks.want_key_frame(now.instant, key);
         }
     }
 }
 
+fn priority(important: &[(TrackId, Priority)], sending: &Sending) -> Priority {
+    let found = important.iter().find(|(id, _)| *id == sending.info.id);
+    found.map_or(Priority::Normal, |(_, priority)| *priority)
+}
+
 fn wish(ladder: &Ladder) -> Wish<'_> {
     Wish {
-        audio: ladder.fixed_bps.is_some(),
-        priority: Priority::Normal,
-        layers_bps: match &ladder.fixed_bps {
-            Some(bps) => std::slice::from_ref(bps),
-            None => &ladder.bps,
-        },
+        audio: ladder.audio,
+        priority: ladder.priority,
+        layers_bps: &ladder.bps,
         present: ladder.present,
+    }
+}
+
+/// `choice`, but for those who are to be paused or resumed and have not waited for it. Whoever
+/// could not be probed for while it is paused is not paused, and nobody is where the path shows no
+/// harm: an estimate may be low for no reason.
+fn patiently(now: Instant, sending: &mut Sending, choice: Choice, suffers: bool) -> Choice {
+    let is_paused = sending.target == Target::Paused;
+    let has_changed = is_paused != (choice == Choice::Paused);
+    let can_be_probed = sending.transport_cc && sending.stream.rtx.is_some();
+    if !(is_paused || has_changed && can_be_probed && suffers) {
+        sending.short_since = None;
+        return match choice {
+            Choice::Paused => Choice::Layer(0),
+            Choice::Layer(_) => choice,
+        };
+    }
+    let since = *sending.short_since.get_or_insert(now);
+    let has_waited = now.saturating_duration_since(since) >= PATIENCE;
+    match (is_paused, has_changed && has_waited) {
+        (false, false) => Choice::Layer(0),
+        (false, true) => {
+            sending.short_since = Some(now);
+            Choice::Paused
+        }
+        (true, false) => Choice::Paused,
+        (true, true) => {
+            sending.short_since = None;
+            choice
+        }
     }
 }
 
 /// The best is left open, so that what comes up later is meant too.
 fn target(ladder: &Ladder, choice: Choice) -> Target {
     let at = match choice {
-        Choice::Paused => 0,
+        Choice::Paused => return Target::Paused,
         Choice::Layer(at) => at,
     };
     match ladder.layers.get(at) {
@@ -90,7 +142,8 @@ fn target(ladder: &Ladder, choice: Choice) -> Target {
 fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
     let mut ladder = Ladder {
         sending: at,
-        fixed_bps: None,
+        audio: sending.info.kind == MediaKind::Audio,
+        priority: Priority::Normal,
         layers: SmallVec::new(),
         bps: SmallVec::new(),
         present: Choice::Paused,
@@ -119,20 +172,23 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
     if ladder.layers.is_empty() {
         let track = sending.track.and_then(|key| tracks.get(key));
         let bps = track.map_or(0, |track| track.rate.latest_bps());
-        ladder.fixed_bps = Some(bps * HEADERS_PERCENT / 100);
-        return ladder;
+        ladder.bps.push(bps * HEADERS_PERCENT / 100);
     }
-    let top = ladder.layers.len() - 1;
+    let top = ladder.bps.len() - 1;
     ladder.present = match sending.target {
         Target::Paused => Choice::Paused,
         Target::Best => Choice::Layer(top),
         Target::Upto(layer) => {
             let place = ladder.layers.iter().position(|l| *l == layer);
-            place.map_or(Choice::Paused, Choice::Layer)
+            place.map_or(Choice::Layer(0), Choice::Layer)
         }
     };
     ladder
 }
+
+/// A video is paused when it has had no room for so long, and comes back no sooner: each time costs
+/// a key frame.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Layers are measured in payload: RTP, SRTP, UDP and IP come on top.
 const HEADERS_PERCENT: u64 = 105;

@@ -79,9 +79,7 @@ impl Engine {
             };
             subscriber.retransmit(now, &self.tracks, &mut outlet);
         }
-        self.counters.rtp_sent += sent.packets;
-        self.counters.rtp_sent_len += sent.payload_len;
-        self.counters.retransmitted += sent.retransmitted;
+        self.counters.add_sent(sent);
     }
 
     /// Sends the key frame requests that are due: to the publisher, or to the worker it is on.
@@ -202,12 +200,19 @@ impl Engine {
             return Ok(());
         };
         let len = subscriber.write_reports(now, &self.tracks, buf);
+        let is_short = subscriber.next_layers.is_none() && subscriber.path.is_short();
+        if subscriber.path.lists_anew() {
+            self.waiting.add(now.instant, id);
+        }
         if let Some(delivered) = subscriber.measure(now) {
             let (conn, text) = (peer.conn, measurement(&peer.stream, &delivered));
             self.conn_outputs.push_back((conn, ConnOutput::Text(text)));
         }
         if len > 0 {
             peer.send_rtcp(&mut self.urgent, buf, len)?;
+        }
+        if is_short {
+            self.tend_layers(now, id);
         }
         Ok(())
     }

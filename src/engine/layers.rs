@@ -12,9 +12,9 @@ use smallvec::SmallVec;
 use super::{ConnOutput, Engine};
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
-use crate::base::ids::{PeerId, TrackId, WorkerId};
+use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 use crate::base::limits::MAX_SCALABLE_LAYERS;
-use crate::model::layers::{Layer, Layers, Target};
+use crate::model::layers::{Layer, Layers, Priority, Target};
 use crate::model::mail::{Outgoing, WorkerMail};
 use crate::model::track::TrackInfo;
 use crate::peer::journal::Note;
@@ -23,6 +23,7 @@ use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
 use crate::router::select::Selector;
 use crate::router::tracks::{TrackKey, Tracks};
+use crate::signal::action::Role;
 use crate::signal::reply::info;
 
 impl Engine {
@@ -75,6 +76,28 @@ impl Engine {
         let (resumes, track) = (sending.set_target(target), sending.track);
         if let (true, Some(key)) = (resumes, track) {
             self.tracks.want_key_frame(now.instant, key);
+        }
+        self.tend_layers(now, peer);
+    }
+
+    /// Which videos matter more than others to a play.
+    pub(super) fn set_priorities(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        stream: &str,
+        videos: &[(TrackId, Priority)],
+    ) {
+        let is_meant = |&(role, peer): &(Role, PeerId)| {
+            let peer = self.peers.get(peer).filter(|_| role == Role::Play);
+            peer.is_some_and(|peer| *peer.stream == *stream)
+        };
+        let meant = self.peers_of(conn).find(is_meant);
+        let Some((_, peer)) = meant else {
+            return;
+        };
+        if let Some(subscriber) = self.subscriber_mut(peer) {
+            subscriber.important = videos.to_vec();
         }
         self.tend_layers(now, peer);
     }
@@ -143,8 +166,8 @@ impl Engine {
         };
         let layers = self.tracks.layers(now.instant, &sending.info);
         let Some(step) = step(&self.tracks, sending, &layers) else {
-            // Layers may come.
-            return sending.max_height > 0;
+            // Layers may come, and so may room.
+            return sending.max_height > 0 || sending.short_since.is_some();
         };
         if let Some(height) = step.shown {
             journal.note(now.instant, Note::Height(height));
@@ -247,7 +270,9 @@ struct Step {
 
 /// Video that is sent by layers, or shall be.
 fn needs_care(sending: &Sending) -> bool {
-    let is_held_back = sending.max_height > 0 || matches!(sending.target, Target::Upto(_));
+    let is_held_back = sending.max_height > 0
+        || matches!(sending.target, Target::Upto(_))
+        || sending.short_since.is_some();
     sending.is_in_use()
         && sending.info.kind == MediaKind::Video
         && sending.track.is_some()

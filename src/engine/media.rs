@@ -169,9 +169,7 @@ impl Engine {
     pub(super) fn forward_tracks(&mut self, now: Now, egress: &mut Egress) -> Progress {
         let mut sent = Sent::default();
         let progress = self.forward_from_cursor(now, egress, &mut sent);
-        self.counters.rtp_sent += sent.packets;
-        self.counters.rtp_sent_len += sent.payload_len;
-        self.counters.retransmitted += sent.retransmitted;
+        self.counters.add_sent(sent);
         progress
     }
 

@@ -37,6 +37,7 @@ use crate::model::mail::{AppName, Client, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Peer;
+use crate::peer::send::Sent;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::transport::certificate::Certificate;
 use data::DataPlane;
@@ -106,6 +107,8 @@ pub struct Counters {
     pub retransmitted: u64,
     /// RTP packets padded to the length of their neighbours, once each, not per subscriber.
     pub padded: u64,
+    /// Videos that a subscriber's path had no room for, each time it was paused.
+    pub paused: u64,
     /// Key frame requests sent to publishers.
     pub key_frame_requests: u64,
     /// NACK packets sent to publishers.
@@ -126,6 +129,15 @@ pub struct Counters {
     pub conns: u64,
     /// Tracks known, copies of other workers' included.
     pub tracks: u64,
+}
+
+impl Counters {
+    /// Adds what one pass wrote.
+    fn add_sent(&mut self, sent: Sent) {
+        self.rtp_sent += sent.packets;
+        self.rtp_sent_len += sent.payload_len;
+        self.retransmitted += sent.retransmitted;
+    }
 }
 
 /// One worker's peers, tracks and conversations.

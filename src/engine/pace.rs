@@ -36,9 +36,7 @@ impl Engine {
         }
         let mut sent = Sent::default();
         let progress = self.resume_each(now, egress, &mut sent);
-        self.counters.rtp_sent += sent.packets;
-        self.counters.rtp_sent_len += sent.payload_len;
-        self.counters.retransmitted += sent.retransmitted;
+        self.counters.add_sent(sent);
         progress
     }
 

@@ -251,6 +251,7 @@ impl Engine {
             track: None,
             layers: None,
             target: Target::Best,
+            short_since: None,
             max_height: 0,
             stream: SendStream::new(section.ssrc, rtx),
             rewriter: Rewriter::new(self.first_seq()),

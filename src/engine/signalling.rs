@@ -138,6 +138,11 @@ impl Engine {
             } => {
                 self.with_session(now, conn, |s, a| s.handle_play_lineup(&stream, lineup, a));
             }
+            WorkerMail::Priorities {
+                conn,
+                stream,
+                videos,
+            } => self.set_priorities(now, conn, &stream, &videos),
             WorkerMail::Room { conn, answer } => {
                 self.with_session(now, conn, |s, a| s.handle_room_answer(answer, a));
             }

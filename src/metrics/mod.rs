@@ -170,6 +170,11 @@ impl Snapshot {
             "padded",
             "RTP packets of publishers padded to their neighbours' length, to share a send",
             self.sum(|c| c.padded),
+        )?;
+        page.counter(
+            "video_paused",
+            "Times that a video was paused because a subscriber's path had no room for its lowest layer",
+            self.sum(|c| c.paused),
         )
     }
 

@@ -31,6 +31,18 @@ pub enum Target {
     Best,
 }
 
+/// How important a video is to this subscriber.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// One of many.
+    #[default]
+    Normal,
+    /// Its participant speaks; it may be one layer ahead of others.
+    Speaking,
+    /// The subscriber has asked for it; it may be two layers ahead.
+    Pinned,
+}
+
 /// One layer with what it carries at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerFigures {

@@ -11,7 +11,7 @@ use super::capture::Tap;
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
 use super::errand::Errand;
-use super::layers::{Layers, Marks};
+use super::layers::{Layers, Marks, Priority};
 use super::peers::{PeerFigures, PeersAsk};
 use super::plays::{PlayFigures, PlaysAsk};
 use super::room::{RoomAnswer, RoomMail};
@@ -310,6 +310,15 @@ pub enum WorkerMail {
         stream: StreamId,
         /// Everything it is to be sent.
         lineup: Lineup,
+    },
+    /// Which videos matter more than others to a play: all that do.
+    Priorities {
+        /// Who plays.
+        conn: ConnId,
+        /// Which main track.
+        stream: StreamId,
+        /// The videos.
+        videos: Vec<(TrackId, Priority)>,
     },
     /// Answer to a question about rooms.
     Room {

@@ -45,6 +45,8 @@ pub(super) struct Known {
     behind: SmallVec<[Behind; 4]>,
     /// The engine has it among those to be served.
     is_listed: bool,
+    /// More is sent than the path is thought to take.
+    is_short: bool,
 }
 
 /// A subscription that waits.
@@ -71,6 +73,7 @@ impl Path {
                 bucket: Bucket::default(),
                 behind: SmallVec::new(),
                 is_listed: false,
+                is_short: false,
             }));
         }
     }
@@ -86,6 +89,19 @@ impl Path {
         let known = self.known.as_ref()?;
         known.estimator.estimate_bps()?;
         Some(known.estimator.loss())
+    }
+
+    /// True while more is sent than the path is thought to take.
+    pub fn is_short(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.is_short)
+    }
+
+    /// True while what is sent harms: packets are lost, or wait for long.
+    pub fn suffers(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| {
+            let estimator = &known.estimator;
+            estimator.loss() > HARMFUL_LOSS || estimator.queue_us() > HARMFUL_QUEUE_US
+        })
     }
 
     /// True once when it begins to be one that is served every few milliseconds: something waits,
@@ -152,6 +168,13 @@ impl Path {
         }
     }
 
+    /// Counts `len` bytes that were sent without waiting: fresh video waits for them.
+    pub(super) fn charge(&mut self, len: usize) {
+        if let Some(known) = &mut self.known {
+            known.bucket.charge(len);
+        }
+    }
+
     /// Takes `len` bytes of the bucket; false when a packet of `kind` has to wait. Audio never
     /// does, but counts.
     pub(super) fn takes(&mut self, kind: MediaKind, len: usize) -> bool {
@@ -204,6 +227,7 @@ impl Path {
             let headers_too = wanted_bps * WANTED_PERCENT / 100;
             known.estimator.set_wanted(headers_too);
             let estimate = known.estimator.estimate_bps();
+            known.is_short = estimate.is_some_and(|bps| bps < sent_bps);
             let least = sent_bps * LEAST_PERCENT / 100;
             let deep = known.estimator.allows_bursts(now);
             known
@@ -257,14 +281,17 @@ impl Subscriber {
     /// Tells the path what all that is sent comes to at present.
     pub(super) fn settle_path(&mut self, now: Now, tracks: &Tracks) {
         let (mut sent_bps, mut wanted_bps) = (0, 0);
-        for sending in self.sendings.iter().filter(|s| s.is_in_use() && s.enabled) {
+        let is_wanted = |s: &&Sending| s.is_in_use() && s.switched_on;
+        for sending in self.sendings.iter().filter(is_wanted) {
             let track = sending.track.and_then(|key| tracks.get(key));
             let bps = track.map_or(0, |track| track.rate.latest_bps());
             let best = sending.layers.as_ref().and_then(|_| {
                 let layers = tracks.layers(now.instant, &sending.info);
                 choose(&layers, Target::Best, sending.max_height)
             });
-            sent_bps += bps;
+            if sending.enabled {
+                sent_bps += bps;
+            }
             wanted_bps += best.map_or(bps, |best| best.bps.max(bps));
         }
         self.path.settle(now.instant, sent_bps, wanted_bps);
@@ -298,8 +325,8 @@ impl Subscriber {
         from
     }
 
-    /// Sends recent packets again as far as a probe needs them. A subscriber without RTX is not
-    /// probed.
+    /// Sends recent packets again as far as a probe needs them, or padding where there are none. A
+    /// subscriber without RTX is not probed.
     fn pad(&mut self, now: Now, tracks: &Tracks, outlet: &mut Outlet<'_>) {
         for back in 0..MAX_PADDING {
             let Some(known) = &self.path.known else {
@@ -308,20 +335,23 @@ impl Subscriber {
             if known.estimator.padding_due(now.instant) == 0 || !outlet.egress.has_room_for(1) {
                 return;
             }
-            let carries = |s: &&mut Sending| {
-                s.enabled && s.info.kind == MediaKind::Video && s.stream.rtx.is_some()
+            let is_probed = |s: &&mut Sending| {
+                let is_wanted = s.is_in_use() && s.switched_on && s.transport_cc;
+                is_wanted && s.info.kind == MediaKind::Video && s.stream.rtx.is_some()
             };
-            let Some(sending) = self.sendings.iter_mut().find(carries) else {
+            // What flows has packets to send again.
+            let probed = self.sendings.iter_mut().filter(is_probed);
+            let Some(sending) = probed.max_by_key(|sending| sending.enabled) else {
                 return;
             };
-            let Some(highest) = sending.rewriter.highest_out() else {
-                return;
-            };
-            let seq = SeqNo(highest as u16).plus(0_u16.wrapping_sub(back));
-            if sending
-                .write_again(now, tracks, (seq, Again::Probe), &mut self.path, outlet)
-                .is_err()
-            {
+            let is_sent_again = sending.rewriter.highest_out().is_some_and(|highest| {
+                let seq = SeqNo(highest as u16).plus(0_u16.wrapping_sub(back));
+                let again = (seq, Again::Probe);
+                sending
+                    .write_again(now, tracks, again, &mut self.path, outlet)
+                    .is_ok()
+            });
+            if !is_sent_again && sending.write_padding(&mut self.path, outlet).is_err() {
                 return;
             }
         }
@@ -341,6 +371,10 @@ const LEAST_PERCENT: u64 = 75;
 /// Video that waits longer is left out up to the next key frame: the player would show it late or
 /// not at all.
 const MAX_WAIT: Duration = Duration::from_millis(400);
+
+/// More of either is not what a path that carries its load shows, a radio link's losses included.
+const HARMFUL_LOSS: f64 = 0.05;
+const HARMFUL_QUEUE_US: u32 = 100_000;
 
 /// Packets sent again for a probe at one go.
 const MAX_PADDING: u16 = 16;
@@ -407,6 +441,7 @@ mod tests {
                 track: Some(key),
                 layers: None,
                 target: Target::Best,
+                short_since: None,
                 max_height: 0,
                 stream: SendStream::new(Ssrc(1), None),
                 rewriter: Rewriter::new(0x1_0000),

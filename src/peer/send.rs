@@ -10,12 +10,13 @@ use crate::base::codec::MediaKind;
 use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
-use crate::base::seq::SeqNo;
+use crate::base::seq::{RtpTime, SeqNo};
 use crate::router::history::Entry;
 use crate::router::rewrite::{Origin, Patch};
 use crate::router::select::Placed;
 use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
+use crate::rtp::padding::{self, PaddingHeader};
 use crate::rtp::{canonical, rtx};
 use crate::srtp::{Protect, packet_index};
 
@@ -276,9 +277,43 @@ impl Sending {
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
         path.record(self.transport_cc, outlet.now, sealed);
+        if why == Again::Asked {
+            path.charge(sealed);
+        }
         outlet.sent.packets += 1;
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
+        Ok(())
+    }
+
+    /// Writes a packet of padding alone under the next number of the RTX stream, where it disturbs
+    /// no media (RFC 3550 §5.1).
+    pub(super) fn write_padding(
+        &mut self,
+        path: &mut Path,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), DropReason> {
+        let rtx = self.stream.rtx.as_mut().ok_or(DropReason::NoRtx)?;
+        let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
+        let number = rtx.next_seq;
+        let index = packet_index(number).ok_or(DropReason::TooOld)?;
+        rtx.next_seq += 1;
+        let header = PaddingHeader {
+            pt: rtx.pt,
+            seq: SeqNo(number as u16),
+            timestamp: RtpTime(0),
+            ssrc: rtx.ssrc,
+        };
+        let layout = padding::write(slot, header, u8::MAX).ok_or(DropReason::Oversized)?;
+        let number = self.transport_cc.then(|| path.take_seq());
+        canonical::set_transport_seq(slot, layout.transport_seq_at, number);
+        let sealed = outlet
+            .protect
+            .protect_rtp(slot, layout.header_len, layout.len, index)
+            .ok_or(DropReason::Oversized)?;
+        outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
+        path.record(self.transport_cc, outlet.now, sealed);
+        outlet.sent.packets += 1;
         Ok(())
     }
 

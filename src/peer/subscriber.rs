@@ -6,9 +6,9 @@ use super::layers::{Keys, Layered};
 use super::measure::Period;
 use super::pace::Path;
 use crate::base::clock::Now;
-use crate::base::ids::{Mid, Pt, Ssrc};
+use crate::base::ids::{Mid, Pt, Ssrc, TrackId};
 use crate::base::seq::SeqNo;
-use crate::model::layers::Target;
+use crate::model::layers::{Priority, Target};
 use crate::model::track::{StreamId, TrackInfo};
 use crate::router::rewrite::Rewriter;
 use crate::router::tracks::TrackKey;
@@ -32,6 +32,8 @@ pub struct Subscriber {
     pub(super) report_from: usize,
     /// Transport-wide numbers, and what the path takes.
     pub path: Path,
+    /// The videos that matter more to it than others.
+    pub important: Vec<(TrackId, Priority)>,
     pub(super) asked: Vec<(usize, SeqNo)>,
     pub(super) next_report: Instant,
     /// When its layers are looked at next; `None` while it has none.
@@ -56,6 +58,9 @@ pub struct Sending {
     pub layers: Option<Box<Layered>>,
     /// What the path to the player allows.
     pub target: Target,
+    /// Since when the path has had too little room for its lowest layer; or, while it is paused for
+    /// that, since when it is. `None` while there is room.
+    pub short_since: Option<Instant>,
     /// Rows of the picture that the player wants at most; 0: any.
     pub max_height: u32,
     /// SSRCs and counters.
@@ -104,6 +109,7 @@ impl Subscriber {
             mids: 0,
             report_from: 0,
             path: Path::default(),
+            important: Vec::new(),
             asked: Vec::new(),
             next_report: now.instant + FIRST_REPORT,
             next_layers: None,
@@ -273,6 +279,7 @@ mod tests {
             state: SendingState::Flowing,
             layers: None,
             target: Target::Best,
+            short_since: None,
             max_height: 0,
             enabled: true,
             switched_on: true,

@@ -94,6 +94,7 @@ impl Load {
             rtp_sent_len: next(),
             retransmitted: next(),
             padded: next(),
+            paused: next(),
             key_frame_requests: next(),
             nacks_sent: next(),
             nacked: next(),
@@ -172,6 +173,7 @@ impl Load {
             rtp_sent_len,
             retransmitted,
             padded,
+            paused,
             key_frame_requests,
             nacks_sent,
             nacked,
@@ -191,6 +193,7 @@ impl Load {
             rtp_sent_len,
             retransmitted,
             padded,
+            paused,
             key_frame_requests,
             nacks_sent,
             nacked,
@@ -261,7 +264,7 @@ impl<const N: usize> Published<N> {
 }
 
 /// Figures in [`Counters`] beside the drops.
-const ENGINE_FIGURES: usize = 15;
+const ENGINE_FIGURES: usize = 16;
 
 /// Figures in [`ShellCounters`] beside the runs.
 const SHELL_FIGURES: usize = 8;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use leafcutter::bwe::allocate::{Choice, Priority, Wish, allocate};
+use leafcutter::bwe::allocate::{Choice, Wish, allocate};
+use leafcutter::model::layers::Priority;
 
 use super::course::{Kind, Record};
 
@@ -32,7 +33,7 @@ fn layers(record: &Record) -> Vec<i32> {
         .collect()
 }
 
-/// One row per tenth of a second.
+/// One row per second: what the plot shows finer.
 pub fn csv(record: &Record) -> String {
     let mut text = String::from("seconds,capacity_kbps,queue_ms,layer");
     let media = media(record);
@@ -40,10 +41,10 @@ pub fn csv(record: &Record) -> String {
         write!(text, ",estimate_{flow}_kbps,target_{flow}_kbps").unwrap();
     }
     text.push('\n');
-    for (sample, layer) in record.samples.iter().zip(layers(record)) {
+    for (sample, layer) in record.samples.iter().zip(layers(record)).step_by(10) {
         write!(
             text,
-            "{:.1},{:.0},{:.1},{layer}",
+            "{:.0},{:.0},{:.1},{layer}",
             sample.at_s,
             sample.capacity_bps / 1e3,
             sample.queue_us as f64 / 1e3

@@ -170,6 +170,18 @@ impl World {
         number
     }
 
+    /// Adds a publisher on `worker` whose video has several encodings, and which belongs to the main
+    /// track `room`; returns its number.
+    pub fn publish_simulcast_into(&mut self, worker: u16, stream: &str, room: &str) -> usize {
+        let (conn, number, local) = self.open(worker);
+        let seed = self.seed ^ (number as u64) << 32;
+        let mut client = Client::participant(conn, local, stream, seed, room);
+        client.simulcast = true;
+        self.clients.push(client);
+        self.collect(number);
+        number
+    }
+
     /// Adds a viewer on `worker`; returns its number.
     pub fn play(&mut self, worker: u16, stream: &str) -> usize {
         let (conn, number, local) = self.open(worker);

@@ -47,6 +47,7 @@ impl Directory {
         let lineup = state.line_up(group, conn, &play.filter, &mut slots);
         self.tell_lineup(app, &main, conn, slots, lineup);
         self.tell_assignments(app, &main, conn, true);
+        self.tell_priorities(app, &main, conn);
         if let SlotCommand::Get { .. } = command
             && let Some(state) = self.apps.get(app)
             && let Some((_, play)) = play_of(state, &main, conn)
@@ -107,6 +108,7 @@ impl Directory {
             return;
         };
         self.give_slots(now_ms, app, &main, stream);
+        self.note_speakers(now_ms, app, &main);
         self.tell_audio_assignments(now_ms, app, &main);
     }
 

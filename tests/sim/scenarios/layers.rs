@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::client::{Client, Received, is_key_frame_start};
 use crate::media::{Cameras, Published};
-use crate::network::Link;
+use crate::network::{Direction, Link};
 use crate::seeds;
 use crate::world::World;
 
@@ -160,6 +160,82 @@ fn stream_information_lists_every_encoding() {
 }
 
 /// A publisher with three encodings on worker 0 and a viewer, connected for two seconds.
+/// Five who publish into a room, and two who watch: one of them behind a link that carries the lowest
+/// layers of all and little more.
+#[test]
+fn the_speaker_is_ahead_of_the_others_on_a_narrow_link() {
+    let mut world = World::new(5, 2);
+    let mut publishers = Vec::new();
+    for (at, id) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+        publishers.push(world.publish_simulcast_into(at as u16 % 2, id, "room"));
+        world.connect();
+    }
+    let (narrow, wide) = (world.play(0, "room"), world.play(1, "room"));
+    world.connect();
+    for (at, publisher) in publishers.iter().enumerate() {
+        world.clients[*publisher].level = Some(if at == 2 { 30 } else { 127 });
+    }
+    world.network.narrow(narrow, Direction::Down, 1_800_000);
+    world.run(Duration::from_secs(12));
+    let from = [narrow, wide].map(|viewer| world.clients[viewer].received.len());
+    world.run(Duration::from_secs(4));
+
+    let seen = by_label(&world, narrow, from[0]);
+    let speaker = seen["c"].height;
+    for (label, seen) in &seen {
+        assert!(
+            seen.audio >= 190,
+            "{label}: {} packets of audio in 4 s",
+            seen.audio
+        );
+        assert!(
+            *label == "c" || seen.height < speaker,
+            "{label}: {} of {speaker}",
+            seen.height
+        );
+        assert!(seen.height >= 180, "{label} is not paused");
+    }
+    assert_eq!(seen.len(), 5);
+    for (label, seen) in by_label(&world, wide, from[1]) {
+        assert_eq!(
+            (seen.height, seen.audio >= 190),
+            (720, true),
+            "{label} for the other"
+        );
+    }
+}
+
+/// What a viewer got of one participant: rows of the picture on the average of its packets, and
+/// packets of audio.
+#[derive(Debug, Default)]
+struct Share {
+    height: u32,
+    audio: u32,
+}
+
+fn by_label(world: &World, viewer: usize, from: usize) -> BTreeMap<&str, Share> {
+    let mut sums: BTreeMap<&str, (u32, u32, u32)> = BTreeMap::new();
+    for received in &world.clients[viewer].received[from..] {
+        let (rows, packets, audio) = sums.entry(&received.label).or_default();
+        match received.kind {
+            MediaKind::Audio => *audio += 1,
+            MediaKind::Video if received.payload.is_empty() => {}
+            MediaKind::Video => {
+                let encoding = received.identity().frame as usize >> 24;
+                *rows += u32::from(Cameras::RIDS[encoding].1);
+                *packets += 1;
+            }
+        }
+    }
+    let share = |(rows, packets, audio): (u32, u32, u32)| Share {
+        height: rows / packets.max(1),
+        audio,
+    };
+    sums.into_iter()
+        .map(|(label, sum)| (label, share(sum)))
+        .collect()
+}
+
 fn call(world: &mut World, worker: u16) -> (usize, usize) {
     let publisher = world.publish_simulcast(0, "call");
     world.connect();

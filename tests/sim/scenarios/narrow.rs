@@ -61,3 +61,33 @@ fn the_publishers_loss_is_not_the_viewers() {
         assert!(after >= before * 9 / 10, "{before} {after}");
     });
 }
+
+/// A single layer that does not fit is paused, the sound goes on, and the picture comes back with the
+/// room for it.
+#[test]
+fn video_without_room_is_paused_and_comes_back() {
+    seeds::for_each(3, |seed| {
+        let (mut world, publisher, viewer) = call(seed);
+        world.run(Duration::from_secs(8));
+        let [_, video, audio] = measured(&world, viewer);
+        world
+            .network
+            .narrow(viewer, Direction::Down, (video + audio) / 3);
+        world.run(Duration::from_secs(10));
+        let [_, paused, sound] = measured(&world, viewer);
+        assert_eq!(paused, 0, "of {video}");
+        assert!(sound >= audio * 9 / 10, "{sound} of {audio}");
+        assert_eq!(world.counters(0).paused, 1, "once");
+        let asked = world.clients[publisher].key_frame_requests.len();
+        world.network.narrow(viewer, Direction::Down, 20_000_000);
+        world.run(Duration::from_secs(20));
+        let [_, resumed, _] = measured(&world, viewer);
+        assert!(resumed >= video * 8 / 10, "{resumed} of {video}");
+        assert_eq!(world.counters(0).paused, 1, "not again");
+        let asked = world.clients[publisher].key_frame_requests.len() - asked;
+        assert!(
+            (1..=3).contains(&asked),
+            "{asked} key frames for one return"
+        );
+    });
+}

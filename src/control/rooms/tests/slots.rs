@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::model::information::Page;
+use crate::model::layers::Priority;
 use crate::model::slots::SlotCommand;
 
 const DAVE: ConnId = conn(1, 2);
@@ -251,4 +252,37 @@ fn limited_audio_is_told_with_levels_while_somebody_speaks() {
     assert_eq!(heard(&mut w, DAVE), ["AUDIO_TRACK_ASSIGNMENT"; 2]);
     talk(&mut w, "a", 127, 600);
     assert_eq!(heard(&mut w, DAVE), [""; 0]);
+}
+
+/// Serials of the videos that matter more to `conn`, each with its priority, as was told last.
+fn important(w: &mut World, conn: ConnId) -> Option<Vec<(u64, Priority)>> {
+    let told = w.mails().into_iter().filter_map(|mail| match mail {
+        WorkerMail::Priorities {
+            conn: to, videos, ..
+        } if to == conn => Some(videos),
+        _ => None,
+    });
+    let last = told.last()?;
+    Some(last.iter().map(|(id, what)| (id.serial, *what)).collect())
+}
+
+#[test]
+fn workers_are_told_whose_video_matters_when_that_changes() {
+    let mut w = story(3);
+    w.play(DAVE, "r");
+    connect(&mut w, DAVE);
+    assert_eq!(important(&mut w, DAVE), None, "nobody's");
+    talk(&mut w, "b", 20, 200);
+    assert_eq!(important(&mut w, DAVE), None, "a cough");
+    talk(&mut w, "b", 20, 600);
+    assert_eq!(important(&mut w, DAVE), Some(vec![(2, Priority::Speaking)]));
+    talk(&mut w, "b", 127, 2000);
+    assert_eq!(important(&mut w, DAVE), None, "nobody else speaks");
+    command(&mut w, DAVE, pin("a", "videoTrack0", true));
+    let both = vec![(1, Priority::Pinned), (2, Priority::Speaking)];
+    assert_eq!(important(&mut w, DAVE), Some(both));
+    talk(&mut w, "a", 20, 600);
+    assert_eq!(important(&mut w, DAVE), Some(vec![(1, Priority::Pinned)]));
+    command(&mut w, DAVE, pin("a", "videoTrack0", false));
+    assert_eq!(important(&mut w, DAVE), Some(vec![(1, Priority::Speaking)]));
 }
