@@ -2,11 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { openChromium } from "./lib/browsers.mjs";
-import { LossyLink } from "./lib/lossy_link.mjs";
+import { Link } from "./lib/link.mjs";
 import { throughout } from "./lib/poll.mjs";
-import { Server } from "./lib/server.mjs";
-import { openSite } from "./lib/site.mjs";
 import { Stage, freshId } from "./lib/stage.mjs";
 
 const GUARD = { timeout: 120_000 };
@@ -23,25 +20,14 @@ describe(`a link that loses ${LOSS_PERCENT} % each way`, () => {
 
   before(async () => {
     try {
-      link = LossyLink.open(LOSS_PERCENT);
+      link = Link.open();
     } catch (error) {
       impossible = error.message;
       console.error(`\n!!! NOT TESTED: ${error.message}. Run as root, with ip and nft installed.\n`);
       return;
     }
-    stage = new Stage();
-    stage.app = "LiveApp";
-    stage.closers = [() => link.close()];
-    stage.server = await Server.start({ label: "lossy_link", host: link.address, args: ["--announce", link.address] });
-    stage.closers.push(() => stage.server.stop());
-    stage.site = await openSite(link.address);
-    stage.closers.push(() => stage.site.close());
-    // The SDK wants a secure page; over a bare address that must be allowed by name.
-    const args = [`--unsafely-treat-insecure-origin-as-secure=${stage.site.origin}`];
-    stage.browser = await openChromium({ args });
-    stage.closers.push(() => stage.browser.close());
-    far = await openChromium({ args, executablePath: link.wrapper("/usr/bin/chromium") });
-    stage.closers.push(() => far.close());
+    link.lose(LOSS_PERCENT);
+    ({ stage, far } = await Stage.openBehind(link, { label: "lossy_link" }));
   }, GUARD);
 
   after(() => stage?.close(), GUARD);

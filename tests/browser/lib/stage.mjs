@@ -92,6 +92,34 @@ export class Stage {
     return stage;
   }
 
+  /**
+   * The same with one more browser, `far`, at the other end of a link; all of it ends with the stage,
+   * the link too.
+   *
+   * @param {import("./link.mjs").Link} link
+   */
+  static async openBehind(link, { label, app = "LiveApp" }) {
+    const stage = new Stage();
+    stage.app = app;
+    stage.closers = [() => link.close()];
+    try {
+      stage.server = await Server.start({ label, host: link.address, args: ["--announce", link.address] });
+      stage.closers.push(() => stage.server.stop());
+      stage.site = await openSite(link.address);
+      stage.closers.push(() => stage.site.close());
+      // The SDK wants a secure page; over a bare address that must be allowed by name.
+      const args = [`--unsafely-treat-insecure-origin-as-secure=${stage.site.origin}`];
+      stage.browser = await openChromium({ args });
+      stage.closers.push(() => stage.browser.close());
+      const far = await openChromium({ args, executablePath: link.wrapper("/usr/bin/chromium") });
+      stage.closers.push(() => far.close());
+      return { stage, far };
+    } catch (error) {
+      await stage.close().catch(() => {});
+      throw error;
+    }
+  }
+
   /** Ends what was opened, last first; the first error is thrown after all has been tried. */
   async close() {
     const errors = [];

@@ -32,16 +32,76 @@ function sendEncodings(encodings) {
   };
 }
 
+/** Gives the next publishers a picture of changing noise, which fills whatever bitrate it is given. */
+function showNoise({ width, height, frameRate }) {
+  const getUserMedia = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wish) => {
+    const stream = await getUserMedia({ ...wish, video: false });
+    if (wish.video) stream.addTrack(noise(width, height, frameRate));
+    return stream;
+  };
+}
+
+/** Frames made by hand: drawing them on a canvas costs a machine without a graphics card more than encoding. */
+function noise(width, height, frameRate) {
+  const track = new MediaStreamTrackGenerator({ kind: "video" });
+  const writer = track.writable.getWriter();
+  const pixels = new Uint8Array(width * height * 3 / 2).fill(128);
+  const began = performance.now();
+  let busy = false;
+  setInterval(async () => {
+    if (busy) return;
+    busy = true;
+    // In a frame, a dozen patches at random places get another pattern of coarse dots.
+    for (let patch = 0; patch < 12; patch++) {
+      const left = Math.floor(Math.random() * (width - 160));
+      const top = Math.floor(Math.random() * (height - 160));
+      const row = new Uint8Array(160);
+      for (let y = 0; y < 160; y++) {
+        if (y % 8 === 0) for (let x = 0; x < 160; x += 8) row.fill(Math.random() * 255, x, x + 8);
+        pixels.set(row, (top + y) * width + left);
+      }
+    }
+    const timestamp = Math.round((performance.now() - began) * 1000);
+    const frame = new VideoFrame(pixels, { format: "I420", codedWidth: width, codedHeight: height, timestamp });
+    await writer.write(frame).catch(() => {});
+    busy = false;
+  }, 1000 / frameRate);
+  return track;
+}
+
+/** Pauses between the pictures shown in the page's video element, in milliseconds, since it was asked last. */
+let gaps = [];
+
+function watchGaps() {
+  const element = document.getElementById("remote");
+  let last = null;
+  const shown = (at) => {
+    if (last !== null) gaps.push(at - last);
+    last = at;
+    element.requestVideoFrameCallback(shown);
+  };
+  element.requestVideoFrameCallback(shown);
+}
+
+function takeGaps() {
+  const taken = gaps;
+  gaps = [];
+  return taken;
+}
+
 /**
  * Creates the adaptor; it opens its socket by itself.
  *
  * `role` is "publish", "play" or "call"; `element` lets the SDK feed the page's video element, otherwise
- * the page feeds it from `newTrackAvailable`.
+ * the page feeds it from `newTrackAvailable`; `noise` puts a picture that is hard to encode in the
+ * place of the camera's.
  */
 function open({ url, role, element = true, video = true, audio = true, dataOnly = false, codec = null,
-  encodings = null, size = { width: 640, height: 360 } }) {
+  encodings = null, size = { width: 640, height: 360 }, noise = false }) {
   if (encodings) sendEncodings(encodings);
   if (codec) preferCodec(codec);
+  if (noise) showNoise(size);
   const picture = video && size;
   adaptor = new WebRTCAdaptor({
     websocketURL: url,
@@ -136,5 +196,5 @@ async function stats(streamId) {
   return figures;
 }
 
-const kit = { events, files, open, picture, stats, adaptor };
+const kit = { events, files, open, picture, stats, watchGaps, takeGaps, adaptor };
 window.kit = kit;

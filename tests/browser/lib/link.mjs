@@ -1,9 +1,10 @@
-// A network namespace behind a virtual cable that loses packets at random, both ways.
+// A network namespace behind a virtual cable whose loss and rate the test sets.
 //
 //   this machine --[ near 10.211.n.1 ]======[ far 10.211.n.2 ]-- namespace
 //
 // Each end drops on arrival, so that the loss looks like loss to both sides: a drop at departure
-// would come back to the sender as an error of its own system call.
+// would come back to the sender as an error of its own system call. The rate is limited towards the
+// namespace alone, by a token bucket with a queue.
 
 import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -11,6 +12,10 @@ import path from "node:path";
 import { CACHE } from "./server.mjs";
 
 const TABLE = "leafcutter_loss";
+/** Bytes that leave at once: four full packets. */
+const BURST = 6000;
+/** How long a full queue takes to drain. */
+const QUEUE_MS = 200;
 
 function run(program, args, input) {
   try {
@@ -20,15 +25,14 @@ function run(program, args, input) {
   }
 }
 
-export class LossyLink {
+export class Link {
   /**
-   * @param {number} percent of packets lost in each direction
-   * @returns {LossyLink}
+   * @returns {Link} one that loses nothing and has no limit
    * @throws {Error} where this user or machine cannot make one
    */
-  static open(percent) {
+  static open() {
     if (process.getuid() !== 0) throw new Error("only root may make network namespaces");
-    const link = new LossyLink();
+    const link = new Link();
     link.namespace = `leafcutter-${process.pid}`;
     link.near = `lcn${process.pid}`;
     link.far = `lcf${process.pid}`;
@@ -36,6 +40,7 @@ export class LossyLink {
     /** Address of this machine on the link. */
     link.address = `${subnet}.1`;
     link.table = `${TABLE}_${process.pid}`;
+    link.inside = ["ip", "netns", "exec", link.namespace];
     link.removeAtExit = () => link.close();
     process.on("exit", link.removeAtExit);
     try {
@@ -49,8 +54,7 @@ export class LossyLink {
       run("ip", ["link", "set", link.near, "up"]);
       run("ip", ["-n", link.namespace, "link", "set", link.far, "up"]);
       run("ip", ["-n", link.namespace, "link", "set", "lo", "up"]);
-      run("nft", ["-f", "-"], link.rules(link.near, percent));
-      run("ip", ["netns", "exec", link.namespace, "nft", "-f", "-"], link.rules(link.far, percent));
+      link.lose(0);
     } catch (error) {
       link.close();
       throw error;
@@ -58,21 +62,30 @@ export class LossyLink {
     return link;
   }
 
-  rules(device, percent) {
-    return `table inet ${this.table} {
-      counter lost { }
-      counter passed { }
-      chain arrival {
-        type filter hook prerouting priority raw; policy accept;
-        iifname "${device}" numgen random mod 100 < ${percent} counter name lost drop
-        iifname "${device}" counter name passed
+  /** Loses `percent` of the packets at random from here on, in each direction. */
+  lose(percent) {
+    for (const [prefix, device] of [[[], this.near], [this.inside, this.far]]) {
+      const [program, ...args] = [...prefix, "nft", "-f", "-"];
+      run(program, args, `table inet ${this.table} {
+        counter lost { }
+        counter passed { }
+        chain arrival { type filter hook prerouting priority raw; policy accept; }
       }
-    }\n`;
+      flush chain inet ${this.table} arrival
+      add rule inet ${this.table} arrival iifname "${device}" numgen random mod 100 < ${percent} counter name lost drop
+      add rule inet ${this.table} arrival iifname "${device}" counter name passed\n`);
+    }
   }
 
-  /** Packets lost and passed so far: `{ toServer: {lost, passed}, toViewer: {lost, passed} }`. */
+  /** Carries at most `kbps` kilobits per second towards the namespace from here on. */
+  limit(kbps) {
+    const bucket = ["rate", `${kbps}kbit`, "burst", `${BURST}`, "latency", `${QUEUE_MS}ms`];
+    run("tc", ["qdisc", "replace", "dev", this.near, "root", "tbf", ...bucket]);
+  }
+
+  /** Packets lost at random and passed so far: `{ toServer: {lost, passed}, toViewer: {lost, passed} }`. */
   counters() {
-    return { toServer: this.count([]), toViewer: this.count(["ip", "netns", "exec", this.namespace]) };
+    return { toServer: this.count([]), toViewer: this.count(this.inside) };
   }
 
   count(prefix) {
