@@ -17,13 +17,15 @@ use tungstenite::{Message, WebSocket};
 
 use super::description::{self, Flow, Tracks};
 use super::janus::{self, Janus, Step};
-use super::link::{Identity, Incoming, Link};
+use super::link::{Identity, Incoming, Link, LinkError};
 use super::publisher::Publisher;
 use super::traffic::Shape;
 use super::viewer::{Feedback, Viewer};
 use crate::base::clock::Now;
 use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::net::{TimedBatch, note_times};
 use crate::srtp::Profile;
+use crate::worker::clock::Clock;
 
 /// A client and how far it is.
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl Client {
         let interest = Interest::READABLE;
         let token = Token(place.token.0 + 1);
         place.registry.register(&mut udp, token, interest)?;
+        note_times(&udp)?;
         let mut local = udp.local_addr()?;
         if local.ip().is_unspecified() {
             local.set_ip(socket.get_ref().local_addr()?.ip());
@@ -328,40 +331,61 @@ impl Client {
         self.flush();
     }
 
-    /// The UDP socket is readable; returns the datagrams read.
-    pub fn handle_datagrams(&mut self, now: Now) -> usize {
-        let mut buf = [0; 2 * MAX_DATAGRAM_LEN];
+    /// Reads what waits at the UDP socket through `batch`; returns the datagrams read. Each counts
+    /// from when the kernel took it, not from when it is read.
+    pub fn handle_datagrams(&mut self, clock: &mut Clock, batch: &mut TimedBatch) -> usize {
         let mut read = 0;
-        while let Ok(len) = self.udp.recv(&mut buf) {
-            read += 1;
-            let Some(datagram) = buf.get_mut(..len) else {
-                continue;
-            };
-            match self.link.handle_datagram(now.instant, datagram) {
-                Ok(Incoming::Rtp) => {
-                    if let (Role::Viewer(viewer), Some(keys)) =
-                        (&mut self.role, self.link.keys_mut())
-                    {
-                        viewer.receive(now, datagram, &keys.unprotect);
-                    }
-                }
-                Ok(Incoming::Rtcp) => {
-                    self.reports_received += 1;
-                    self.take_feedback(datagram);
-                }
-                Ok(Incoming::Nothing) => {
-                    if self.link.is_connected() && matches!(self.phase, Phase::Asked(_)) {
-                        self.connected(now);
-                    }
-                    self.flush();
-                }
-                Err(error) => {
+        let mut more = true;
+        while more {
+            // An error of an earlier send, told late: what is behind it is read next time.
+            more = batch.receive(&self.udp).unwrap_or(false);
+            for (arrived_us, datagram) in batch.datagrams() {
+                read += 1;
+                let now = match arrived_us {
+                    Some(us) => clock.at_host_us(us),
+                    None => clock.now(),
+                };
+                if let Err(error) = self.handle_datagram(now, datagram) {
                     self.fail(&format!("{error:?}"));
                     return read;
                 }
             }
         }
         read
+    }
+
+    fn handle_datagram(&mut self, now: Now, datagram: &mut [u8]) -> Result<(), LinkError> {
+        match self.link.handle_datagram(now.instant, datagram)? {
+            Incoming::Rtp => {
+                if let (Role::Viewer(viewer), Some(keys)) = (&mut self.role, self.link.keys_mut()) {
+                    viewer.receive(now, datagram, &keys.unprotect);
+                }
+            }
+            Incoming::Rtcp => {
+                self.reports_received += 1;
+                self.take_feedback(datagram);
+            }
+            Incoming::Nothing => {
+                if self.link.is_connected() && matches!(self.phase, Phase::Asked(_)) {
+                    self.connected(now);
+                }
+                self.flush();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a viewer whose media flows out of the poll of its UDP socket: the caller looks at it
+    /// from time to time instead, so that no datagram wakes anybody up. True when it did.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn leave_poll(&mut self, registry: &Registry) -> io::Result<bool> {
+        let leaves = self.phase == Phase::Connected && matches!(self.role, Role::Viewer(_));
+        if leaves {
+            registry.deregister(&mut self.udp)?;
+        }
+        Ok(leaves)
     }
 
     fn connected(&mut self, now: Now) {

@@ -1,10 +1,11 @@
 //! The floor under a server that forwards: copy, seal and send to N receivers as one operation.
 //!
 //! Each receiver has a key and a socket of its own. The sender runs on one core as a server would;
-//! a second thread, on another core where there is one, holds the receivers' sockets in a poll, as
-//! a tester's viewers are. It empties them outside the measured time, or, for the figures called
-//! live, while the datagrams come, as viewers do. The loopback delivers datagrams in the sender's
-//! own context, so what is measured is what a server's process pays.
+//! a second thread, on another core where there is one, holds the receivers' sockets as the load
+//! tester holds its viewers': the kernel notes when a datagram comes, nobody is woken up, and a
+//! timer looks at all of them. It empties them outside the measured time, or, for the figures
+//! called live, while the datagrams come, as the tester does. The loopback delivers datagrams in
+//! the sender's own context, so what is measured is what a server's process pays.
 //! Called by `run.rs`; `mix.rs` makes the floor of a load out of the figures.
 
 use std::io;
@@ -12,12 +13,13 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 
+use super::fleet::{SWEEP, SWEPT_AT_ONCE};
 use super::mix::{Costs, RunCost, Sending};
 use crate::base::egress::{Egress, Route};
 use crate::base::limits::MAX_DATAGRAM_LEN;
-use crate::net::{self, UdpSocket};
+use crate::net::{self, TimedBatch, UdpSocket};
 use crate::srtp::{Keys, Profile, Protect, Unprotect};
 use crate::worker::clock::Clock;
 
@@ -78,8 +80,8 @@ pub fn run(setting: &Setting, mut watch: impl FnMut(&str)) -> io::Result<Costs> 
 
 /// What the measuring thread asks of the other end.
 enum Order {
-    /// Empty all sockets.
-    Drain,
+    /// Empty all sockets of so many datagrams, which have been sent.
+    Drain(usize),
     /// Empty all sockets as datagrams come, until so many have.
     Await(usize),
     /// One feedback packet from each receiver.
@@ -136,7 +138,7 @@ impl NearEnd {
             near.fan_out_once(&plain, run);
             let time = near.clock.now().instant - begin;
             if !live {
-                near.order(Order::Drain)?;
+                near.order(Order::Drain(packets))?;
             }
             near.answered(packets)?;
             Ok(time)
@@ -244,7 +246,8 @@ impl NearEnd {
 struct FarEnd {
     poll: Poll,
     events: Events,
-    sockets: Vec<mio::net::UdpSocket>,
+    sockets: Vec<StdSocket>,
+    batch: TimedBatch,
     publisher: StdSocket,
     protects: Vec<Protect>,
     packet_len: usize,
@@ -252,21 +255,20 @@ struct FarEnd {
 
 impl FarEnd {
     fn new(setting: &Setting, server: SocketAddr) -> io::Result<Self> {
-        let poll = Poll::new()?;
         let mut sockets = Vec::new();
-        for at in 0..setting.receivers {
-            let mut socket = mio::net::UdpSocket::bind(LOOPBACK)?;
+        for _ in 0..setting.receivers {
+            let socket = StdSocket::bind(LOOPBACK)?;
             socket.connect(server)?;
-            poll.registry()
-                .register(&mut socket, Token(at), Interest::READABLE)?;
+            net::note_times(&socket)?;
             sockets.push(socket);
         }
         let publisher = StdSocket::bind(LOOPBACK)?;
         publisher.connect(server)?;
         Ok(Self {
-            poll,
-            events: Events::with_capacity(1024),
+            poll: Poll::new()?,
+            events: Events::with_capacity(1),
             sockets,
+            batch: TimedBatch::default(),
             publisher,
             protects: contexts(setting, |keys| Protect::new(&keys.client))?,
             packet_len: setting.packet_len,
@@ -274,7 +276,7 @@ impl FarEnd {
     }
 
     fn routes(&self) -> io::Result<Vec<Route>> {
-        let route = |socket: &mio::net::UdpSocket| {
+        let route = |socket: &StdSocket| {
             Ok(Route {
                 remote: socket.local_addr()?,
                 local: None,
@@ -287,8 +289,8 @@ impl FarEnd {
     fn serve(&mut self, orders: &Receiver<Order>, answer: &Sender<usize>) {
         for order in orders {
             let done = match order {
-                Order::Drain => self.drain(usize::MAX, Duration::ZERO),
-                Order::Await(packets) => self.drain(packets, ARRIVAL_TIME),
+                Order::Drain(packets) => self.drain(packets, false),
+                Order::Await(packets) => self.drain(packets, true),
                 Order::Feedback => self.send_feedback(),
                 Order::Media(packets) => self.send_media(packets),
             };
@@ -298,21 +300,26 @@ impl FarEnd {
         }
     }
 
-    /// Empties the sockets until `packets` came, or nothing more came for `patience`.
-    fn drain(&mut self, packets: usize, patience: Duration) -> io::Result<usize> {
-        let mut buf = [0; MAX_DATAGRAM_LEN];
-        let mut came = 0;
-        while came < packets {
-            self.poll.poll(&mut self.events, Some(patience))?;
-            if self.events.is_empty() {
+    /// Sweeps the sockets until `packets` came, or for long nothing did: at the tester's pace when
+    /// `paced`, else as fast as something comes.
+    fn drain(&mut self, packets: usize, paced: bool) -> io::Result<usize> {
+        let (mut came, mut idle) = (0, 0);
+        for sockets in self.sockets.chunks(SWEPT_AT_ONCE).cycle() {
+            let before = came;
+            for socket in sockets {
+                let mut more = true;
+                while more {
+                    more = self.batch.receive(socket)?;
+                    came += self.batch.datagrams().count();
+                }
+            }
+            idle = if came == before { idle + 1 } else { 0 };
+            if came >= packets || idle >= IDLE_SWEEPS {
                 break;
             }
-            for event in &self.events {
-                if let Some(socket) = self.sockets.get(event.token().0) {
-                    while socket.recv(&mut buf).is_ok() {
-                        came += 1;
-                    }
-                }
+            if paced || idle > 0 {
+                // Nothing is registered: it waits for the time alone.
+                self.poll.poll(&mut self.events, Some(SWEEP))?;
             }
         }
         Ok(came)
@@ -393,8 +400,8 @@ const FEEDBACK_LEN: usize = 112;
 /// Packets of a frame at 250 packets and 30 frames per second.
 const FRAME_PACKETS: usize = 8;
 
-/// A datagram that is not there after this long does not come.
-const ARRIVAL_TIME: Duration = Duration::from_secs(2);
+/// A datagram that is not there after so many sweeps, some seconds, does not come.
+const IDLE_SWEEPS: usize = 1000;
 
 /// A median needs a few.
 const MIN_ROUNDS: usize = 9;

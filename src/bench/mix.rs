@@ -15,7 +15,7 @@ pub struct Costs {
     pub audio_len: usize,
     /// Copy, seal and send, the receivers emptied outside the measured time.
     pub sending: Sending,
-    /// The same while the receivers, on another core, wake up and read.
+    /// The same while the receivers are read on another core.
     pub sending_live: Sending,
     /// Receive and open one packet of a publisher's frame.
     pub media_in_ns: f64,
@@ -88,7 +88,7 @@ pub struct Floor {
     pub without_feedback_ns: f64,
     /// The viewers' feedback received and opened too.
     pub with_feedback_ns: f64,
-    /// All of it, with receivers that wake up and read while the server sends.
+    /// All of it, with receivers that are read while the server sends.
     pub live_ns: f64,
 }
 

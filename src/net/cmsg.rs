@@ -28,6 +28,8 @@ pub struct Received {
     pub segment_len: Option<usize>,
     /// The local address it came to (`IP_PKTINFO`, `IPV6_PKTINFO`); `None` when not asked for.
     pub local: Option<IpAddr>,
+    /// When it came (`SO_TIMESTAMPNS`), microseconds since 1970; `None` when not asked for.
+    pub arrived_us: Option<u64>,
 }
 
 impl Control {
@@ -78,6 +80,9 @@ impl Control {
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let addr = data.first_chunk::<16>().map(|b| Ipv6Addr::from(*b));
                     found.local = addr.map(|ip| IpAddr::from(ip).to_canonical());
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    found.arrived_us = timespec_us(data);
                 }
                 _ => {}
             }
@@ -131,6 +136,16 @@ fn split_first(bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
     Some((level, kind, data, next))
 }
 
+/// A `timespec`: seconds and nanoseconds, a `long` each.
+fn timespec_us(data: &[u8]) -> Option<u64> {
+    const LONG: usize = size_of::<libc::c_long>();
+    let (seconds, rest) = data.split_first_chunk::<LONG>()?;
+    let nanoseconds = libc::c_long::from_ne_bytes(*rest.first_chunk::<LONG>()?);
+    let seconds = u64::try_from(libc::c_long::from_ne_bytes(*seconds)).ok()?;
+    let us = u64::try_from(nanoseconds).ok()? / 1000;
+    seconds.checked_mul(1_000_000)?.checked_add(us)
+}
+
 /// `len` rounded up to the alignment of `cmsghdr`.
 const fn aligned(len: usize) -> usize {
     len.next_multiple_of(size_of::<usize>())
@@ -166,6 +181,18 @@ mod tests {
             let mut control = Control::EMPTY;
             control.put_source(local, family);
             assert_eq!(control.received(control.len()).local, Some(local));
+        }
+    }
+
+    #[test]
+    fn reads_the_time_of_arrival_and_no_negative_one() {
+        for (seconds, expected) in [(1_700_000_000, Some(1_700_000_000_000_123)), (-1, None)] {
+            let mut data = [0; 16];
+            data[..8].copy_from_slice(&i64::to_ne_bytes(seconds));
+            data[8..].copy_from_slice(&123_999_i64.to_ne_bytes());
+            let mut control = Control::EMPTY;
+            control.put(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &data);
+            assert_eq!(control.received(control.len()).arrived_us, expected);
         }
     }
 

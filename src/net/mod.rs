@@ -16,10 +16,12 @@
 )]
 
 mod addr;
+
 mod cmsg;
 mod recv;
 mod send;
 mod sys;
+mod timed;
 mod udp;
 
 #[cfg(test)]
@@ -29,4 +31,5 @@ pub use recv::RecvBatch;
 pub use send::SendReport;
 pub use sys::interfaces::local_ipv4;
 pub use sys::thread::pin_current_thread;
+pub use timed::{TimedBatch, note_times};
 pub use udp::{Granted, UdpSocket};

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as StdSocket};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
 
 use super::udp::{Refusal, refusal};
-use super::{RecvBatch, UdpSocket};
+use super::{RecvBatch, TimedBatch, UdpSocket, note_times};
 use crate::base::egress::{Egress, Route};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 
@@ -239,4 +239,32 @@ fn the_buffers_were_enlarged() {
         granted.recv_buffer_len > 0 && granted.send_buffer_len > 0,
         "{granted:?}"
     );
+}
+
+#[test]
+fn a_datagram_that_is_read_late_says_when_it_came() {
+    let receiver = client("127.0.0.1:0");
+    note_times(&receiver).unwrap();
+    let sender = client("127.0.0.1:0");
+    sender.connect(receiver.local_addr().unwrap()).unwrap();
+    let mut batch = TimedBatch::default();
+    assert!(!batch.receive(&receiver).unwrap(), "nothing waits");
+    assert_eq!(batch.datagrams().count(), 0);
+    for len in [100, 3000, 0, 1200] {
+        sender.send(&vec![len as u8; len]).unwrap();
+    }
+    let mut came = Vec::new();
+    while came.len() < 3 {
+        batch.receive(&receiver).unwrap();
+        came.extend(batch.datagrams().map(|(at, d)| (at.unwrap(), d.len())));
+    }
+    let lens: Vec<usize> = came.iter().map(|(_, len)| *len).collect();
+    assert_eq!(
+        lens,
+        [100, 0, 1200],
+        "what was longer than a slot is left out"
+    );
+    assert!(came.iter().map(|(at, _)| at).is_sorted(), "{came:?}");
+    let read = SystemTime::UNIX_EPOCH + Duration::from_micros(came[0].0);
+    assert!(read.elapsed().unwrap() < PATIENCE);
 }

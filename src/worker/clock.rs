@@ -33,6 +33,14 @@ impl Clock {
         self.reading(Instant::now(), host_unix_us)
     }
 
+    /// The reading of a moment not long ago, `host_us` by the host's own wall clock: when the
+    /// kernel says that a datagram came. A moment that has not come yet is this one.
+    #[allow(clippy::disallowed_methods)]
+    pub fn at_host_us(&mut self, host_us: u64) -> Now {
+        let now = self.now();
+        before(now, host_unix_us().saturating_sub(host_us))
+    }
+
     fn paired(start: Instant, unix_us: u64) -> Self {
         Self {
             start,
@@ -77,6 +85,15 @@ impl Clock {
     }
 }
 
+/// `now`, `age_us` ago.
+fn before(now: Now, age_us: u64) -> Now {
+    let instant = now.instant.checked_sub(Duration::from_micros(age_us));
+    Now {
+        instant: instant.unwrap_or(now.instant),
+        unix_us: now.unix_us.saturating_sub(age_us),
+    }
+}
+
 #[allow(clippy::disallowed_methods)]
 fn host_unix_us() -> u64 {
     let since = SystemTime::now()
@@ -115,6 +132,24 @@ mod tests {
         let after = at(&mut clock, start, 30, 1_029_900_000);
         assert_eq!(after - before, 9_999_000 - 8_000_000 - 1_000_000);
         assert!(at(&mut clock, start, 30, 0) >= after);
+    }
+
+    #[test]
+    fn a_moment_by_the_hosts_clock_lies_as_far_back_in_both() {
+        let mut clock = Clock::start();
+        let begin = clock.now();
+        let then = clock.at_host_us(host_unix_us() - 5_000_000);
+        let end = clock.now();
+        // The host's clock was read twice between the two; microseconds are rounded.
+        let slack = end.instant - begin.instant + Duration::from_micros(2);
+        let back = then.instant + Duration::from_secs(5);
+        assert!(back + slack >= begin.instant && back <= end.instant + slack);
+        assert_eq!(then.unix_us.abs_diff(begin.unix_us) / 1_000_000, 5);
+        let ahead = clock.at_host_us(u64::MAX);
+        assert!(
+            ahead.instant >= end.instant,
+            "no moment that has yet to come"
+        );
     }
 
     #[test]

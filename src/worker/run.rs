@@ -144,10 +144,14 @@ impl Worker {
         self.turn.more |= !self.inbox.is_empty();
     }
 
-    /// Step 4: datagrams.
+    /// Step 4: datagrams, so many and for so long: handshakes cost a hundred times what media does.
     fn receive(&mut self) {
         let mut received = 0;
-        while self.turn.media_ready && received < DATAGRAMS_PER_TURN {
+        let until = self.turn.now.instant + RECEIVING_PER_TURN;
+        while self.turn.media_ready
+            && received < DATAGRAMS_PER_TURN
+            && (received == 0 || self.clock.now().instant < until)
+        {
             let messages = match self.socket.receive(&mut self.batch) {
                 Ok(messages) => messages,
                 // An error of an earlier send, reported late; it cleared itself by being read.
@@ -269,6 +273,10 @@ const MAILS_PER_TURN: usize = 256;
 /// Datagrams per turn, rounded up to whole receive calls: at about 2 us each (parse, unprotect,
 /// history) half a millisecond, so that what came first is forwarded before it is stale.
 const DATAGRAMS_PER_TURN: usize = 256;
+
+/// After this long what came is forwarded before more is received. A receive call brings up to 32
+/// datagrams: should all of them be flights of handshakes, at 0.2 ms each, the turn has taken 7 ms.
+const RECEIVING_PER_TURN: Duration = Duration::from_micros(500);
 
 /// Calls of the engine's timers per turn: timers that timers start wait for the next one.
 const TIMER_ROUNDS_PER_TURN: usize = 4;
