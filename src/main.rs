@@ -1,7 +1,7 @@
 //! The `leafcutter` binary: reads its settings, starts the planes, waits for the end.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, LogFormat, StartError};
 use leafcutter::control::HostLoad;
 use leafcutter::doctor::{self, Verdict};
-use leafcutter::front::{self, Front, Reload, Signals};
+use leafcutter::front::{self, Certificates, Door, Front, Reload, Signals};
 use leafcutter::store::Store;
 use leafcutter::transport::certificate::Certificate;
 use leafcutter::worker::{self, Bound};
@@ -172,14 +172,7 @@ fn start(flags: &Flags) -> Result<(), StartError> {
 }
 
 async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
-    let cannot_listen = |e| {
-        let listen = config.server.listen;
-        StartError::new(format!("cannot listen on {listen}: {e}")).at_key("server.listen")
-    };
-    let listener = TcpListener::bind(config.server.listen)
-        .await
-        .map_err(cannot_listen)?;
-    let listening = listener.local_addr().map_err(cannot_listen)?;
+    let doors = open_doors(&config.server).await?;
 
     let bound = bind_workers(&config)?;
     let inboxes: Vec<_> = bound.iter().map(Bound::inbox).collect();
@@ -196,11 +189,10 @@ async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
     let signals = Signals::install()
         .map_err(|e| StartError::new(format!("signals cannot be caught: {e}")))?;
 
-    println!("listening on http://{listening}");
-    println!("playground: http://{}/LiveApp/", reachable(listening));
+    announce(&doors);
     let reload = Reload::new(flags.clone(), cores(), config.apps.clone());
     front::serve(Front {
-        listener,
+        doors,
         apps: config.apps,
         inboxes,
         mails,
@@ -215,16 +207,59 @@ async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Listens for plain HTTP, and for TLS when that is configured.
+async fn open_doors(server: &config::Server) -> Result<Vec<Door>, StartError> {
+    let mut doors = vec![Door {
+        listener: listen(server.listen, "server.listen").await?,
+        certificates: None,
+    }];
+    if let Some(tls) = &server.tls {
+        let certificates = Certificates::load(&tls.cert, &tls.key)
+            .map_err(|e| StartError::new(e).at_key("server.tls_listen"))?;
+        doors.push(Door {
+            listener: listen(tls.listen, "server.tls_listen").await?,
+            certificates: Some(certificates),
+        });
+    }
+    Ok(doors)
+}
+
+async fn listen(addr: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(addr)
+        .await
+        .map_err(|e| StartError::new(format!("cannot listen on {addr}: {e}")).at_key(key))
+}
+
+/// Prints where it listens, and the playground's address for a browser on this machine.
+fn announce(doors: &[Door]) {
+    let mut playground = None;
+    for door in doors {
+        let Ok(addr) = door.listener.local_addr() else {
+            continue;
+        };
+        let scheme = match door.certificates {
+            None => "http",
+            Some(_) => "https",
+        };
+        println!("listening on {scheme}://{addr}");
+        playground.get_or_insert((scheme, reachable(addr)));
+    }
+    if let Some((scheme, addr)) = playground {
+        println!("playground: {scheme}://{addr}/LiveApp/");
+    }
+}
+
 fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
     let certificate = Certificate::generate()
         .map(Arc::new)
         .ok_or_else(|| StartError::new("a DTLS certificate cannot be made"))?;
+    let wildcard = media_wildcard(config.media.ipv6);
     let bind = |worker: u16| {
         let port = match config.media.port {
             0 => 0,
             first => first + worker,
         };
-        let media_bind = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+        let media_bind = SocketAddr::new(wildcard, port);
         Bound::bind(worker::Config {
             worker: WorkerId(worker),
             media_bind,
@@ -237,6 +272,15 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
         .map_err(|e| StartError::new(e.to_string()).at_key("media"))
     };
     (0..config.server.workers as u16).map(bind).collect()
+}
+
+/// The wildcard of both families, unless that is not wanted or the host has no IPv6.
+fn media_wildcard(ipv6: bool) -> IpAddr {
+    let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match ipv6 && std::net::UdpSocket::bind((both, 0)).is_ok() {
+        true => both,
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    }
 }
 
 fn os_random() -> Result<[u8; 32], StartError> {
@@ -280,7 +324,11 @@ fn end_on_panic() {
 /// An address for a browser on this machine.
 fn reachable(listening: SocketAddr) -> SocketAddr {
     if listening.ip().is_unspecified() {
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listening.port())
+        let ip = match listening {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        SocketAddr::new(ip, listening.port())
     } else {
         listening
     }

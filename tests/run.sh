@@ -101,6 +101,8 @@ debian_packages() {
   command -v ip >/dev/null || missing+=(iproute2)
   command -v nft >/dev/null || missing+=(nftables)
   command -v tshark >/dev/null || missing+=(tshark)
+  command -v openssl >/dev/null || missing+=(openssl)
+  command -v turnserver >/dev/null || missing+=(coturn)
   command -v valgrind >/dev/null || missing+=(valgrind)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   /usr/bin/python3 tests/interop/gstreamer_check.py 2>/dev/null ||

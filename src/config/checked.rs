@@ -31,6 +31,8 @@ pub struct Config {
 pub struct Server {
     /// TCP address of HTTP and WebSocket; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// HTTPS and secure WebSockets; `None` without `tls_listen`.
+    pub tls: Option<Tls>,
     /// Where the database lives.
     pub data_dir: PathBuf,
     /// Where captures of peers go; `None`: they are refused.
@@ -45,11 +47,24 @@ pub struct Server {
     pub min_free_ram: u64,
 }
 
+/// `tls_listen`, `tls_cert` and `tls_key` of `[server]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// TCP address; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// PEM file: the certificate first, then those that lead to its root.
+    pub cert: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+}
+
 /// `[media]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Media {
     /// UDP port of worker 0, the next ones follow; 0: each worker gets a free one.
     pub port: u16,
+    /// IPv6 is served too, where the host has it.
+    pub ipv6: bool,
     /// What clients are told instead of this machine's own addresses; empty: those.
     pub announce: Vec<IpAddr>,
     /// Neighbouring packets are padded to one length.
@@ -59,7 +74,6 @@ pub struct Media {
 impl Config {
     /// Puts flags over the file over the defaults and checks the whole.
     pub(super) fn check(file: RawFile, flags: &Flags, cores: usize) -> Result<Self, StartError> {
-        check_tls(&file)?;
         let server = check_server(&file, flags, cores)?;
         let media = check_media(&file, flags, server.workers)?;
         let apps = check_apps(&file)?;
@@ -72,13 +86,20 @@ impl Config {
     }
 }
 
-fn check_tls(file: &RawFile) -> Result<(), StartError> {
+fn check_tls(file: &RawFile) -> Result<Option<Tls>, StartError> {
     let RawServer {
         tls_listen,
         tls_cert,
         tls_key,
         ..
     } = &file.server;
+    if let (Some(listen), Some(cert), Some(key)) = (tls_listen, tls_cert, tls_key) {
+        return Ok(Some(Tls {
+            listen: *listen,
+            cert: cert.clone(),
+            key: key.clone(),
+        }));
+    }
     let given = [
         ("server.tls_listen", tls_listen.is_some()),
         ("server.tls_cert", tls_cert.is_some()),
@@ -87,11 +108,11 @@ fn check_tls(file: &RawFile) -> Result<(), StartError> {
     let set = given.iter().find(|(_, is_set)| *is_set);
     let missing = given.iter().find(|(_, is_set)| !is_set);
     match (set, missing) {
-        (None, _) => Ok(()),
         (Some((key, _)), Some((other, _))) => {
-            Err(file.error(key, format!("is set without {other}; TLS needs both")))
+            let message = format!("is set without {other}; TLS needs all three");
+            Err(file.error(key, message))
         }
-        (Some((key, _)), None) => Err(file.error(key, "TLS is not supported in this build")),
+        (Some(_) | None, _) => Ok(None),
     }
 }
 
@@ -113,6 +134,7 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
     }
     Ok(Server {
         listen: flags.listen.or(raw.listen).unwrap_or(DEFAULT_LISTEN),
+        tls: check_tls(file)?,
         data_dir: flags
             .data_dir
             .clone()
@@ -129,6 +151,7 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
 fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, StartError> {
     let RawMedia {
         port,
+        ipv6,
         announce,
         even_lengths,
     } = &file.media;
@@ -152,6 +175,7 @@ fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, S
     }
     Ok(Media {
         port,
+        ipv6: ipv6.unwrap_or(true),
         announce,
         even_lengths: even_lengths.unwrap_or(true),
     })
@@ -315,15 +339,14 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_work() {
-        let tls = "[server]\ntls_listen = \"0.0.0.0:5443\"\ntls_cert = \"c\"\ntls_key = \"k\"";
         let cases = [
             (
                 "[server]\ntls_cert = \"c\"",
                 "server.tls_cert: is set without server.tls_listen",
             ),
             (
-                tls,
-                "x.toml:2: server.tls_listen: TLS is not supported in this build",
+                "[server]\ntls_listen = \"0.0.0.0:1\"\ntls_key = \"k\"",
+                "x.toml:2: server.tls_listen: is set without server.tls_cert",
             ),
             ("[server]\ncpu_limit = 5", "server.cpu_limit: 5 is not in"),
             (

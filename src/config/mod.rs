@@ -11,7 +11,7 @@ mod raw;
 
 use std::collections::BTreeMap;
 
-pub use checked::{Config, Media, Server};
+pub use checked::{Config, Media, Server, Tls};
 pub use error::StartError;
 pub use flags::{Flags, LogFormat};
 pub use raw::DEFAULT_FILE;

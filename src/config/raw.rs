@@ -53,6 +53,7 @@ pub struct RawServer {
 #[serde(default)]
 pub struct RawMedia {
     pub port: Option<u16>,
+    pub ipv6: Option<bool>,
     pub announce: Option<Vec<IpAddr>>,
     pub even_lengths: Option<bool>,
 }
@@ -256,7 +257,7 @@ pub const SERVER_KEYS: [&str; 10] = [
     "min_free_ram",
 ];
 
-pub const MEDIA_KEYS: [&str; 3] = ["port", "announce", "even_lengths"];
+pub const MEDIA_KEYS: [&str; 4] = ["port", "ipv6", "announce", "even_lengths"];
 
 #[cfg(test)]
 mod tests {

@@ -92,7 +92,7 @@ fn granted(granted: net::Granted) -> [Finding; 3] {
 /// What clients are told, and whether it leads back here.
 pub(super) fn addresses(config: &Config) -> Vec<Finding> {
     let subject = "addresses";
-    let own = match net::local_ipv4() {
+    let own = match net::local_addresses() {
         Ok(own) => own,
         Err(error) => {
             let text = format!("this host's own cannot be listed: {error}; set --announce");
@@ -106,14 +106,14 @@ pub(super) fn addresses(config: &Config) -> Vec<Finding> {
     announce.map(|&ip| announced(ip, &own)).collect()
 }
 
-fn own_addresses(own: &[Ipv4Addr]) -> Finding {
+fn own_addresses(own: &[IpAddr]) -> Finding {
     let subject = "addresses";
     let list: Vec<String> = own.iter().map(ToString::to_string).collect();
     let list = list.join(", ");
     if own.is_empty() {
         let text = "only 127.0.0.1: nobody on another machine can send media; set --announce";
         Finding::new(subject, Warning, text)
-    } else if own.iter().all(|ip| ip.is_private() || ip.is_link_local()) {
+    } else if own.iter().all(|ip| is_private(*ip)) {
         let text = format!(
             "clients are told {list}: private ones. Clients elsewhere need --announce PUBLIC-IP"
         );
@@ -123,12 +123,17 @@ fn own_addresses(own: &[Ipv4Addr]) -> Finding {
     }
 }
 
-fn announced(ip: IpAddr, own: &[Ipv4Addr]) -> Finding {
+/// Reachable from the same site only (RFC 1918, RFC 3927, RFC 4193).
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+fn announced(ip: IpAddr, own: &[IpAddr]) -> Finding {
     let subject = "announced address";
-    let is_own = match ip {
-        IpAddr::V4(ip) => own.contains(&ip) || ip.is_loopback(),
-        IpAddr::V6(ip) => ip.is_loopback(),
-    };
+    let is_own = own.contains(&ip) || ip.is_loopback();
     match (comes_back(ip), is_own) {
         (Ok(true), true) => Finding::new(subject, Good, format!("{ip} is this host's own")),
         (Ok(true), false) => {
@@ -212,7 +217,7 @@ mod tests {
     #[test]
     fn loopback_comes_back() {
         assert_eq!(announced(Ipv4Addr::LOCALHOST.into(), &[]).verdict, Good);
-        let private = own_addresses(&[Ipv4Addr::new(10, 0, 0, 7)]);
+        let private = own_addresses(&[Ipv4Addr::new(10, 0, 0, 7).into()]);
         assert!(private.text.contains("--announce"), "{private:?}");
     }
 }

@@ -38,6 +38,7 @@ use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Peer;
 use crate::router::tracks::{TrackKey, Tracks};
+use crate::sdp::{IceParameters, LocalParameters};
 use crate::transport::certificate::Certificate;
 use data::DataPlane;
 use media::Cursor;
@@ -206,6 +207,17 @@ impl Engine {
     /// One text message came.
     pub fn handle_message(&mut self, now: Now, conn: ConnId, text: &str) {
         self.converse(now, conn, text);
+    }
+
+    /// The client of a connection with one peer begins a new ICE session; returns this server's
+    /// end of it, and `None` when there is no peer.
+    pub fn restart_ice(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        remote: &IceParameters,
+    ) -> Option<LocalParameters> {
+        self.begin_ice_session(now, conn, remote)
     }
 
     /// A mail from control or another worker came.

@@ -335,14 +335,38 @@ impl Engine {
     }
 
     pub(super) fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
-        let credentials = Credentials {
-            ufrag: remote.ice.ufrag.clone(),
-            password: remote.ice.pwd.clone(),
-        };
         let fingerprints = remote.fingerprints.iter();
         let expected = fingerprints
             .filter_map(|f| Digest::new(f.hash.name(), &f.bytes))
             .collect();
+        self.set_remote_ice(now, id, &remote.ice, expected);
+    }
+
+    /// The peer of a connection that has one only begins a new ICE session (RFC 9725 §4.3.3);
+    /// returns this server's end of it.
+    pub(super) fn begin_ice_session(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        remote: &IceParameters,
+    ) -> Option<LocalParameters> {
+        let (_, id) = self.peers_of(conn).next()?;
+        let expected = self.peers.get(id)?.transport.expected().to_vec();
+        self.set_remote_ice(now, id, remote, expected);
+        self.local_parameters(id)
+    }
+
+    fn set_remote_ice(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        remote: &IceParameters,
+        expected: Vec<Digest>,
+    ) {
+        let credentials = Credentials {
+            ufrag: remote.ufrag.clone(),
+            password: remote.pwd.clone(),
+        };
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };

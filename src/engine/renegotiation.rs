@@ -22,7 +22,8 @@ use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
 use crate::peer::subscriber::{Sending, SendingState, Subscriber};
 use crate::peer::{Peer, Side};
 use crate::router::rewrite::Rewriter;
-use crate::sdp::offer::{self, OfferSection, SendSection};
+use crate::sdp::offer::{self, Accepted, OfferSection, SendSection};
+use crate::sdp::player;
 use crate::sdp::{SdpError, SessionVersion};
 use crate::stream::send::{RtxStream, SendStream};
 
@@ -259,6 +260,8 @@ impl Engine {
             switched_on: true,
             dropped: 0,
             transport_cc: false,
+            pt: None,
+            ids: None,
             last_stored: None,
             cname: section.cname.clone(),
         }
@@ -280,6 +283,29 @@ impl Engine {
         let answer = crate::sdp::parse(sdp)?;
         let subscriber = self.subscriber_mut(id).ok_or(SdpError::Mismatch)?;
         let accepted = offer::apply_answer(&subscriber.offered, &answer)?;
+        self.take_accepted(now, id, accepted)
+    }
+
+    /// A player's own offer instead of its answer; returns the answer to it.
+    pub(super) fn accept_player_offer(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        sdp: &str,
+    ) -> Result<String, SdpError> {
+        let offer = crate::sdp::parse(sdp)?;
+        let subscriber = self.subscriber_mut(id).ok_or(SdpError::Mismatch)?;
+        let sections = subscriber.offered.clone();
+        let session = subscriber.session;
+        let crossed = player::negotiate(&sections, &offer)?;
+        self.take_accepted(now, id, crossed.accepted.clone())?;
+        let local = self.local_parameters(id).ok_or(SdpError::Mismatch)?;
+        Ok(player::write(&sections, &offer, &crossed, &local, session))
+    }
+
+    /// What a player takes of what it was offered takes effect.
+    fn take_accepted(&mut self, now: Now, id: PeerId, accepted: Accepted) -> Result<(), SdpError> {
+        let subscriber = self.subscriber_mut(id).ok_or(SdpError::Mismatch)?;
         let transport = accepted.transport.ok_or(SdpError::NothingAccepted)?;
         for section in &accepted.sections {
             let is_new =
@@ -296,6 +322,9 @@ impl Engine {
             sending.transport_cc = section.transport_cc && (section.rtx || !section.nack);
             if !section.rtx {
                 sending.stream.rtx = None;
+            }
+            if let Some(numbers) = &section.numbers {
+                sending.renumber(numbers);
             }
             if sending.transport_cc {
                 subscriber.path.open(now.instant);

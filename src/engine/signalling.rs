@@ -352,6 +352,10 @@ impl Engine {
                 let event = self.take_answer(now, id, &stream, &sdp);
                 self.feed(now, id, Role::Play, &stream, event, more);
             }
+            Action::AnswerPlayer { stream, sdp } => {
+                let event = self.answer_player(now, id, &stream, &sdp);
+                self.feed(now, id, Role::Play, &stream, event, more);
+            }
             // A lite agent learns addresses from binding requests alone.
             Action::AddCandidate { .. } => {}
             Action::Switch(switch) => {
@@ -505,6 +509,21 @@ impl Engine {
             Err(error) => {
                 info!(%stream, %error, "answer refused");
                 PeerEvent::AnswerRefused(definition_of(error))
+            }
+        }
+    }
+
+    fn answer_player(&mut self, now: Now, id: ConnId, stream: &StreamId, sdp: &str) -> PeerEvent {
+        let peer = self.held(id, Role::Play, stream);
+        let answered = peer.map(|peer| self.accept_player_offer(now, peer, sdp));
+        match answered.unwrap_or(Err(SdpError::Mismatch)) {
+            Ok(sdp) => PeerEvent::Answered {
+                sdp,
+                candidates: Vec::new(),
+            },
+            Err(error) => {
+                info!(%stream, %error, "a player's offer refused");
+                PeerEvent::OfferRefused(definition_of(error))
             }
         }
     }

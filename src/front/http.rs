@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::shared::Shared;
+use super::tls::Certificates;
+use crate::base::redact::Address;
 
 /// The client's address, put into every request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -34,15 +37,31 @@ pub fn client_ip(remote: SocketAddr, headers: &HeaderMap) -> IpAddr {
         .map_or(ip, |said| said.to_canonical())
 }
 
-/// What hyper reads and writes; [`super::upgrade`] takes the socket out of it again.
-pub type Io = TokioIo<TcpStream>;
+/// The text of the `Authorization` header, without `Bearer`, which may be in any case or missing.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        Some(_) | None => Some(text),
+    }
+}
+
+/// A listening socket and what is spoken on it.
+#[derive(Debug)]
+pub struct Door {
+    /// The socket.
+    pub listener: TcpListener,
+    /// TLS with these; `None`: plain HTTP.
+    pub certificates: Option<Certificates>,
+}
 
 /// Accepts until it is aborted.
-pub async fn accept(listener: TcpListener, router: Router, shared: Shared) {
+pub async fn accept(door: Door, router: Router, shared: Shared) {
     while let Some(place) = shared.http_place().await {
-        match listener.accept().await {
+        match door.listener.accept().await {
             Ok((stream, remote)) => {
-                tokio::spawn(serve(stream, remote, router.clone(), place));
+                let certificates = door.certificates.clone();
+                tokio::spawn(receive(stream, remote, certificates, router.clone(), place));
             }
             Err(error) => {
                 // Out of file descriptors, or the client has gone: neither ends the server.
@@ -53,10 +72,30 @@ pub async fn accept(listener: TcpListener, router: Router, shared: Shared) {
     }
 }
 
-async fn serve(stream: TcpStream, remote: SocketAddr, router: Router, place: OwnedSemaphorePermit) {
+async fn receive(
+    stream: TcpStream,
+    remote: SocketAddr,
+    certificates: Option<Certificates>,
+    router: Router,
+    place: OwnedSemaphorePermit,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    match certificates {
+        None => serve(stream, remote, router).await,
+        Some(certificates) => match certificates.accept(stream).await {
+            Ok(stream) => serve(stream, remote, router).await,
+            Err(error) => tracing::debug!(remote = %Address(remote), %error, "no TLS handshake"),
+        },
+    }
+    drop(place);
+}
+
+async fn serve<S>(stream: S, remote: SocketAddr, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Remote(remote));
         router.clone().oneshot(request.map(Body::new))
@@ -65,7 +104,7 @@ async fn serve(stream: TcpStream, remote: SocketAddr, router: Router, place: Own
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(MAX_HEAD_LEN)
-        .serve_connection(Io::new(stream), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut conn = pin!(conn);
     if timeout(CONN_TIME, conn.as_mut()).await.is_err() {
@@ -74,7 +113,6 @@ async fn serve(stream: TcpStream, remote: SocketAddr, router: Router, place: Own
             tracing::debug!("an HTTP client took too long");
         }
     }
-    drop(place);
 }
 
 /// Set by nginx and others: the address that a proxy was connected to from.

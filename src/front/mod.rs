@@ -1,7 +1,8 @@
 //! The front door: HTTP, pages, REST, and WebSocket upgrades whose sockets go to the workers; and
 //! the loop that drives the directory (`control/`).
 //!
-//! Everything here runs on one thread with a small tokio runtime. `http.rs` accepts, `routes.rs`
+//! Everything here runs on one thread with a small tokio runtime. `http.rs` accepts
+//! (behind `tls.rs` where that is asked for), `routes.rs`
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
 mod app;
@@ -18,9 +19,13 @@ mod rest;
 mod routes;
 mod run;
 mod shared;
+mod tls;
 mod upgrade;
 mod webhooks;
+mod whip;
 mod workers;
 
+pub use http::Door;
 pub use reload::Reload;
 pub use run::{Front, Signals, serve};
+pub use tls::Certificates;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::shared::Shared;
-use super::{pages, rest, upgrade};
+use super::{pages, rest, upgrade, whip};
 
 /// Every path of the server.
 pub fn router(shared: Shared) -> Router {
@@ -25,6 +25,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/{app}/admin", get(pages::admin))
         .route("/{app}/admin/", get(pages::admin_index))
         .route("/{app}/admin/{asset}", get(pages::admin_asset))
+        .merge(whip::router())
         .nest("/{app}/rest/v2", rest::router(shared.clone()))
         .fallback(pages::nothing)
         .layer(from_fn(finish))
@@ -42,11 +43,11 @@ async fn finish(request: Request, next: Next) -> Response {
         let headers = [
             (
                 header::ACCESS_CONTROL_ALLOW_METHODS,
-                "GET, POST, HEAD, OPTIONS, PUT, DELETE",
+                "GET, POST, HEAD, OPTIONS, PUT, PATCH, DELETE",
             ),
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                "Authorization, Content-Type, Accept",
+                "Authorization, Content-Type, Accept, If-Match",
             ),
             (header::ACCESS_CONTROL_MAX_AGE, "3600"),
         ];
@@ -58,6 +59,10 @@ async fn finish(request: Request, next: Next) -> Response {
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Location, ETag, Link, Accept-Post, Accept-Patch"),
     );
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::census::Answer;
+use super::http::Door;
 use super::reload::Reload;
 use super::shared::Shared;
+use super::tls::Certificates;
 use super::workers::Workers;
 use super::{host, http, routes, webhooks};
 use crate::base::clock::Now;
@@ -28,8 +30,8 @@ use crate::worker::clock::Clock;
 /// What the front door is made of; everything in it is bound and running.
 #[derive(Debug)]
 pub struct Front {
-    /// Where HTTP comes in.
-    pub listener: TcpListener,
+    /// Where HTTP comes in, with TLS or without.
+    pub doors: Vec<Door>,
     /// Every application.
     pub apps: BTreeMap<AppName, Arc<AppSettings>>,
     /// Every worker's inbox, worker `i` at place `i`.
@@ -70,16 +72,22 @@ pub async fn serve(front: Front) {
     let ticking = tokio::spawn(tick(shared.clone(), front.load));
     let noting = tokio::spawn(note(shared.clone()));
     let calling = tokio::spawn(webhooks::run(shared.clone()));
-    let accepting = tokio::spawn(http::accept(
-        front.listener,
-        routes::router(shared.clone()),
-        shared.clone(),
-    ));
+    let certificates: Vec<Certificates> = front
+        .doors
+        .iter()
+        .filter_map(|door| door.certificates.clone())
+        .collect();
+    let watching = certificates.iter().cloned().map(Certificates::watch);
+    let mut serving: Vec<JoinHandle<()>> = watching.map(tokio::spawn).collect();
+    serving.extend(front.doors.into_iter().map(|door| {
+        let router = routes::router(shared.clone());
+        tokio::spawn(http::accept(door, router, shared.clone()))
+    }));
     let driving = tokio::spawn(drive(shared.clone(), front.mails));
 
-    let name = signals.next().await;
+    let name = signals.next(&certificates).await;
     tracing::info!(signal = name, "stopping");
-    accepting.abort();
+    serving.iter().for_each(JoinHandle::abort);
     ticking.abort();
     noting.abort();
     shared.say_goodbye();
@@ -95,7 +103,7 @@ pub async fn serve(front: Front) {
             }
             calling.abort();
         }
-        name = signals.next() => {
+        name = signals.next(&[]) => {
             tracing::warn!(signal = name, "stopping at once");
             std::process::exit(1);
         }
@@ -179,11 +187,12 @@ async fn note(shared: Shared) {
     }
 }
 
-/// SIGTERM and SIGINT, caught from the moment this is made.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -195,13 +204,22 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+    /// Waits for one that ends the process; SIGHUP reads the certificates again.
+    async fn next(&mut self, certificates: &[Certificates]) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hang_up.recv() => {
+                    for each in certificates {
+                        each.refresh(true).await;
+                    }
+                }
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use super::life::Life;
 use super::overrides::Overrides;
 use super::reload::Reload;
 use super::webhooks::Webhooks;
+use super::whip;
 use super::workers::Workers;
 use crate::base::clock::Now;
 use crate::base::ids::WorkerId;
@@ -28,8 +29,8 @@ use crate::model::data::DataRelay;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::store::Store;
-use crate::worker::NewConn;
 use crate::worker::clock::Clock;
+use crate::worker::{Mail, NewConn};
 
 /// A handle to the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ struct Inner {
     reload: Arc<Reload>,
     /// The host's stress, as the bits of an `f64`.
     stress: AtomicU64,
+    resources: whip::Table,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,7 @@ impl Shared {
             captures: Captures::new(capture_dir),
             reload,
             stress: AtomicU64::default(),
+            resources: whip::Table::default(),
         }))
     }
 
@@ -258,6 +261,17 @@ impl Shared {
             conn.settings = settings;
         }
         state.workers.hand_over(to, conn)
+    }
+
+    /// Mails a worker; what finds its inbox full waits.
+    pub fn mail_worker(&self, to: WorkerId, mail: Mail) {
+        self.lock().workers.mail(to, mail);
+        self.0.changed.notify_one();
+    }
+
+    /// WHIP's and WHEP's.
+    pub fn resources(&self) -> &whip::Table {
+        &self.0.resources
     }
 
     /// Everything that `/metrics` shows.

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use rustls::ServerConnection;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::app::KnownApp;
-use super::http::{Io, Remote, client_ip};
+use super::http::{Remote, client_ip};
 use super::shared::Shared;
 use crate::base::ids::WorkerId;
 use crate::base::redact::Address;
@@ -65,19 +69,19 @@ struct Place {
 /// be handed over is closed.
 async fn hand_over(shared: Shared, place: Place, upgrade: OnUpgrade) {
     let remote = Address(place.remote);
-    let parts = match upgrade.await.map(|upgraded| upgraded.downcast::<Io>()) {
-        Ok(Ok(parts)) => parts,
-        Ok(Err(_)) => return tracing::error!("an upgraded connection is not a TCP socket"),
+    let taken = match upgrade.await.map(take_apart) {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return tracing::error!("an upgraded connection is not a TCP socket"),
         Err(error) => return tracing::debug!(%remote, %error, "upgrade failed"),
     };
-    let stream = match parts.io.into_inner().into_std() {
+    let stream = match taken.socket.into_std() {
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%remote, %error, "socket lost"),
     };
     let conn = NewConn {
         stream,
-        // Copied, because hyper read it into a buffer of 8 KiB.
-        read_ahead: parts.read_buf.to_vec(),
+        tls: taken.tls,
+        read_ahead: taken.read_ahead,
         app: place.app.name,
         settings: place.app.settings,
         remote: place.remote,
@@ -88,8 +92,37 @@ async fn hand_over(shared: Shared, place: Place, upgrade: OnUpgrade) {
     }
 }
 
+/// What is behind an upgraded connection.
+struct Taken {
+    socket: TcpStream,
+    tls: Option<Box<ServerConnection>>,
+    read_ahead: Vec<u8>,
+}
+
+/// Takes the socket, and the state of its TLS, out of hyper.
+fn take_apart(upgraded: Upgraded) -> Option<Taken> {
+    // The bytes are copied, because hyper read them into a buffer of 8 KiB.
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            return Some(Taken {
+                socket: parts.io.into_inner(),
+                tls: None,
+                read_ahead: parts.read_buf.to_vec(),
+            });
+        }
+        Err(upgraded) => upgraded,
+    };
+    let parts = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok()?;
+    let (socket, tls) = parts.io.into_inner().into_inner();
+    Some(Taken {
+        socket,
+        tls: Some(Box::new(tls)),
+        read_ahead: parts.read_buf.to_vec(),
+    })
+}
+
 /// What control is told of the client.
-fn client_of(remote: SocketAddr, request: &Request) -> Client {
+pub(super) fn client_of(remote: SocketAddr, request: &Request) -> Client {
     let origin = request.headers().get(header::ORIGIN);
     Client {
         remote: Some(client_ip(remote, request.headers())),

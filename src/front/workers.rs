@@ -63,13 +63,26 @@ impl Workers {
         };
         match inbox.send(Mail::Conn(conn)) {
             Err(Mail::Conn(conn)) => Err(Box::new(conn)),
-            Ok(()) | Err(Mail::Engine(_) | Mail::Stop) => Ok(()),
+            Ok(())
+            | Err(
+                Mail::Engine(_)
+                | Mail::Resource(_)
+                | Mail::Said { .. }
+                | Mail::RestartIce { .. }
+                | Mail::ResourceGone(_)
+                | Mail::Stop,
+            ) => Ok(()),
         }
     }
 
     /// Mails an engine; a mail that finds the inbox full waits, and so does what follows it.
     pub fn post(&mut self, to: WorkerId, mail: WorkerMail) {
         self.enqueue(usize::from(to.0), Mail::Engine(mail));
+    }
+
+    /// As [`post`](Self::post), for everything else that is no socket.
+    pub fn mail(&mut self, to: WorkerId, mail: Mail) {
+        self.enqueue(usize::from(to.0), mail);
     }
 
     /// How many there are.

@@ -9,6 +9,7 @@ pub mod data;
 pub mod definition;
 pub mod errand;
 pub mod event;
+pub mod ice_server;
 pub mod information;
 pub mod layers;
 pub mod mail;

@@ -58,6 +58,8 @@ pub struct AppSettings {
     pub turn_server_username: String,
     /// Credential for a `turn:` URI.
     pub turn_server_credential: String,
+    /// Secret shared with the TURN server: clients get credentials that expire.
+    pub turn_server_secret: String,
     /// Most viewers per broadcast; -1 no limit.
     #[serde(rename = "webRTCViewerLimit")]
     pub webrtc_viewer_limit: i64,
@@ -187,6 +189,7 @@ impl Default for AppSettings {
             stun_server_uri: "stun:stun1.l.google.com:19302".to_owned(),
             turn_server_username: String::new(),
             turn_server_credential: String::new(),
+            turn_server_secret: String::new(),
             webrtc_viewer_limit: -1,
             ingesting_stream_limit: -1,
             max_video_track_count: -1,

@@ -28,6 +28,6 @@ mod tests;
 pub use recv::RecvBatch;
 pub use send::SendReport;
 pub use sys::clock::is_clock_synchronised;
-pub use sys::interfaces::local_ipv4;
+pub use sys::interfaces::local_addresses;
 pub use sys::thread::pin_current_thread;
 pub use udp::{Granted, UdpSocket};

@@ -10,7 +10,7 @@ use crate::base::codec::MediaKind;
 use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
-use crate::base::seq::SeqNo;
+use crate::base::seq::{RtpTime, SeqNo};
 use crate::router::history::Entry;
 use crate::router::rewrite::{Origin, Patch};
 use crate::router::select::Placed;
@@ -152,7 +152,7 @@ impl Sending {
             len = self.patch(slot, placed.patch, entry, (header_len, len));
         }
         let (out, timestamp) = (placed.out, placed.timestamp);
-        canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
+        self.stamp(slot, out, timestamp);
         self.stamp_transport_seq(slot, entry, path);
         path.copy(outlet.now, header_len, slot.get(..len));
         // Protect in place.
@@ -260,7 +260,7 @@ impl Sending {
                 slot.get_mut(..len)
                     .ok_or(DropReason::Oversized)?
                     .copy_from_slice(packet);
-                canonical::stamp(slot, None, SeqNo(out as u16), timestamp, self.stream.ssrc);
+                self.stamp(slot, out, timestamp);
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }
         };
@@ -290,6 +290,11 @@ impl Sending {
         Some((out, self.rewriter.lead_back(out)?))
     }
 
+    fn stamp(&self, slot: &mut [u8; MAX_DATAGRAM_LEN], out: u64, timestamp: RtpTime) {
+        let (seq, ssrc) = (SeqNo(out as u16), self.stream.ssrc);
+        canonical::stamp(slot, self.pt, seq, timestamp, ssrc);
+    }
+
     fn stamp_transport_seq(
         &self,
         slot: &mut [u8; MAX_DATAGRAM_LEN],
@@ -298,5 +303,8 @@ impl Sending {
     ) {
         let number = self.transport_cc.then(|| path.take_seq());
         canonical::set_transport_seq(slot, usize::from(entry.transport_seq_at), number);
+        if let Some(ids) = &self.ids {
+            ids.apply(slot, usize::from(entry.header_len));
+        }
     }
 }

@@ -12,8 +12,10 @@ use crate::model::layers::Target;
 use crate::model::track::{StreamId, TrackInfo};
 use crate::router::rewrite::Rewriter;
 use crate::router::tracks::TrackKey;
+use crate::rtp::renumber::Renumbering;
 use crate::sdp::SessionVersion;
 use crate::sdp::offer::OfferSection;
+use crate::sdp::player::Numbers;
 use crate::stream::send::SendStream;
 
 /// A subscriber's sending state.
@@ -73,6 +75,10 @@ pub struct Sending {
     pub dropped: u64,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
+    /// The player's own payload type, where it made the offer.
+    pub pt: Option<Pt>,
+    /// The player's own extension ids, where it made the offer.
+    pub ids: Option<Box<Renumbering>>,
     /// When the last packet sent had been received; `None` before the first.
     pub last_stored: Option<Instant>,
     /// `a=ssrc` cname: the label of its source.
@@ -182,6 +188,15 @@ impl Subscriber {
 }
 
 impl Sending {
+    /// Speaks the player's own numbers from here on: it made the offer.
+    pub fn renumber(&mut self, numbers: &Numbers) {
+        self.pt = Some(numbers.pt);
+        self.ids = Some(Box::new(Renumbering::new(&numbers.extensions)));
+        if let (Some(rtx), Some(pt)) = (&mut self.stream.rtx, numbers.rtx_pt) {
+            rtx.pt = pt;
+        }
+    }
+
     /// Switches it on or off; true when it was off and is on. It then goes on with the next packet
     /// (video: key frame), behind the last one sent.
     pub fn switch(&mut self, enabled: bool) -> bool {
@@ -278,6 +293,8 @@ mod tests {
             switched_on: true,
             dropped: 0,
             transport_cc: false,
+            pt: None,
+            ids: None,
             last_stored: None,
             cname: serial.to_string(),
         });

@@ -17,6 +17,7 @@ pub mod canonical;
 pub mod extension;
 mod header;
 pub mod padding;
+pub mod renumber;
 pub mod rtx;
 
 pub use header::{ExtensionBlock, RtpHeader};

@@ -9,6 +9,7 @@ use super::answer::DataSection;
 use super::description::{Description, MediaSection, SectionKind};
 use super::format::{Format, FormatRole};
 use super::offer::{OfferSection, SendSection, extensions};
+use super::player::Numbers;
 use super::transport::{self, RemoteTransport, Setup};
 use crate::base::codec::MediaKind;
 use crate::base::extension::{ExtensionKind, ExtensionMap};
@@ -39,8 +40,11 @@ pub struct AcceptedSection {
     pub rtx: bool,
     /// The player sends transport-wide feedback, and takes the extension for it.
     pub transport_cc: bool,
-    /// Extensions that the player takes, by this server's ids.
+    /// Extensions that the player takes, by this server's ids, or by the player's own where
+    /// there are `numbers`.
     pub extensions: ExtensionMap,
+    /// The player's own numbers, where it made the offer; `None`: it takes this server's.
+    pub numbers: Option<Numbers>,
 }
 
 /// Reads the answer to an offer that [`write`](super::offer::write) made of `sections`.
@@ -117,7 +121,7 @@ fn section_kind(offered: &OfferSection) -> SectionKind {
     }
 }
 
-fn refused(offered: &OfferSection) -> AcceptedSection {
+pub(super) fn refused(offered: &OfferSection) -> AcceptedSection {
     AcceptedSection {
         mid: offered.mid().clone(),
         accepted: false,
@@ -125,6 +129,7 @@ fn refused(offered: &OfferSection) -> AcceptedSection {
         rtx: false,
         transport_cc: false,
         extensions: ExtensionMap::default(),
+        numbers: None,
     }
 }
 
@@ -156,5 +161,6 @@ fn accept(send: &SendSection, section: &MediaSection) -> AcceptedSection {
         rtx,
         transport_cc: feedback.transport_cc && map.id(ExtensionKind::TransportCc).is_some(),
         extensions: map,
+        numbers: None,
     }
 }

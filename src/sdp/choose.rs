@@ -2,7 +2,7 @@
 //!
 //! The publisher's order of preference decides (RFC 8829 §5.3.1), with the exceptions that each
 //! codec's function names. One codec per m-line, because viewers get what the publisher sends.
-//! Called by `answer.rs`.
+//! Called by `answer.rs` and `player.rs`.
 
 use super::SdpError;
 use super::description::MediaSection;
@@ -114,7 +114,7 @@ fn is_unambiguous(pt: Pt) -> bool {
 }
 
 /// True when this variant of the codec can be forwarded.
-fn is_usable(codec: Codec, format: &Format) -> bool {
+pub(super) fn is_usable(codec: Codec, format: &Format) -> bool {
     let number = |key, default| format.number(key).unwrap_or(default);
     let channels = if codec == Codec::Opus { 2 } else { 1 };
     format.clock_hz == codec.clock_hz()
@@ -150,7 +150,7 @@ fn rank(codec: Codec, format: &Format) -> u8 {
     }
 }
 
-fn rtx_of(section: &MediaSection, media: &Format) -> Option<Pt> {
+pub(super) fn rtx_of(section: &MediaSection, media: &Format) -> Option<Pt> {
     let carries = |f: &&Format| {
         f.role() == FormatRole::Rtx(Some(media.pt))
             && f.clock_hz == media.clock_hz

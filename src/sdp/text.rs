@@ -11,7 +11,7 @@ use crate::base::ids::{Mid, Pt};
 use crate::base::limits::MAX_DATA_MESSAGE_LEN;
 
 /// What every description of one peer says about this server's end of the transport.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalParameters {
     /// ICE credentials of this peer's agent.
     pub ice: IceParameters,

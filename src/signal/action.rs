@@ -65,6 +65,14 @@ pub enum Action {
         /// The client's description, unchecked.
         sdp: String,
     },
+    /// Answer the offer of a player that begins itself (WHEP): what was offered to it goes onto its
+    /// own m-lines. Answer at once with [`PeerEvent::Answered`] or [`PeerEvent::OfferRefused`].
+    AnswerPlayer {
+        /// Of which play.
+        stream: StreamId,
+        /// The client's description, unchecked.
+        sdp: String,
+    },
     /// Give the peer a candidate of the client, unchecked: empty (end of candidates), `.local`
     /// and unreadable ones are skipped without a word. Only for peers that have a description.
     AddCandidate {
@@ -162,14 +170,14 @@ pub enum Tell {
 /// News of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// The client's offer was applied (publish).
+    /// The client's offer was applied (publish, or a play that the client began).
     Answered {
         /// The server's answer.
         sdp: String,
         /// The server's candidates, sent after the answer; for the first m-line in use.
         candidates: Vec<Candidate>,
     },
-    /// The client's offer was not applied (publish): `NotSetRemoteDescription` when it is at
+    /// The client's offer was not applied: `NotSetRemoteDescription` when it is at
     /// fault, `NotSetLocalDescription` when no answer could be made, and so on.
     OfferRefused(Definition),
     /// The server's offer (play).

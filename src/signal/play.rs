@@ -34,6 +34,8 @@ pub(super) struct Play {
     wanted: Lineup,
     /// What the latest offer was made of.
     offered: Lineup,
+    /// The player made the offer: its m-lines are its own, and it is not made another offer.
+    is_fixed: bool,
     state: State,
 }
 
@@ -96,6 +98,7 @@ impl Play {
             since: now,
             wanted: Lineup::default(),
             offered: Lineup::default(),
+            is_fixed: false,
             state: State::Asking {
                 request,
                 held: HeldCandidates::default(),
@@ -207,7 +210,7 @@ impl Play {
         else {
             return;
         };
-        if *exchange != Exchange::Settled || self.wanted == self.offered {
+        if self.is_fixed || *exchange != Exchange::Settled || self.wanted == self.offered {
             return;
         }
         let (before, after) = (&self.offered.participants, &self.wanted.participants);
@@ -241,6 +244,21 @@ impl Play {
             | State::Live {
                 exchange: Exchange::Offered { .. },
             } => actions.push(Action::AcceptAnswer {
+                stream: self.stream.clone(),
+                sdp,
+            }),
+            State::Asking { .. }
+            | State::Waiting { .. }
+            | State::Offering { .. }
+            | State::Connecting { .. }
+            | State::Live { .. } => {}
+        }
+    }
+
+    /// The client's own offer: instead of an answer to the server's first one.
+    pub(super) fn handle_offer(&mut self, sdp: String, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Offered { .. } => actions.push(Action::AnswerPlayer {
                 stream: self.stream.clone(),
                 sdp,
             }),
@@ -292,7 +310,15 @@ impl Play {
                 self.handle_answer_accepted(now, actions);
                 Fate::Stays
             }
-            PeerEvent::AnswerRefused(definition) => {
+            PeerEvent::Answered { sdp, .. } => {
+                self.is_fixed = true;
+                let kind = SdpKind::Answer;
+                let text = reply::take_configuration(&self.stream, kind, &sdp, None);
+                actions.push(Action::Reply(text));
+                self.handle_answer_accepted(now, actions);
+                Fate::Stays
+            }
+            PeerEvent::AnswerRefused(definition) | PeerEvent::OfferRefused(definition) => {
                 if self.awaits_answer() {
                     self.complain(definition, actions);
                 }
@@ -316,10 +342,7 @@ impl Play {
                     self.finish(actions)
                 }
             },
-            PeerEvent::Receiving
-            | PeerEvent::AnswerStale
-            | PeerEvent::Answered { .. }
-            | PeerEvent::OfferRefused(_) => Fate::Stays,
+            PeerEvent::Receiving | PeerEvent::AnswerStale => Fate::Stays,
         }
     }
 

@@ -26,6 +26,7 @@ use crate::base::limits::MAX_ENTRIES_PER_CONN;
 use crate::model::call::{CallNews, JoinAsk};
 use crate::model::definition::Definition;
 use crate::model::errand::Errand;
+use crate::model::ice_server::IceServer;
 use crate::model::mail::{AppName, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 use crate::model::track::{Lineup, PlayGrant, StreamId};
@@ -73,7 +74,7 @@ impl Session {
     /// One text message came.
     pub fn handle_message(&mut self, now: Now, text: &str, actions: &mut Vec<Action>) {
         match message::parse(text) {
-            Parsed::Command(command) => self.handle_command(now.instant, command, actions),
+            Parsed::Command(command) => self.handle_command(now, command, actions),
             Parsed::Refused(refusal) => {
                 complain(refusal.definition, refusal.stream.as_deref(), actions);
             }
@@ -81,10 +82,11 @@ impl Session {
         }
     }
 
-    fn handle_command(&mut self, now: Instant, command: Command, actions: &mut Vec<Action>) {
+    fn handle_command(&mut self, at: Now, command: Command, actions: &mut Vec<Action>) {
+        let now = at.instant;
         match command {
             Command::Ping => actions.push(Action::Reply(reply::pong())),
-            Command::GetIceServerConfig => self.reply_ice_server_config(actions),
+            Command::GetIceServerConfig => self.reply_ice_server_config(at, actions),
             Command::Publish { stream, ask } => self.publish(now, stream, ask, actions),
             Command::Play { stream, ask } => self.play(now, stream, ask, actions),
             Command::TakeConfiguration { stream, kind, sdp } => match kind {
@@ -125,14 +127,9 @@ impl Session {
         }
     }
 
-    fn reply_ice_server_config(&self, actions: &mut Vec<Action>) {
-        let AppSettings {
-            stun_server_uri: uri,
-            turn_server_username: username,
-            turn_server_credential: credential,
-            ..
-        } = &*self.settings;
-        let text = reply::ice_server_config(uri, username, credential);
+    fn reply_ice_server_config(&self, now: Now, actions: &mut Vec<Action>) {
+        let server = IceServer::of(&self.settings, now.unix_us / 1_000_000).unwrap_or_default();
+        let text = reply::ice_server_config(&server.uri, &server.username, &server.credential);
         actions.push(Action::Reply(text));
     }
 
@@ -194,7 +191,10 @@ impl Session {
                 let kind = SdpKind::Offer;
                 self.calls.relay_description(stream, kind, &sdp, actions);
             }
-            None => self.miss(now, stream, actions),
+            None => match self.plays.get_mut(stream) {
+                Some(play) => play.handle_offer(sdp, actions),
+                None => self.miss(now, stream, actions),
+            },
         }
     }
 

@@ -128,6 +128,11 @@ impl Transport {
         self.expected = expected;
     }
 
+    /// The certificates that the remote SDP promised.
+    pub fn expected(&self) -> &[Fingerprint] {
+        &self.expected
+    }
+
     /// True when `remote` differs from what was set before: an ICE restart (RFC 8839 §4.4.1.1.1).
     pub fn is_restart(&self, remote: &Credentials) -> bool {
         self.ice.remote().is_some_and(|known| known != remote)

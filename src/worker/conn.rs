@@ -1,4 +1,4 @@
-//! One WebSocket (RFC 6455) on a non-blocking TCP stream, through tungstenite.
+//! One WebSocket (RFC 6455) on a non-blocking stream (`stream.rs`), through tungstenite.
 //!
 //! Bounded in every direction: bytes read per turn, messages' length, bytes queued, and the time
 //! that closing takes. Knows no signalling. Owned by the table in `conns.rs`.
@@ -15,6 +15,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
 
 use super::inbox::NewConn;
+use super::stream::Stream;
 use crate::base::ids::ConnId;
 use crate::base::limits::{MAX_CONN_BACKLOG_LEN, MAX_MESSAGE_LEN};
 
@@ -92,8 +93,8 @@ impl Conn {
     ) -> io::Result<Self> {
         new.stream.set_nonblocking(true)?;
         new.stream.set_nodelay(true)?;
-        let mut stream = TcpStream::from_std(new.stream);
-        registry.register(&mut stream, token, Interest::READABLE)?;
+        let mut stream = Stream::new(TcpStream::from_std(new.stream), new.tls);
+        stream.register(registry, token, Interest::READABLE)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_LEN)
             .write_buffer_size(0)
@@ -260,10 +261,10 @@ impl Conn {
         let held = ended(self.socket.flush())?;
         let metered = self.socket.get_mut();
         metered.write_pending().map_err(|_| End::Closed)?;
-        let waits = held || !metered.pending.is_empty();
+        let waits = held || !metered.pending.is_empty() || metered.stream.wants_write();
         if !waits && matches!(self.phase, Phase::Draining { .. }) {
             // The client reads the end of the stream behind the close frame and hangs up.
-            let _ = metered.stream.shutdown(std::net::Shutdown::Write);
+            metered.stream.finish();
         }
         if waits != self.wants_write {
             let interest = if waits {
@@ -271,8 +272,9 @@ impl Conn {
             } else {
                 Interest::READABLE
             };
-            registry
-                .reregister(&mut metered.stream, self.token, interest)
+            metered
+                .stream
+                .reregister(registry, self.token, interest)
                 .map_err(|_| End::Closed)?;
             self.wants_write = waits;
         }
@@ -287,8 +289,9 @@ impl Conn {
 
     /// Takes the socket out of the poll, before it is dropped.
     pub fn deregister(&mut self, registry: &Registry) {
-        // It fails only for what is not registered.
-        let _ = registry.deregister(&mut self.socket.get_mut().stream);
+        let stream = &mut self.socket.get_mut().stream;
+        stream.say_goodbye();
+        stream.deregister(registry);
     }
 
     fn write(&mut self, message: Message) -> Result<(), End> {
@@ -331,7 +334,7 @@ fn close_frame(code: CloseCode) -> CloseFrame {
 /// as they are read would hold the worker for ever without this.
 #[derive(Debug)]
 struct Metered {
-    stream: TcpStream,
+    stream: Stream,
     /// Bytes that may still be read this turn.
     allowance: usize,
     /// The last read was refused for lack of allowance.
@@ -345,6 +348,7 @@ struct Metered {
 impl Metered {
     /// Writes what is pending as far as the client takes it.
     fn write_pending(&mut self) -> io::Result<()> {
+        self.stream.write_records()?;
         let mut at = 0;
         let result = loop {
             let rest = self.pending.get(at..).unwrap_or_default();
@@ -375,7 +379,9 @@ impl Read for Metered {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let len = buf.len().min(self.allowance);
-        let len = self.stream.read(buf.get_mut(..len).unwrap_or_default())?;
+        let result = self.stream.read(buf.get_mut(..len).unwrap_or_default());
+        self.paused |= self.stream.is_tired();
+        let len = result?;
         self.allowance -= len;
         self.heard |= len > 0;
         Ok(len)

@@ -7,17 +7,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_queue::ArrayQueue;
+use tokio::sync::mpsc::Sender;
 
 use super::load::Load;
+use crate::base::ids::ConnId;
 use crate::base::limits::MAX_WORKER_MAILS;
 use crate::model::mail::{AppName, Client, WorkerMail};
 use crate::model::settings::AppSettings;
+use crate::sdp::{IceParameters, LocalParameters};
 
 /// What can be put into a worker's inbox.
 #[derive(Debug)]
 pub enum Mail {
     /// A WebSocket whose HTTP upgrade is done.
     Conn(NewConn),
+    /// A client of WHIP or WHEP.
+    Resource(NewResource),
+    /// A signalling message of such a client.
+    Said {
+        /// Whose.
+        conn: ConnId,
+        /// JSON text.
+        text: String,
+    },
+    /// Such a client begins a new ICE session; answered by [`Told::Restarted`].
+    RestartIce {
+        /// Whose.
+        conn: ConnId,
+        /// Its end of it.
+        remote: IceParameters,
+    },
+    /// Such a client has gone.
+    ResourceGone(ConnId),
     /// For its engine.
     Engine(WorkerMail),
     /// Close the WebSockets and end the thread.
@@ -29,6 +50,8 @@ pub enum Mail {
 pub struct NewConn {
     /// The socket, owned by the worker from here on; blocking or not.
     pub stream: TcpStream,
+    /// The state of its TLS behind the handshake; `None` on a plain connection.
+    pub tls: Option<Box<rustls::ServerConnection>>,
     /// Bytes of WebSocket frames that were read together with the HTTP request.
     pub read_ahead: Vec<u8>,
     /// The application of its path.
@@ -39,6 +62,30 @@ pub struct NewConn {
     pub remote: SocketAddr,
     /// What control is told of the client.
     pub client: Arc<Client>,
+}
+
+/// A client without a WebSocket. Its end is told by dropping `listener`.
+#[derive(Debug)]
+pub struct NewResource {
+    /// The application of its path.
+    pub app: AppName,
+    /// That application's settings.
+    pub settings: Arc<AppSettings>,
+    /// What control is told of the client.
+    pub client: Arc<Client>,
+    /// What it is told, [`Told::Opened`] first; when full, it is closed.
+    pub listener: Sender<Told>,
+}
+
+/// What a worker tells a [`NewResource`].
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Its number, for mail to it.
+    Opened(ConnId),
+    /// A signalling message.
+    Text(String),
+    /// The server's end of a new ICE session; `None` when there is no peer.
+    Restarted(Option<LocalParameters>),
 }
 
 /// A worker as others see it. Cheap to clone.

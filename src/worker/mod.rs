@@ -20,21 +20,23 @@ mod conns;
 mod inbox;
 mod load;
 mod outbox;
+mod resources;
 mod run;
+mod stream;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use mio::{Events, Interest, Poll, Waker};
 use tokio::sync::mpsc::Sender;
 
-pub use inbox::{Inbox, Mail, NewConn};
+pub use inbox::{Inbox, Mail, NewConn, NewResource, Told};
 pub use load::{Load, ShellCounters};
 
 use crate::base::egress::Egress;
@@ -98,8 +100,8 @@ impl Bound {
     /// Binds the media socket and makes the inbox.
     ///
     /// Clients are told the announced addresses; without any, the one that the socket is bound
-    /// to; for a wildcard, every IPv4 address of this host's interfaces and 127.0.0.1 last; each
-    /// with the socket's real port.
+    /// to; for a wildcard, every address of this host's interfaces, loopback behind the others of
+    /// its family, IPv6 only on a socket of IPv6; each with the socket's real port.
     ///
     /// # Errors
     /// What the operating system refused.
@@ -206,6 +208,7 @@ impl Bound {
             socket: self.socket,
             egress: Egress::default(),
             conns: conns::Conns::new(worker, registry, now.instant),
+            resources: resources::Resources::new(worker),
             turn: run::Turn {
                 now,
                 media_ready: true,
@@ -263,9 +266,13 @@ impl std::error::Error for StartError {}
 fn candidates(announce: &[IpAddr], bound: SocketAddr) -> Result<Vec<SocketAddr>, StartError> {
     let mut ips = announce.to_vec();
     if ips.is_empty() && bound.ip().is_unspecified() {
-        let found = net::local_ipv4().map_err(StartError::Addresses)?;
-        ips.extend(found.into_iter().map(IpAddr::V4));
-        ips.push(Ipv4Addr::LOCALHOST.into());
+        let mut found = net::local_addresses().map_err(StartError::Addresses)?;
+        found.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+        // IPv4 first: what is behind it is more often reachable. A socket of IPv6 takes both.
+        ips.extend(found.iter().filter(|ip| ip.is_ipv4()));
+        if bound.is_ipv6() {
+            ips.extend(found.iter().filter(|ip| ip.is_ipv6()));
+        }
     } else if ips.is_empty() {
         ips.push(bound.ip());
     }

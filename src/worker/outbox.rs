@@ -120,7 +120,15 @@ impl Outbox {
                     note_lost(counters, "a worker");
                 }
             }
-            Ok(()) | Err(Mail::Conn(_) | Mail::Stop) => {}
+            Ok(())
+            | Err(
+                Mail::Conn(_)
+                | Mail::Resource(_)
+                | Mail::Said { .. }
+                | Mail::RestartIce { .. }
+                | Mail::ResourceGone(_)
+                | Mail::Stop,
+            ) => {}
         }
     }
 }

@@ -9,9 +9,10 @@ use mio::{Events, Poll, Token};
 
 use super::clock::Clock;
 use super::conns::Conns;
-use super::inbox::{Inbox, Mail};
+use super::inbox::{Inbox, Mail, Told};
 use super::load::{Lag, ShellCounters};
 use super::outbox::Outbox;
+use super::resources::Resources;
 use crate::base::clock::Now;
 use crate::base::egress::Egress;
 use crate::engine::{Engine, Progress};
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     pub batch: RecvBatch,
     pub egress: Egress,
     pub conns: Conns,
+    pub resources: Resources,
     pub turn: Turn,
     pub counters: ShellCounters,
     pub lag: Lag,
@@ -134,7 +136,18 @@ impl Worker {
                 Some(Mail::Conn(new)) if self.turn.ending == Ending::Running => {
                     self.conns.open(now, new, &mut self.engine);
                 }
-                Some(Mail::Conn(_)) => {} // dropped, which closes it
+                Some(Mail::Resource(new)) if self.turn.ending == Ending::Running => {
+                    self.resources.open(now, new, &mut self.engine);
+                }
+                Some(Mail::Conn(_) | Mail::Resource(_)) => {} // dropped, which closes it
+                Some(Mail::Said { conn, text }) => self.engine.handle_message(now, conn, &text),
+                Some(Mail::RestartIce { conn, remote }) => {
+                    let told = Told::Restarted(self.engine.restart_ice(now, conn, &remote));
+                    self.resources.tell(now, conn, told, &mut self.engine);
+                }
+                Some(Mail::ResourceGone(conn)) => {
+                    self.resources.close(now, conn, &mut self.engine);
+                }
                 Some(Mail::Stop) if self.turn.ending == Ending::Running => {
                     self.turn.ending = Ending::Asked;
                 }
@@ -206,7 +219,11 @@ impl Worker {
             self.turn.delayed |= self.outbox.send(mail, &mut self.counters);
         }
         while let Some((conn, output)) = self.engine.poll_conn() {
-            self.conns.output(now, conn, output, &mut self.engine);
+            if Resources::is_one(conn) {
+                self.resources.output(now, conn, output, &mut self.engine);
+            } else {
+                self.conns.output(now, conn, output, &mut self.engine);
+            }
         }
         // A connection that ended here may have left the engine with something to say.
         self.turn.more |= self.conns.flush(now, &mut self.engine);
@@ -231,6 +248,7 @@ impl Worker {
             Ending::Asked => {
                 // Behind the flush, so that farewells of the engine are in front of the close.
                 self.conns.close_all(now, &mut self.engine);
+                self.resources.close_all(now, &mut self.engine);
                 self.turn.ending = Ending::Closing {
                     until: now.instant + STOPPING_MAX,
                 };

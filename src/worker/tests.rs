@@ -62,6 +62,7 @@ fn new_conn(stream: TcpStream, read_ahead: Vec<u8>) -> NewConn {
     NewConn {
         remote: stream.peer_addr().unwrap(),
         stream,
+        tls: None,
         read_ahead,
         app: "live".into(),
         settings: Arc::new(AppSettings::default()),

@@ -32,7 +32,16 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn two_viewers_get_every_packet_whole() {
-    let server = Server::start(&["--workers", "2"]);
+    serve_two_viewers(&Server::start(&["--workers", "2"]));
+}
+
+/// The clients go where their WebSocket went.
+#[test]
+fn ipv6_is_served_beside_ipv4() {
+    serve_two_viewers(&Server::start(&["--listen", "[::1]:0"]));
+}
+
+fn serve_two_viewers(server: &Server) {
     let identity = Identity::generate().unwrap();
     let mut fleet = Fleet::new(server.addr, "/live/websocket", &identity, 1).unwrap();
     let role = fleet.publisher(&SHAPES);

@@ -15,3 +15,5 @@ mod stampede;
 mod start;
 mod stop;
 mod store;
+mod tls;
+mod whip;

@@ -17,7 +17,9 @@ pub struct Server {
     child: Child,
     /// Where it listens.
     pub addr: SocketAddr,
-    /// The second line it printed.
+    /// Where it listens for TLS, when it does.
+    pub tls_addr: Option<SocketAddr>,
+    /// The last line it printed.
     pub playground: String,
     directory: Option<TempDir>,
 }
@@ -67,8 +69,11 @@ impl Server {
     }
 
     fn run(mut command: Command, directory: TempDir, flags: &[&str]) -> Self {
+        if !flags.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--media-port", "0"])
+            .args(["--media-port", "0"])
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()
@@ -79,9 +84,16 @@ impl Server {
         let addr = first
             .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("{first}"));
+        let mut playground = line();
+        let mut tls_addr = None;
+        if let Some(addr) = playground.strip_prefix("listening on https://") {
+            tls_addr = Some(addr.parse().unwrap());
+            playground = line();
+        }
         Self {
             addr: addr.parse().unwrap(),
-            playground: line(),
+            tls_addr,
+            playground,
             child,
             directory: Some(directory),
         }

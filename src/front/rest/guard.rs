@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, RawPathParams, Request, State};
-use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
@@ -13,7 +12,7 @@ use serde::Deserialize;
 use super::error::RestError;
 use crate::auth::addresses;
 use crate::front::app::KnownApp;
-use crate::front::http::{Remote, client_ip};
+use crate::front::http::{Remote, bearer, client_ip};
 use crate::front::shared::Shared;
 use crate::model::settings::AppSettings;
 
@@ -63,15 +62,6 @@ fn check(
 /// The IP filter alone.
 pub fn allows_ip(settings: &AppSettings, ip: IpAddr) -> bool {
     !settings.ip_filter_enabled || addresses::holds(&settings.remote_allowed_cidr, ip)
-}
-
-/// The text of the `Authorization` header, without `Bearer`, which may be in any case or missing.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
-    match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
-        Some(_) | None => Some(text),
-    }
 }
 
 #[derive(Debug, Deserialize)]

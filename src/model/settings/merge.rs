@@ -122,13 +122,14 @@ const FOR_NEWCOMERS: [&str; 11] = [
 const MASK: &str = "********";
 
 /// Settings that are written and never shown.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "jwtSecretKey",
     "jwtStreamSecretKey",
     "timeTokenSecretForPlay",
     "timeTokenSecretForPublish",
     "tokenHashSecret",
     "turnServerCredential",
+    "turnServerSecret",
 ];
 
 #[cfg(test)]

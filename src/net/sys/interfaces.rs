@@ -1,28 +1,37 @@
 //! getifaddrs(3): the host's own addresses.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::option::done;
 
-/// IPv4 addresses of the interfaces that are up, loopback left out, in the kernel's order.
+/// Addresses of the interfaces that are up, IPv4 and IPv6, in the kernel's order; loopback and
+/// link-local ones (which mean something on one link only) are left out.
 ///
 /// # Errors
 /// What getifaddrs said.
-pub fn local_ipv4() -> io::Result<Vec<Ipv4Addr>> {
+pub fn local_addresses() -> io::Result<Vec<IpAddr>> {
     let list = List::read()?;
     let mut found = Vec::new();
     let mut next = list.0;
     while let Some(entry) = list.entry(next) {
         next = entry.ifa_next;
         let up = entry.ifa_flags & libc::IFF_UP as u32 != 0;
-        if let Some(ip) = ipv4_of(entry).filter(|ip| up && !ip.is_loopback())
+        if let Some(ip) = ip_of(entry).filter(|ip| up && is_reachable(*ip))
             && !found.contains(&ip)
         {
             found.push(ip);
         }
     }
     Ok(found)
+}
+
+fn is_reachable(ip: IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !ip.is_loopback() && !link_local
 }
 
 /// A list that getifaddrs allocated; freed on drop.
@@ -50,15 +59,22 @@ impl Drop for List {
     }
 }
 
-fn ipv4_of(entry: &libc::ifaddrs) -> Option<Ipv4Addr> {
+fn ip_of(entry: &libc::ifaddrs) -> Option<IpAddr> {
     // SAFETY: `ifa_addr` is null or points to a socket address that lives as long as the list.
     let family = unsafe { entry.ifa_addr.as_ref() }?.sa_family;
-    if i32::from(family) != libc::AF_INET {
-        return None;
+    match i32::from(family) {
+        libc::AF_INET => {
+            // SAFETY: an address whose family is AF_INET is a sockaddr_in.
+            let addr = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in>().as_ref() }?;
+            Some(Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: an address whose family is AF_INET6 is a sockaddr_in6.
+            let addr = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in6>().as_ref() }?;
+            Some(Ipv6Addr::from(addr.sin6_addr.s6_addr).into())
+        }
+        _ => None,
     }
-    // SAFETY: an address whose family is AF_INET is a sockaddr_in.
-    let addr = unsafe { entry.ifa_addr.cast::<libc::sockaddr_in>().as_ref() }?;
-    Some(Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr)))
 }
 
 #[cfg(test)]
@@ -66,8 +82,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_no_loopback_address() {
-        let found = local_ipv4().unwrap();
-        assert!(found.iter().all(|ip| !ip.is_loopback()), "{found:?}");
+    fn lists_neither_loopback_nor_link_local_addresses() {
+        let found = local_addresses().unwrap();
+        assert!(found.iter().all(|ip| is_reachable(*ip)), "{found:?}");
+        for (ip, reachable) in [("::1", false), ("fe80::1", false), ("2001:db8::1", true)] {
+            assert_eq!(is_reachable(ip.parse().unwrap()), reachable, "{ip}");
+        }
     }
 }

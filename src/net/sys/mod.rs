@@ -4,7 +4,7 @@
 //!
 //! * `mmsg::Headers`: `receive` (recvmmsg) and `send` (sendmmsg) over caller-owned buffers
 //! * `option::{set_int, int, wait_writable}`: socket options that hold an `int`; a bounded wait
-//! * `interfaces::local_ipv4`: the host's own IPv4 addresses
+//! * `interfaces::local_addresses`: the host's own IPv4 and IPv6 addresses
 //! * `clock::is_clock_synchronised`: whether NTP keeps the host's clock right
 //! * `thread::pin_current_thread`: CPU affinity of the calling thread
 //!

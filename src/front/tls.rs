@@ -1,0 +1,156 @@
+//! TLS (RFC 8446, RFC 5246 for old clients) in front of HTTP: the certificate from its files, read
+//! again when they change, and the handshake.
+//!
+//! Connections keep the certificate that they began with. Behind a WebSocket upgrade the state of
+//! the connection goes to the worker together with the socket (`upgrade.rs`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// A certificate and its key, as they are at the moment. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Certificates(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cert: PathBuf,
+    key: PathBuf,
+    current: Mutex<Current>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    stamps: Stamps,
+}
+
+/// When the two files were written and how long they are; `None` where the system does not tell.
+type Stamps = [Option<(SystemTime, u64)>; 2];
+
+impl Certificates {
+    /// Reads both files. Blocks on the disk.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn load(cert: &Path, key: &Path) -> Result<Self, String> {
+        Ok(Self(Arc::new(Inner {
+            current: Mutex::new(read(cert, key)?),
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+        })))
+    }
+
+    /// Reads the files again, if they have changed or `anyway`. What cannot be used is logged, and
+    /// the certificate stays as it was.
+    pub async fn refresh(&self, anyway: bool) {
+        let this = self.clone();
+        let read = move || {
+            if anyway || stamps(&this.0.cert, &this.0.key) != this.current().stamps {
+                this.read_again();
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(read).await {
+            tracing::error!(%error, "the certificate was not looked at");
+        }
+    }
+
+    /// Looks at the files again and again.
+    pub async fn watch(self) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.refresh(false).await;
+        }
+    }
+
+    /// The handshake of a connection.
+    ///
+    /// # Errors
+    /// The client's fault, or its silence for `HANDSHAKE_TIME`.
+    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let acceptor = TlsAcceptor::from(self.current().config);
+        match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    fn read_again(&self) {
+        let Inner { cert, key, .. } = &*self.0;
+        match read(cert, key) {
+            Ok(fresh) => {
+                *self.lock() = fresh;
+                tracing::info!(file = %cert.display(), "certificate read");
+            }
+            Err(error) => {
+                tracing::error!("the certificate stays as it was: {error}");
+                // So that the same fault is told once.
+                self.lock().stamps = stamps(cert, key);
+            }
+        }
+    }
+
+    fn current(&self) -> Current {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+        let current = &self.0.current;
+        current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(cert: &Path, key: &Path) -> Result<Current, String> {
+    // Before the contents: a file that changes in between is read once more.
+    let stamps = stamps(cert, key);
+    let unreadable = |file: &Path, error: &dyn std::fmt::Display| {
+        let file = file.display();
+        format!("{file} cannot be used: {error}")
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|e| unreadable(cert, &e))?;
+    if chain.is_empty() {
+        return Err(unreadable(cert, &"it holds no certificate"));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, &e))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            let builder = builder.with_no_client_auth();
+            builder.with_single_cert(chain, private)
+        });
+    let mut config = config.map_err(|e| unreadable(cert, &e))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Current {
+        config: Arc::new(config),
+        stamps,
+    })
+}
+
+fn stamps(cert: &Path, key: &Path) -> Stamps {
+    [cert, key].map(|file| {
+        let metadata = fs::metadata(file).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
+}
+
+/// How often the files are looked at. Programs that renew certificates do it weeks ahead.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// From the accepted connection to the end of its handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
