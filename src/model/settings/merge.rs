@@ -104,7 +104,7 @@ fn fields_of(settings: &AppSettings) -> Map<String, Value> {
 }
 
 /// Settings that a session takes when it is made.
-const FOR_NEWCOMERS: [&str; 11] = [
+const FOR_NEWCOMERS: [&str; 12] = [
     "h264Enabled",
     "vp8Enabled",
     "vp9Enabled",
@@ -114,6 +114,7 @@ const FOR_NEWCOMERS: [&str; 11] = [
     "stunServerURI",
     "turnServerUsername",
     "turnServerCredential",
+    "turnServerSecret",
     "maxVideoTrackCount",
     "maxAudioTrackCount",
 ];
