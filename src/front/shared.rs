@@ -264,7 +264,7 @@ impl Shared {
     }
 
     /// Mails a worker; what finds its inbox full waits.
-    pub fn mail_worker(&self, to: WorkerId, mail: Mail) {
+    pub fn send_worker(&self, to: WorkerId, mail: Mail) {
         self.lock().workers.mail(to, mail);
         self.0.changed.notify_one();
     }

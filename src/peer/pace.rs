@@ -415,6 +415,8 @@ mod tests {
                 switched_on: true,
                 dropped: 0,
                 transport_cc: true,
+                pt: None,
+                ids: None,
                 last_stored: None,
                 cname: String::new(),
             });

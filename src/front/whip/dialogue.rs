@@ -70,7 +70,7 @@ impl Dialogue {
             client,
             listener,
         };
-        shared.mail_worker(worker, Mail::Resource(new));
+        shared.send_worker(worker, Mail::Resource(new));
         match told.recv().await {
             Some(Told::Opened(conn)) => Ok(Self {
                 shared: shared.clone(),
@@ -103,7 +103,7 @@ impl Dialogue {
     }
 
     fn mail(&self, mail: Mail) {
-        self.shared.mail_worker(self.conn.worker, mail);
+        self.shared.send_worker(self.conn.worker, mail);
     }
 }
 
