@@ -155,4 +155,14 @@ mod tests {
             assert_eq!(ip.to_string(), expected, "{remote} {said:?}");
         }
     }
+
+    #[test]
+    fn the_header_may_say_bearer_or_not() {
+        for text in ["abc", "Bearer abc", "bearer  abc", "BEARER abc "] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, text.parse().unwrap());
+            assert_eq!(bearer(&headers), Some("abc"), "{text}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), None);
+    }
 }

@@ -263,7 +263,7 @@ impl Shared {
         state.workers.hand_over(to, conn)
     }
 
-    /// Mails a worker; what finds its inbox full waits.
+    /// The same for what is not the engine's alone.
     pub fn send_worker(&self, to: WorkerId, mail: Mail) {
         self.lock().workers.mail(to, mail);
         self.0.changed.notify_one();
