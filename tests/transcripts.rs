@@ -380,6 +380,17 @@ impl World {
                 };
                 self.act(|s, now, a| s.handle_peer(now, &stream, Role::Play, event, a));
             }
+            Action::AnswerPlayer { stream, sdp } => {
+                self.effects.push_back(format!("offer play {stream}"));
+                let event = match sdp.starts_with("v=0") {
+                    true => PeerEvent::Answered {
+                        sdp: "v=0 answer".to_owned(),
+                        candidates: Vec::new(),
+                    },
+                    false => PeerEvent::OfferRefused(Definition::NotSetRemoteDescription),
+                };
+                self.act(|s, now, a| s.handle_peer(now, &stream, Role::Play, event, a));
+            }
             Action::AddCandidate {
                 stream,
                 role,

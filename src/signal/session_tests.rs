@@ -406,7 +406,7 @@ impl Model {
                     let is_first = self.offering.insert(stream.to_string());
                     assert!(is_first, "one outstanding offer");
                 }
-                Action::AcceptAnswer { stream, .. } => {
+                Action::AcceptAnswer { stream, .. } | Action::AnswerPlayer { stream, .. } => {
                     assert!(self.peers.contains(&(Role::Play, stream.to_string())));
                 }
                 Action::AddCandidate { stream, role, .. } => {
