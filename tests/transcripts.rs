@@ -370,7 +370,6 @@ impl World {
             }
             Action::AcceptOffer { stream, sdp } => self.accept_offer(&stream, &sdp),
             Action::MakeOffer { stream, grant } => self.make_offer(&stream, &grant),
-            Action::AnswerPlayer { .. } => unreachable!("no transcript plays by WHEP"),
             Action::Renegotiate { stream, sources } => self.renegotiate(&stream, &sources),
             Action::AcceptAnswer { stream, sdp } => {
                 self.effects.push_back(format!("answer play {stream}"));
@@ -378,6 +377,17 @@ impl World {
                     sdp if sdp.starts_with("v=0 stale") => PeerEvent::AnswerStale,
                     sdp if sdp.starts_with("v=0") => PeerEvent::AnswerAccepted,
                     _ => PeerEvent::AnswerRefused(Definition::NotSetRemoteDescription),
+                };
+                self.act(|s, now, a| s.handle_peer(now, &stream, Role::Play, event, a));
+            }
+            Action::AnswerPlayer { stream, sdp } => {
+                self.effects.push_back(format!("offer play {stream}"));
+                let event = match sdp.starts_with("v=0") {
+                    true => PeerEvent::Answered {
+                        sdp: "v=0 answer".to_owned(),
+                        candidates: Vec::new(),
+                    },
+                    false => PeerEvent::OfferRefused(Definition::NotSetRemoteDescription),
                 };
                 self.act(|s, now, a| s.handle_peer(now, &stream, Role::Play, event, a));
             }

@@ -270,9 +270,7 @@ impl Model {
                 Action::AcceptOffer { stream, .. } => {
                     assert!(self.is_open(Role::Publish, stream));
                 }
-                Action::MakeOffer { stream, .. }
-                | Action::AnswerPlayer { stream, .. }
-                | Action::ForceQuality { stream, .. } => {
+                Action::MakeOffer { stream, .. } | Action::ForceQuality { stream, .. } => {
                     assert!(self.is_open(Role::Play, stream));
                 }
                 Action::Renegotiate { stream, .. } => {
@@ -280,7 +278,7 @@ impl Model {
                     let is_first = self.offering.insert(stream.to_string());
                     assert!(is_first, "one outstanding offer");
                 }
-                Action::AcceptAnswer { stream, .. } => {
+                Action::AcceptAnswer { stream, .. } | Action::AnswerPlayer { stream, .. } => {
                     assert!(self.peers.contains(&(Role::Play, stream.to_string())));
                 }
                 Action::AddCandidate { stream, role, .. } => {

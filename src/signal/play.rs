@@ -310,6 +310,9 @@ impl Play {
                 self.handle_answer_accepted(now, actions);
                 Fate::Stays
             }
+            PeerEvent::Answered { .. } if !matches!(self.state, State::Offered { .. }) => {
+                Fate::Stays
+            }
             PeerEvent::Answered { sdp, .. } => {
                 self.is_fixed = true;
                 let kind = SdpKind::Answer;

@@ -400,15 +400,13 @@ impl Model {
                 Action::AcceptOffer { stream, .. } => {
                     assert!(self.is_open(Role::Publish, stream));
                 }
-                Action::MakeOffer { stream, .. } | Action::AnswerPlayer { stream, .. } => {
-                    assert!(self.is_open(Role::Play, stream));
-                }
+                Action::MakeOffer { stream, .. } => assert!(self.is_open(Role::Play, stream)),
                 Action::Renegotiate { stream, .. } => {
                     assert!(self.peers.contains(&(Role::Play, stream.to_string())));
                     let is_first = self.offering.insert(stream.to_string());
                     assert!(is_first, "one outstanding offer");
                 }
-                Action::AcceptAnswer { stream, .. } => {
+                Action::AcceptAnswer { stream, .. } | Action::AnswerPlayer { stream, .. } => {
                     assert!(self.peers.contains(&(Role::Play, stream.to_string())));
                 }
                 Action::AddCandidate { stream, role, .. } => {
