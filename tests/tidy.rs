@@ -26,7 +26,11 @@ const FLOORS: [&[&str]; 6] = [
 ];
 
 /// Imports within a floor that are allowed all the same: who, from whom.
-const SIDEWAYS: [(&str, &str); 13] = [
+const SIDEWAYS: [(&str, &str); 17] = [
+    ("fuzzing", "bench"),
+    ("fuzzing", "config"),
+    ("fuzzing", "front"),
+    ("fuzzing", "worker"),
     ("bench", "net"),
     ("bench", "worker"),
     ("doctor", "config"),

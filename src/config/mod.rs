@@ -10,6 +10,7 @@ mod flags;
 mod raw;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 pub use checked::{Config, Media, Server};
 pub use error::StartError;
@@ -33,4 +34,13 @@ pub fn written(flags: &Flags) -> Result<BTreeMap<String, String>, StartError> {
 pub fn load(flags: &Flags, cores: usize) -> Result<Config, StartError> {
     let file = raw::RawFile::load(flags.config.as_deref())?;
     Config::check(file, flags, cores)
+}
+
+/// The same for the text of a file whose name is `path`, without flags.
+///
+/// # Errors
+/// File, line and key of the first thing that is wrong.
+pub fn read(text: &str, path: &Path, cores: usize) -> Result<Config, StartError> {
+    let file = raw::RawFile::parse(text, path)?;
+    Config::check(file, &Flags::default(), cores)
 }

@@ -9,7 +9,42 @@ use super::Engine;
 use crate::base::ids::{ConnId, PeerId};
 use crate::peer::{Peer, Side};
 
+/// How many entries an engine's tables and queues hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Addresses that ICE has validated.
+    pub addresses: usize,
+    /// User fragments that STUN may name.
+    pub user_fragments: usize,
+    /// Tracks, copies of other workers' included.
+    pub tracks: usize,
+    /// Broadcasts of this worker's publishers.
+    pub published: usize,
+    /// Timers, those included that something earlier took the place of.
+    pub timers: usize,
+    /// Subscribers that wait for their turn between turns.
+    pub askers: usize,
+    /// Messages for WebSockets.
+    pub outputs: usize,
+    /// Mails for others.
+    pub mails: usize,
+}
+
 impl Engine {
+    /// What there is at the moment; all 0 when everybody has gone and the last timer has run.
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            addresses: self.addresses.len(),
+            user_fragments: self.ufrags.len(),
+            tracks: self.tracks.len(),
+            published: self.published.len(),
+            timers: self.timers.len() + self.session_timers.len(),
+            askers: self.askers.len(),
+            outputs: self.conn_outputs.len(),
+            mails: self.mails.len(),
+        }
+    }
+
     /// Every peer of `conn`: its state and address pair, and its tracks with what they carried.
     pub(super) fn debug_info(&self, conn: ConnId) -> String {
         let mut text = format!("worker {}, connection {}", conn.worker.0, conn.serial);

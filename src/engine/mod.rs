@@ -19,6 +19,8 @@ mod renegotiation;
 mod signalling;
 mod switch;
 
+pub use debug::Sizes;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;

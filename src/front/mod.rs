@@ -13,6 +13,7 @@ mod http;
 mod life;
 mod overrides;
 mod pages;
+pub mod probe;
 mod reload;
 mod rest;
 mod routes;

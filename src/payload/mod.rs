@@ -26,7 +26,7 @@ mod h265_sps;
 pub mod opus;
 pub mod picture_id;
 #[cfg(test)]
-mod test_bits;
+pub(crate) mod test_bits;
 pub mod vp8;
 pub mod vp9;
 

@@ -42,16 +42,21 @@ struct Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cut {
     timestamp: RtpTime,
+    /// The first input number that was missing then: what has a lower one was sent before.
+    from: u64,
     spatial: u8,
     temporal: u8,
 }
 
 impl Segment {
-    /// Its patch of a packet at `timestamp`, with the segment behind it: what is missing of the
-    /// frame at which that one was cut shares the fate of the rest.
-    fn patch_of(&self, next: Option<&Segment>, timestamp: RtpTime) -> Patch {
+    /// Its patch of packet `seq` at `timestamp`, with the segment behind it: what was missing of
+    /// the frame at which that one was cut shares the fate of the rest.
+    ///
+    /// INVARIANT: a packet that was sent has the same patch for good, whatever its publisher
+    /// writes into later ones (RFC 7714 §8.4).
+    fn patch_of(&self, next: Option<&Segment>, seq: u64, timestamp: RtpTime) -> Patch {
         match next.and_then(|next| next.cut) {
-            Some(cut) if cut.timestamp == timestamp => Patch {
+            Some(cut) if cut.timestamp == timestamp && seq >= cut.from => Patch {
                 spatial: cut.spatial,
                 temporal: cut.temporal,
                 ..self.patch
@@ -112,7 +117,8 @@ pub struct Origin {
 impl Origin {
     /// What else was changed in the packet, whose timestamp there is `timestamp`.
     pub fn patch(&self, timestamp: RtpTime) -> Patch {
-        self.segment.patch_of(self.next.as_ref(), timestamp)
+        self.segment
+            .patch_of(self.next.as_ref(), self.seq, timestamp)
     }
 }
 
@@ -252,6 +258,7 @@ impl Rewriter {
         if let Some(last) = self.segments.last_mut() {
             last.cut = Some(Cut {
                 timestamp,
+                from: expected,
                 spatial: patch.spatial,
                 temporal: patch.temporal,
             });
@@ -275,7 +282,7 @@ impl Rewriter {
         if out >= end {
             return None;
         }
-        let patch = segment.patch_of(next, timestamp);
+        let patch = segment.patch_of(next, seq, timestamp);
         let time = timestamp.plus(segment.time_shift);
         // It may be newer than all that was sent, when what followed was left out.
         if time.distance(self.last_time) > 0 {
@@ -391,6 +398,24 @@ mod tests {
             r.lead_back(70_001).map(|b| (b.source, b.seq)),
             Some((1, 501))
         );
+    }
+
+    #[test]
+    fn a_cut_does_not_change_what_was_sent_before_it() {
+        let low = Patch {
+            spatial: 0,
+            ..Patch::NONE
+        };
+        let mut r = Rewriter::new(70_000);
+        r.start(1, 500, RtpTime(9000), 0);
+        r.map(1, 500, RtpTime(9000));
+        r.map(1, 502, RtpTime(9100));
+        // Late, with the timestamp of a frame that is still to come.
+        let (out, _, sent) = r.late(1, 501, RtpTime(9200)).unwrap();
+        r.change(504, RtpTime(9200), low);
+        let again = |out: u64| r.lead_back(out).unwrap().patch(RtpTime(9200));
+        assert_eq!(again(out), sent, "the same bytes under one number");
+        assert_eq!(again(70_003), low, "what was missing goes with its frame");
     }
 
     proptest! {

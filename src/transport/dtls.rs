@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dimpl::{Output, SrtpProfile};
+use zeroize::Zeroizing;
 
 use super::SrtpKeys;
 use super::certificate::{Certificate, Fingerprint};
@@ -24,7 +25,7 @@ pub struct Dtls {
     received: VecDeque<Bytes>,
     timeout: Option<Instant>,
     peer_certificate: Option<Vec<u8>>,
-    exported: Option<(Vec<u8>, Profile)>,
+    exported: Option<(Zeroizing<Vec<u8>>, Profile)>,
     connected: bool,
     closed: bool,
 }
@@ -168,7 +169,7 @@ impl Dtls {
                 Output::PeerCert(der) => self.peer_certificate = Some(der.to_vec()),
                 Output::KeyingMaterial(material, profile) => {
                     let profile = profile_of(profile).ok_or(PeerFault::Incompatible)?;
-                    self.exported = Some((material.to_vec(), profile));
+                    self.exported = Some((Zeroizing::new(material.to_vec()), profile));
                 }
                 Output::CloseNotify => self.closed = true,
                 // What nobody takes is dropped below: SCTP sends it again.
@@ -184,7 +185,7 @@ impl Dtls {
     }
 }
 
-fn profile_of(profile: SrtpProfile) -> Option<Profile> {
+pub(crate) fn profile_of(profile: SrtpProfile) -> Option<Profile> {
     match profile {
         SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
         SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),

@@ -145,4 +145,37 @@ mod tests {
         assert!(woken(&mut poll));
         assert!(!woken(&mut poll), "the second mail woke nobody");
     }
+
+    /// A thread that sleeps after each mail is woken for the next: with a fence missing, push and
+    /// look pass store and look, and it sleeps over a mail.
+    #[test]
+    fn no_mail_is_slept_over() {
+        let mut poll = mio::Poll::new().unwrap();
+        let inbox = Inbox::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
+        let taken = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let (theirs, count) = (inbox.clone(), taken.clone());
+        let worker = std::thread::spawn(move || {
+            let mut events = mio::Events::with_capacity(4);
+            while count.load(Ordering::Relaxed) < MAILS {
+                while theirs.take().is_some() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                if count.load(Ordering::Relaxed) < MAILS && theirs.fall_asleep() {
+                    let guard = Some(std::time::Duration::from_secs(20));
+                    poll.poll(&mut events, guard).unwrap();
+                    assert!(!events.is_empty(), "asleep over a mail");
+                }
+                theirs.wake_up();
+            }
+        });
+        for sent in 1..=MAILS {
+            assert!(inbox.send(Mail::Stop).is_ok());
+            while taken.load(Ordering::Relaxed) < sent && !worker.is_finished() {
+                std::hint::spin_loop();
+            }
+        }
+        worker.join().unwrap();
+    }
+
+    const MAILS: u32 = 20_000;
 }
