@@ -223,6 +223,10 @@ impl Engine {
         for (old, new) in moves {
             if let Some(ids) = self.published.get_mut(&broadcast) {
                 ids.retain(|id| id.track() != *old);
+                // It may go on at another worker, and end there.
+                if ids.is_empty() {
+                    self.published.remove(&broadcast);
+                }
             }
             for id in (0..MAX_ENCODINGS as u8).map(|index| old.encoding(index)) {
                 if self.tracks.remove(id).is_some() && old.origin != self.config.worker {

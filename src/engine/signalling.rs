@@ -19,7 +19,7 @@ use crate::model::definition::Definition;
 use crate::model::mail::{AppName, Client, ControlMail, Outgoing, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::RoomMail;
 use crate::model::settings::AppSettings;
-use crate::model::track::{Source, StreamId};
+use crate::model::track::{PlayGrant, Source, StreamId};
 use crate::peer::Side;
 use crate::peer::journal::Note;
 use crate::sdp::SdpError;
@@ -119,11 +119,7 @@ impl Engine {
                 conn,
                 request,
                 result,
-            } => {
-                self.with_session(now, conn, |s, a| {
-                    s.handle_play_decision(now, request, result, a)
-                });
-            }
+            } => self.tell_play_decision(now, conn, request, result),
             WorkerMail::Text { conn, text } => self.send_text(conn, text),
             WorkerMail::PublishFlow { app, stream, flow } => {
                 self.switch_published(now, &(app, stream), flow);
@@ -180,6 +176,18 @@ impl Engine {
                 message,
             } => self.send_data_event(now, conn, &stream, &message),
         }
+    }
+
+    fn tell_play_decision(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: u64,
+        result: Result<PlayGrant, Definition>,
+    ) {
+        self.with_session(now, conn, |session, actions| {
+            session.handle_play_decision(now, request, result, actions);
+        });
     }
 
     fn tell_publish_decision(

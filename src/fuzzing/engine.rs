@@ -333,6 +333,7 @@ impl World {
     }
 
     fn forward(&mut self) -> bool {
+        while self.engine.shake_hands(self.now) {}
         let mut said = false;
         loop {
             let progress = self.engine.forward(self.now, &mut self.egress);

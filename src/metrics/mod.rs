@@ -173,7 +173,7 @@ impl Snapshot {
         )?;
         page.counter(
             "video_paused",
-            "Times that a video was paused because a subscriber's path had no room for its lowest layer",
+            "Times that a video was paused: a path had no room for its lowest layer",
             self.sum(|c| c.paused),
         )
     }

@@ -238,8 +238,11 @@ impl Sending {
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let (len, header_len) = (usize::from(entry.len), usize::from(entry.header_len));
         let rate_bps = track.rate.latest_bps();
-        if why == Again::Asked && !self.stream.may_retransmit(now.instant, len, rate_bps) {
-            return Err(DropReason::Disabled);
+        if why == Again::Asked {
+            if !self.stream.may_retransmit(now.instant, len, rate_bps) {
+                return Err(DropReason::Disabled);
+            }
+            path.charge(len);
         }
         let timestamp = entry.timestamp.plus(origin.time_shift);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
@@ -258,9 +261,8 @@ impl Sending {
                 (len, packet_index(number).ok_or(DropReason::TooOld)?)
             }
             None => {
-                slot.get_mut(..len)
-                    .ok_or(DropReason::Oversized)?
-                    .copy_from_slice(packet);
+                let room = slot.get_mut(..len).ok_or(DropReason::Oversized)?;
+                room.copy_from_slice(packet);
                 self.stamp(slot, out, timestamp);
                 (len, packet_index(out).ok_or(DropReason::TooOld)?)
             }
@@ -277,9 +279,6 @@ impl Sending {
             .ok_or(DropReason::Oversized)?;
         outlet.egress.commit(outlet.route, sealed, MAX_GSO_SEGMENTS);
         path.record(self.transport_cc, outlet.now, sealed);
-        if why == Again::Asked {
-            path.charge(sealed);
-        }
         outlet.sent.packets += 1;
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;

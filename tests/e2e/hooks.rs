@@ -202,6 +202,14 @@ fn the_life_of_a_broadcast_is_told_in_order() {
 
 /// The one player of `s` and its publisher show up in the statistics; media flows meanwhile.
 fn are_measured(server: &Server, fleet: &mut Fleet) {
+    // Key frames are asked for half a second apart, and the publisher has only just begun.
+    let is_served = fleet.run_until(PATIENCE, |clients| {
+        clients.iter().all(|client| match &client.role {
+            Role::Viewer(viewer) => viewer.tracks() == (2, 2),
+            Role::Publisher { .. } => true,
+        })
+    });
+    assert!(is_served, "audio and video flow");
     let base = "/live/rest/v2/broadcasts";
     let paths = [
         "s/webrtc-client-stats/0/50",

@@ -179,8 +179,8 @@ impl World {
         number
     }
 
-    /// Adds a publisher on `worker` whose video has several encodings, and which belongs to the main
-    /// track `room`; returns its number.
+    /// Adds a publisher on `worker` whose video has several encodings, and which belongs to the
+    /// main track `room`; returns its number.
     pub fn publish_simulcast_into(&mut self, worker: u16, stream: &str, room: &str) -> usize {
         let (conn, number, local) = self.open(worker);
         let seed = self.seed ^ (number as u64) << 32;

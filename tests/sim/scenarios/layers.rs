@@ -160,8 +160,8 @@ fn stream_information_lists_every_encoding() {
 }
 
 /// A publisher with three encodings on worker 0 and a viewer, connected for two seconds.
-/// Five who publish into a room, and two who watch: one of them behind a link that carries the lowest
-/// layers of all and little more.
+/// Five who publish into a room, and two who watch: one of them behind a link that carries the
+/// lowest layers of all and little more.
 #[test]
 fn the_speaker_is_ahead_of_the_others_on_a_narrow_link() {
     let mut world = World::new(5, 2);

@@ -62,8 +62,8 @@ fn the_publishers_loss_is_not_the_viewers() {
     });
 }
 
-/// A single layer that does not fit is paused, the sound goes on, and the picture comes back with the
-/// room for it.
+/// A single layer that does not fit is paused, the sound goes on, and the picture comes back with
+/// the room for it.
 #[test]
 fn video_without_room_is_paused_and_comes_back() {
     seeds::for_each(3, |seed| {
