@@ -3,7 +3,8 @@
 #
 #   bash tests/run.sh            everything but what takes long
 #   bash tests/run.sh --fast     Rust only: no browsers, no other stacks
-#   bash tests/run.sh --all      also what takes long: layers in every codec and in Firefox
+#   bash tests/run.sh --all      also what takes long: layers in every codec and in Firefox, links
+#                                whose rate changes, WHIP and TURN in Chromium, the examples
 #
 # Installs what is missing (browsers and tools from Debian, the SDK from npm, aiortc from PyPI; the
 # last two below tests/), goes on after a failure, and ends with a line `N passed, N failed`.
@@ -16,7 +17,7 @@ for argument in "$@"; do
   case "$argument" in
     --fast) fast=true ;;
     --all) export LEAFCUTTER_ALL=1 ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "unknown option: $argument (try --help)" >&2; exit 2 ;;
   esac
 done
@@ -188,12 +189,21 @@ if ! $fast; then
   count "tools" "$status" $((status == 0)) $((status != 0))
 
   heading "browsers"
+  browser_tests=()
+  for file in tests/browser/*.test.mjs; do
+    case "${file##*/}" in
+      # A minute each, of what rarely changes.
+      examples.test.mjs | limited_link.test.mjs | turn.test.mjs | whip.test.mjs)
+        if [[ ${LEAFCUTTER_ALL-} == 1 ]]; then browser_tests+=("$file"); fi ;;
+      *) browser_tests+=("$file") ;;
+    esac
+  done
   report=$reports/browser.tap
   status=0
   guarded 1200 "$reports/browser.txt" node --test --test-concurrency=1 \
     --test-reporter=spec --test-reporter-destination=stdout \
     --test-reporter=tap --test-reporter-destination="$report" \
-    tests/browser/*.test.mjs || status=$?
+    "${browser_tests[@]}" || status=$?
   count "browsers" "$status" "$(sum '^# pass [0-9]+' "$report")" "$(sum '^# (fail|cancelled) [0-9]+' "$report")"
   skipped=$(sum '^# skipped [0-9]+' "$report")
   if [[ $skipped -ne 0 ]]; then echo "!!!! $skipped browser tests were SKIPPED, see above !!!!"; fi

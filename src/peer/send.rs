@@ -237,8 +237,8 @@ impl Sending {
         let found = track.history.find(origin.seq);
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let (len, header_len) = (usize::from(entry.len), usize::from(entry.header_len));
-        let rate_bps = track.rate.latest_bps();
         if why == Again::Asked {
+            let rate_bps = track.rate.latest_bps();
             if !self.stream.may_retransmit(now.instant, len, rate_bps) {
                 return Err(DropReason::Disabled);
             }
@@ -260,12 +260,7 @@ impl Sending {
                 let len = rtx::wrap(slot, packet, header_len, with).ok_or(DropReason::Oversized)?;
                 (len, packet_index(number).ok_or(DropReason::TooOld)?)
             }
-            None => {
-                let room = slot.get_mut(..len).ok_or(DropReason::Oversized)?;
-                room.copy_from_slice(packet);
-                self.stamp(slot, out, timestamp);
-                (len, packet_index(out).ok_or(DropReason::TooOld)?)
-            }
+            None => (len, self.copy(slot, packet, out, timestamp)?),
         };
         let len = match self.layers {
             None => len,
@@ -283,6 +278,20 @@ impl Sending {
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
         Ok(())
+    }
+
+    /// Writes `packet` under number `out`; its SRTP index.
+    fn copy(
+        &self,
+        slot: &mut [u8; MAX_DATAGRAM_LEN],
+        packet: &[u8],
+        out: u64,
+        timestamp: RtpTime,
+    ) -> Result<u64, DropReason> {
+        let room = slot.get_mut(..packet.len());
+        room.ok_or(DropReason::Oversized)?.copy_from_slice(packet);
+        self.stamp(slot, out, timestamp);
+        packet_index(out).ok_or(DropReason::TooOld)
     }
 
     /// Writes a packet of padding alone under the next number of the RTX stream, where it disturbs

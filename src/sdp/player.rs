@@ -2,7 +2,8 @@
 //!
 //! The tracks are those that the server would have offered (`offer.rs`); each goes onto the first
 //! m-line of the player that takes its codec. An answer speaks the offerer's numbers (RFC 3264
-//! §6.1, RFC 8285 §6), so what is sent is renumbered ([`Numbers`]). Called by `engine/` for players.
+//! §6.1, RFC 8285 §6), so what is sent is renumbered ([`Numbers`]). Called by
+//! `engine/` for players.
 
 use super::SdpError;
 use super::accept::{Accepted, AcceptedSection, refused};

@@ -20,7 +20,7 @@ use str0m::media::{Direction, KeyframeRequestKind, Mid, Simulcast, SimulcastLaye
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{ExtensionValues, RawPacket, RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
 use super::media::{Cameras, Identity, Published, Studio};
 
@@ -602,7 +602,15 @@ impl Client {
 
     fn poll(&mut self, now: Instant) {
         while let Some(link) = &mut self.rtc {
-            match link.rtc.poll_output().expect("a client that goes on") {
+            let output = match link.rtc.poll_output() {
+                // Its handshake found no end.
+                Err(RtcError::Dtls(_)) => {
+                    (self.rtc, self.timeout) = (None, None);
+                    return;
+                }
+                output => output.expect("a client that goes on"),
+            };
+            match output {
                 Output::Timeout(at) => {
                     self.timeout = Some(at.max(now + MIN_TIMEOUT));
                     return;
