@@ -364,10 +364,10 @@ impl Client {
         let Ok(received) = Receive::new(Protocol::Udp, source, self.local, datagram) else {
             return;
         };
-        link.rtc
-            .handle_input(Input::Receive(now, received))
-            .expect("a client that goes on");
-        self.poll(now);
+        let taken = link.rtc.handle_input(Input::Receive(now, received));
+        if self.goes_on(taken).is_some() {
+            self.poll(now);
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -600,16 +600,24 @@ impl Client {
         self.poll(now);
     }
 
+    /// What came out, unless the handshake found no end: then its peer is given up.
+    fn goes_on<T>(&mut self, result: Result<T, RtcError>) -> Option<T> {
+        match result {
+            Err(RtcError::Dtls(_)) => {
+                (self.rtc, self.timeout) = (None, None);
+                None
+            }
+            result => Some(result.expect("a client that goes on")),
+        }
+    }
+
     fn poll(&mut self, now: Instant) {
         while let Some(link) = &mut self.rtc {
-            let output = match link.rtc.poll_output() {
-                // Its handshake found no end.
-                Err(RtcError::Dtls(_)) => {
-                    (self.rtc, self.timeout) = (None, None);
-                    return;
-                }
-                output => output.expect("a client that goes on"),
+            let output = link.rtc.poll_output();
+            let Some(output) = self.goes_on(output) else {
+                return;
             };
+            let Some(link) = &mut self.rtc else { return };
             match output {
                 Output::Timeout(at) => {
                     self.timeout = Some(at.max(now + MIN_TIMEOUT));
