@@ -617,7 +617,6 @@ impl Client {
             let Some(output) = self.goes_on(output) else {
                 return;
             };
-            let Some(link) = &mut self.rtc else { return };
             match output {
                 Output::Timeout(at) => {
                     self.timeout = Some(at.max(now + MIN_TIMEOUT));
