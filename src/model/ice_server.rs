@@ -22,7 +22,7 @@ pub struct IceServer {
 
 impl IceServer {
     /// That of an application; `None` when it has none and clients keep their own. `unix_s`:
-    /// seconds since 1970, from which on the credentials are good for [`CREDENTIAL_LIFE_S`].
+    /// seconds since 1970, from which on the credentials are good for `CREDENTIAL_LIFE_S`.
     pub fn of(settings: &AppSettings, unix_s: u64) -> Option<Self> {
         let uri = settings.stun_server_uri.clone();
         if uri.is_empty() {
