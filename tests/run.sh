@@ -31,7 +31,7 @@ passed=0
 failed=0
 declare -a broken=()
 
-heading() { printf '\n==== %s ====\n' "$*"; }
+heading() { printf '\n==== %s (after %d s) ====\n' "$*" "$SECONDS"; }
 
 # The suite that runs at the moment: it leads a process group of its own.
 suite=

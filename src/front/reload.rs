@@ -29,6 +29,8 @@ struct State {
     /// `[server]` and `[media]` as they were at the start.
     started_with: BTreeMap<String, String>,
     apps: BTreeMap<AppName, Arc<AppSettings>>,
+    /// What was applied without being asked for, since somebody asked last.
+    untold: BTreeSet<String>,
 }
 
 /// What came of reading the file again.
@@ -49,6 +51,7 @@ impl Reload {
             // It could be read a moment ago.
             started_with: config::written(&flags).unwrap_or_default(),
             apps,
+            untold: BTreeSet::new(),
         };
         Self {
             flags,
@@ -67,6 +70,7 @@ impl Reload {
         state.changed = now;
         match self.read(shared, &mut state).await {
             Ok(Reloaded { applied, waiting }) => {
+                state.untold.extend(applied.iter().cloned());
                 let (applied, waiting) = (applied.join(", "), waiting.join(", "));
                 tracing::info!(
                     applied,
@@ -78,14 +82,19 @@ impl Reload {
         }
     }
 
-    /// Reads the file now.
+    /// Reads the file now; what was applied since the last such call is told too, for the file may
+    /// have been looked at between the writing and the asking.
     ///
     /// # Errors
     /// What is wrong with the file, in words; nothing was changed then.
     pub async fn now(&self, shared: &Shared) -> Result<Reloaded, String> {
         let mut state = self.state.lock().await;
         state.changed = changed(&self.flags);
-        self.read(shared, &mut state).await
+        let mut reloaded = self.read(shared, &mut state).await?;
+        let mut applied = std::mem::take(&mut state.untold);
+        applied.extend(reloaded.applied);
+        reloaded.applied = applied.into_iter().collect();
+        Ok(reloaded)
     }
 
     async fn read(&self, shared: &Shared, state: &mut State) -> Result<Reloaded, String> {

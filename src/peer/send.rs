@@ -315,6 +315,9 @@ impl Sending {
         let layout = padding::write(slot, header, u8::MAX).ok_or(DropReason::Oversized)?;
         let number = self.transport_cc.then(|| path.take_seq());
         canonical::set_transport_seq(slot, layout.transport_seq_at, number);
+        if let Some(ids) = &self.ids {
+            ids.apply(slot, layout.header_len);
+        }
         let sealed = outlet
             .protect
             .protect_rtp(slot, layout.header_len, layout.len, index)
