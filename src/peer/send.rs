@@ -154,7 +154,7 @@ impl Sending {
         }
         let (out, timestamp) = (placed.out, placed.timestamp);
         self.stamp(slot, out, timestamp);
-        self.stamp_transport_seq(slot, entry, path);
+        self.stamp_extensions(slot, usize::from(entry.transport_seq_at), header_len, path);
         path.copy(outlet.now, header_len, slot.get(..len));
         // Protect in place.
         let index = packet_index(out).ok_or(DropReason::TooOld)?;
@@ -266,7 +266,7 @@ impl Sending {
             None => len,
             Some(_) => self.patch_again(slot, &origin, entry, (header_len, len)),
         };
-        self.stamp_transport_seq(slot, entry, path);
+        self.stamp_extensions(slot, usize::from(entry.transport_seq_at), header_len, path);
         path.copy(outlet.now, header_len, slot.get(..len));
         let sealed = outlet
             .protect
@@ -313,11 +313,7 @@ impl Sending {
             ssrc: rtx.ssrc,
         };
         let layout = padding::write(slot, header, u8::MAX).ok_or(DropReason::Oversized)?;
-        let number = self.transport_cc.then(|| path.take_seq());
-        canonical::set_transport_seq(slot, layout.transport_seq_at, number);
-        if let Some(ids) = &self.ids {
-            ids.apply(slot, layout.header_len);
-        }
+        self.stamp_extensions(slot, layout.transport_seq_at, layout.header_len, path);
         let sealed = outlet
             .protect
             .protect_rtp(slot, layout.header_len, layout.len, index)
@@ -341,16 +337,18 @@ impl Sending {
         canonical::stamp(slot, self.pt, seq, timestamp, ssrc);
     }
 
-    fn stamp_transport_seq(
+    /// The transport-wide number, if agreed on, and the player's own extension ids.
+    fn stamp_extensions(
         &self,
         slot: &mut [u8; MAX_DATAGRAM_LEN],
-        entry: &Entry,
+        transport_seq_at: usize,
+        header_len: usize,
         path: &mut Path,
     ) {
         let number = self.transport_cc.then(|| path.take_seq());
-        canonical::set_transport_seq(slot, usize::from(entry.transport_seq_at), number);
+        canonical::set_transport_seq(slot, transport_seq_at, number);
         if let Some(ids) = &self.ids {
-            ids.apply(slot, usize::from(entry.header_len));
+            ids.apply(slot, header_len);
         }
     }
 }

@@ -75,6 +75,9 @@ const _: () = assert!(ExtensionKind::ALL.len() < IDS);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::{Pt, Ssrc};
+    use crate::base::seq::{RtpTime, SeqNo};
+    use crate::rtp::{canonical, padding};
 
     /// A packet with `block` as its extension block of `profile`.
     fn packet(profile: u16, block: &[u8]) -> Vec<u8> {
@@ -125,6 +128,23 @@ mod tests {
         renumbering().apply(&mut bytes, header_len);
         let expected = [9, 2, 7, 8, 0, 0, 0, 0, 14, 3, 1, 2, 3, 0, 0, 0];
         assert_eq!(bytes, packet(0x1000, &expected));
+    }
+
+    #[test]
+    fn padding_packets_are_renumbered_as_media_is() {
+        let header = padding::PaddingHeader {
+            pt: Pt(97),
+            seq: SeqNo(1),
+            timestamp: RtpTime(0),
+            ssrc: Ssrc(7),
+        };
+        let mut bytes = [0; 300];
+        let layout = padding::write(&mut bytes, header, u8::MAX).unwrap();
+        canonical::set_transport_seq(&mut bytes, layout.transport_seq_at, Some(0x1234));
+        renumbering().apply(&mut bytes, layout.header_len);
+        let element = layout.transport_seq_at - 1;
+        assert_eq!(bytes[element..element + 3], [9 << 4 | 1, 0x12, 0x34]);
+        assert_eq!(bytes[layout.len - 1], u8::MAX, "the padding is untouched");
     }
 
     #[test]
