@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
 use leafcutter::config::{self, Config, Flags, LogFormat, StartError};
-use leafcutter::control::HostLoad;
+use leafcutter::control::{HostLoad, WorkerLoad};
 use leafcutter::doctor::{self, Verdict};
 use leafcutter::front::{self, Certificates, Door, Front, Reload, Signals};
 use leafcutter::store::Store;
@@ -163,7 +163,7 @@ fn start(flags: &Flags) -> Result<(), StartError> {
         let keys = config.ignored.join(", ");
         tracing::warn!("settings of Ant Media's without a meaning here are ignored: {keys}");
     }
-    end_on_panic();
+    worker::panic::end_process();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -200,6 +200,13 @@ async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
         load: HostLoad::new(config.server.cpu_limit, config.server.min_free_ram),
         reload,
         capture_dir: config.server.capture_dir,
+        worker_load: WorkerLoad::new(config.server.cpu_limit),
+        limits: front::Limits {
+            sockets: config.limits.sockets,
+            http_per_address: config.limits.http_per_address,
+            handshakes: config.limits.handshakes,
+        },
+        drain_timeout: config.server.drain_timeout,
         seed: os_random()?,
         signals,
     })
@@ -268,6 +275,7 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
             pin_cpu: config.server.pin_workers.then_some(usize::from(worker)),
             seed: os_random()?,
             certificate: certificate.clone(),
+            messages_per_s: config.limits.messages_per_s,
         })
         .map_err(|e| StartError::new(e.to_string()).at_key("media"))
     };
@@ -309,16 +317,6 @@ fn start_log(format: LogFormat) -> Result<WorkerGuard, StartError> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(guard)
-}
-
-/// A panic is a bug, and half a server is worse than none: whoever watches the process starts it
-/// again. The message names the thread.
-fn end_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
 }
 
 /// An address for a browser on this machine.

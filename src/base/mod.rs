@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod clock;
 pub mod codec;
+pub mod crowd;
 pub mod egress;
 pub mod extension;
 pub mod fault;

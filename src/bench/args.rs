@@ -15,6 +15,8 @@ pub enum BenchCommand {
     Floor(FloorArgs),
     /// Publishers and viewers against a server that speaks the Ant Media protocol
     Fanout(FanoutArgs),
+    /// People come and go for a long time; what the server keeps
+    Soak(SoakArgs),
 }
 
 /// `bench floor`.
@@ -97,6 +99,38 @@ pub struct FanoutArgs {
     /// Write a report with charts, one HTML file
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+/// `bench soak`.
+#[derive(Clone, Debug, Args)]
+pub struct SoakArgs {
+    /// WebSocket of the server
+    #[arg(long, default_value = "ws://127.0.0.1:5080/LiveApp/websocket")]
+    pub url: String,
+    /// The server's process, on this machine
+    #[arg(long)]
+    pub pid: u32,
+    /// Clients that come each second, one of them a publisher
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub joins_per_second: u32,
+    /// Seconds of coming and going
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Seconds of it before the first level of memory is taken
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub warm_up: u64,
+    /// Seconds without anybody before a level is taken
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub rest: u64,
+    /// Fail when memory at the end is above the first level by more than this many percent
+    #[arg(long, default_value_t = 5.0)]
+    pub growth_max: f64,
+    /// Write a row per second
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write a chart
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 /// A server's WebSocket, out of its URL.

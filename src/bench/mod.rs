@@ -22,6 +22,7 @@ mod ramp;
 pub mod report;
 mod run;
 mod scrape;
+pub mod soak;
 pub mod traffic;
 mod viewer;
 

@@ -8,13 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
-use super::args::{BenchCommand, FanoutArgs, FloorArgs, Target};
+use super::args::{BenchCommand, FanoutArgs, FloorArgs, SoakArgs, Target};
 use super::composed::{self, Setting};
 use super::fanout::{self, Plan};
 use super::ramp::{Next, Ramp};
 use super::report::{self, Measured, Report};
 use super::traffic::Shape;
-use super::{floor, html, process};
+use super::{floor, html, process, soak};
 use crate::base::codec::MediaKind;
 use crate::srtp::Profile;
 
@@ -26,6 +26,7 @@ pub fn run(command: &BenchCommand) -> Result<String, String> {
     match command {
         BenchCommand::Floor(args) => run_floor(args),
         BenchCommand::Fanout(args) => run_fanout(args),
+        BenchCommand::Soak(args) => run_soak(args),
     }
 }
 
@@ -70,6 +71,32 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
         machine.join("\n"),
         report::table(&rows)
     ))
+}
+
+fn run_soak(args: &SoakArgs) -> Result<String, String> {
+    let bar = bar(1);
+    let soaked = soak::run(args, |what, at, of| {
+        bar.set_message(what.to_owned());
+        bar.set_length(of.max(1));
+        bar.set_position(at);
+    })?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.csv {
+        write(path, &soaked.csv())?;
+    }
+    if let Some(path) = &args.svg {
+        write(path, &soaked.svg())?;
+    }
+    let table = report::table(&soaked.rows());
+    let left = [soaked.after.conns, soaked.after.peers, soaked.after.tracks];
+    let grew = 100.0 * (soaked.ratio() - 1.0);
+    if left != [0; 3] {
+        return Err(format!("something was left behind\n{table}"));
+    }
+    if soaked.after.descriptors > soaked.before.descriptors || grew > args.growth_max {
+        return Err(format!("what nobody uses grew by {grew:.1} %\n{table}"));
+    }
+    Ok(table)
 }
 
 fn run_fanout(args: &FanoutArgs) -> Result<String, String> {

@@ -21,7 +21,23 @@ pub fn since(before: &[u64], after: &[u64]) -> Vec<u64> {
         .collect()
 }
 
-fn get(server: SocketAddr, path: &str) -> std::io::Result<String> {
+/// The value of a figure without labels out of OpenMetrics text.
+pub fn value(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    lines.find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
+
+/// The answer to a request, its header included.
+///
+/// # Errors
+/// The operating system's.
+pub fn get(server: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(

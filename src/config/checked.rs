@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Table;
 
 use super::error::StartError;
 use super::flags::Flags;
-use super::raw::{RawFile, RawMedia, RawServer};
+use super::raw::{RawFile, RawLimits, RawMedia, RawServer};
+use crate::base::crowd::CrowdLimits;
 use crate::model::mail::AppName;
 use crate::model::settings::{AppSettings, BadSetting};
 
@@ -20,6 +22,8 @@ pub struct Config {
     pub server: Server,
     /// `[media]`.
     pub media: Media,
+    /// `[limits]`.
+    pub limits: Limits,
     /// Every application; the three built-in ones are always among them.
     pub apps: BTreeMap<AppName, Arc<AppSettings>>,
     /// Keys of the file that are settings of Ant Media's without a meaning here.
@@ -45,6 +49,21 @@ pub struct Server {
     pub cpu_limit: u8,
     /// Megabytes (2^20 bytes) of free memory below which newcomers are refused.
     pub min_free_ram: u64,
+    /// How long sessions may go on after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// `[limits]`; 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// WebSockets.
+    pub sockets: CrowdLimits,
+    /// HTTP connections of one address.
+    pub http_per_address: usize,
+    /// Peers on their way from a grant to the end of their handshake.
+    pub handshakes: CrowdLimits,
+    /// Messages per second of one WebSocket.
+    pub messages_per_s: u32,
 }
 
 /// `tls_listen`, `tls_cert` and `tls_key` of `[server]`.
@@ -80,6 +99,7 @@ impl Config {
         Ok(Self {
             server,
             media,
+            limits: limits_of(&file.limits),
             apps,
             ignored: file.ignored,
         })
@@ -145,7 +165,31 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
         pin_workers: raw.pin_workers.unwrap_or(false),
         cpu_limit,
         min_free_ram: raw.min_free_ram.unwrap_or(DEFAULT_MIN_FREE_RAM),
+        drain_timeout: Duration::from_secs(raw.drain_timeout.unwrap_or(0).min(MAX_DRAIN_S)),
     })
+}
+
+fn limits_of(raw: &RawLimits) -> Limits {
+    Limits {
+        sockets: CrowdLimits {
+            all: raw.max_sockets.unwrap_or(DEFAULT_MAX_SOCKETS),
+            per_address: raw
+                .max_sockets_per_address
+                .unwrap_or(DEFAULT_MAX_SOCKETS_PER_ADDRESS),
+        },
+        http_per_address: raw
+            .max_http_per_address
+            .unwrap_or(DEFAULT_MAX_HTTP_PER_ADDRESS),
+        handshakes: CrowdLimits {
+            all: raw.max_handshakes.unwrap_or(DEFAULT_MAX_HANDSHAKES),
+            per_address: raw
+                .max_handshakes_per_address
+                .unwrap_or(DEFAULT_MAX_HANDSHAKES_PER_ADDRESS),
+        },
+        messages_per_s: raw
+            .max_messages_per_second
+            .unwrap_or(DEFAULT_MAX_MESSAGES_PER_S),
+    }
 }
 
 fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, StartError> {
@@ -239,6 +283,26 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIF
 const DEFAULT_DATA_DIR: &str = "./leafcutter-data";
 const DEFAULT_CPU_LIMIT: u8 = 85;
 const DEFAULT_MIN_FREE_RAM: u64 = 10;
+
+/// A day: whoever waits longer for sessions to end means to wait for ever.
+const MAX_DRAIN_S: u64 = 86_400;
+
+/// What the file descriptors of a process allow at most, mostly; a WebSocket costs 5 KiB.
+const DEFAULT_MAX_SOCKETS: usize = 50_000;
+
+/// A large office behind one address, and little memory when it is an attacker.
+const DEFAULT_MAX_SOCKETS_PER_ADDRESS: usize = 4096;
+
+/// A quarter of all: four addresses at least are needed to keep others waiting.
+const DEFAULT_MAX_HTTP_PER_ADDRESS: usize = 256;
+
+/// A stampede's worth; an association takes some 40 KiB until its handshake is over.
+const DEFAULT_MAX_HANDSHAKES: usize = 5000;
+
+const DEFAULT_MAX_HANDSHAKES_PER_ADDRESS: usize = 1000;
+
+/// Ten times what the busiest page says.
+const DEFAULT_MAX_MESSAGES_PER_S: u32 = 200;
 const DEFAULT_MEDIA_PORT: u16 = 50_000;
 
 /// More cores than one machine has sockets for; each worker costs a UDP port and buffers.
@@ -249,7 +313,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::raw::{MEDIA_KEYS, SERVER_KEYS, setting_names};
+    use crate::config::raw::{LIMITS_KEYS, MEDIA_KEYS, SERVER_KEYS, setting_names};
 
     fn check(text: &str) -> Result<Config, String> {
         check_with(text, &Flags::default())
@@ -269,6 +333,7 @@ mod tests {
         let keys = SERVER_KEYS
             .iter()
             .chain(&MEDIA_KEYS)
+            .chain(&LIMITS_KEYS)
             .map(ToString::to_string);
         for key in keys.chain(setting_names()) {
             let assignment = format!("{key} = ");

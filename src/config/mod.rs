@@ -12,7 +12,7 @@ mod raw;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use checked::{Config, Media, Server, Tls};
+pub use checked::{Config, Limits, Media, Server, Tls};
 pub use error::StartError;
 pub use flags::{Flags, LogFormat};
 pub use raw::DEFAULT_FILE;

@@ -23,6 +23,8 @@ pub struct RawFile {
     pub server: RawServer,
     /// `[media]`.
     pub media: RawMedia,
+    /// `[limits]`.
+    pub limits: RawLimits,
     /// `[app.NAME]` tables, `default` among them, with aliases replaced by today's names.
     pub apps: BTreeMap<String, Table>,
     /// Keys in them that are Ant Media's and have no meaning here, with their tables.
@@ -46,6 +48,19 @@ pub struct RawServer {
     pub pin_workers: Option<bool>,
     pub cpu_limit: Option<u8>,
     pub min_free_ram: Option<u64>,
+    pub drain_timeout: Option<u64>,
+}
+
+/// `[limits]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct RawLimits {
+    pub max_sockets: Option<usize>,
+    pub max_sockets_per_address: Option<usize>,
+    pub max_http_per_address: Option<usize>,
+    pub max_handshakes: Option<usize>,
+    pub max_handshakes_per_address: Option<usize>,
+    pub max_messages_per_second: Option<u32>,
 }
 
 /// `[media]` as written.
@@ -99,6 +114,8 @@ impl RawFile {
         file.server = file.places.section("server", &server, &SERVER_KEYS)?;
         let media = file.places.table("media", values.remove("media"))?;
         file.media = file.places.section("media", &media, &MEDIA_KEYS)?;
+        let limits = file.places.table("limits", values.remove("limits"))?;
+        file.limits = file.places.section("limits", &limits, &LIMITS_KEYS)?;
         for (name, value) in file.places.table("app", values.remove("app"))? {
             let section = format!("app.{name}");
             let settings = file.places.table(&section, Some(value))?;
@@ -242,9 +259,9 @@ pub const DEFAULT_FILE: &str = "leafcutter.toml";
 /// Jaro-Winkler likeness (0 to 1) from which a suggestion helps; below it is a guess.
 const MIN_LIKENESS: f64 = 0.7;
 
-const SECTIONS: [&str; 3] = ["server", "media", "app"];
+const SECTIONS: [&str; 4] = ["server", "media", "limits", "app"];
 
-pub const SERVER_KEYS: [&str; 10] = [
+pub const SERVER_KEYS: [&str; 11] = [
     "listen",
     "tls_listen",
     "tls_cert",
@@ -255,6 +272,16 @@ pub const SERVER_KEYS: [&str; 10] = [
     "pin_workers",
     "cpu_limit",
     "min_free_ram",
+    "drain_timeout",
+];
+
+pub const LIMITS_KEYS: [&str; 6] = [
+    "max_sockets",
+    "max_sockets_per_address",
+    "max_http_per_address",
+    "max_handshakes",
+    "max_handshakes_per_address",
+    "max_messages_per_second",
 ];
 
 pub const MEDIA_KEYS: [&str; 4] = ["port", "ipv6", "announce", "even_lengths"];

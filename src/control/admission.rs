@@ -147,7 +147,7 @@ impl Asked {
         }
     }
 
-    fn remote(&self) -> Option<IpAddr> {
+    pub fn remote(&self) -> Option<IpAddr> {
         match self {
             Self::Publish(ask) => ask.client.remote,
             Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {

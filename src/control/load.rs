@@ -80,6 +80,36 @@ impl HostLoad {
     }
 }
 
+/// Whether the workers are too busy for newcomers while the host is not: media of a broadcast is
+/// one worker's work, and there may be more cores than workers.
+#[derive(Clone, Debug)]
+pub struct WorkerLoad {
+    limit: f64,
+    is_over: bool,
+}
+
+impl WorkerLoad {
+    /// Limit: percent of one worker's time, taken as 10..=100; at 100 nobody is refused.
+    pub fn new(limit: u8) -> Self {
+        Self {
+            limit: f64::from(limit.clamp(10, 100)) / 100.0,
+            is_over: false,
+        }
+    }
+
+    /// Takes in how busy the least busy worker is, 0..=1, smoothed; true when newcomers are to be
+    /// refused.
+    pub fn handle_busy(&mut self, least: f64) -> bool {
+        let margin = if self.is_over {
+            CPU_MARGIN / 100.0
+        } else {
+            0.0
+        };
+        self.is_over = least > self.limit - margin;
+        self.is_over
+    }
+}
+
 /// Weight of the newest sample: with one a second, a full load counts as over 85 % after 6 s.
 const WEIGHT: f64 = 0.3;
 
@@ -135,6 +165,14 @@ mod tests {
         assert!(!run(&mut load, &mut sample, 75, 60));
         assert!(!run(&mut load, &mut sample, 84, 60));
         assert!(run(&mut load, &mut sample, 90, 60));
+    }
+
+    #[test]
+    fn workers_that_are_all_busy_refuse_until_one_is_well_below_the_limit() {
+        let mut load = WorkerLoad::new(85);
+        let answers = [0.5, 0.85, 0.9, 0.82, 0.79, 0.84].map(|busy| load.handle_busy(busy));
+        assert_eq!(answers, [false, false, true, true, false, false]);
+        assert!(!WorkerLoad::new(100).handle_busy(1.0));
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl Placement {
         self.workers.get(worker).map_or(0.0, |worker| worker.busy)
     }
 
+    /// The same of the least busy one.
+    pub fn least_busy(&self) -> f64 {
+        let all = self.workers.iter().map(|worker| worker.busy);
+        all.fold(1.0, f64::min)
+    }
+
     /// What a peer costs on average, as a share of one worker's time.
     fn cost(&self) -> f64 {
         let busy: f64 = self.workers.iter().map(|worker| worker.busy).sum();

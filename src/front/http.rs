@@ -20,6 +20,7 @@ use tower::ServiceExt;
 
 use super::shared::Shared;
 use super::tls::Certificates;
+use crate::base::crowd::Place;
 use crate::base::redact::Address;
 
 /// The client's address, put into every request's extensions.
@@ -60,8 +61,18 @@ pub async fn accept(door: Door, router: Router, shared: Shared) {
     while let Some(place) = shared.http_place().await {
         match door.listener.accept().await {
             Ok((stream, remote)) => {
-                let certificates = door.certificates.clone();
-                tokio::spawn(receive(stream, remote, certificates, router.clone(), place));
+                // Dropped, which closes it, when its address has enough of them.
+                if let Some(of_address) = shared.http_place_of(remote.ip()) {
+                    let places = (place, of_address);
+                    let certificates = door.certificates.clone();
+                    tokio::spawn(receive(
+                        stream,
+                        remote,
+                        certificates,
+                        router.clone(),
+                        places,
+                    ));
+                }
             }
             Err(error) => {
                 // Out of file descriptors, or the client has gone: neither ends the server.
@@ -77,7 +88,7 @@ async fn receive(
     remote: SocketAddr,
     certificates: Option<Certificates>,
     router: Router,
-    place: OwnedSemaphorePermit,
+    places: (OwnedSemaphorePermit, Place),
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
@@ -89,7 +100,7 @@ async fn receive(
             Err(error) => tracing::debug!(remote = %Address(remote), %error, "no TLS handshake"),
         },
     }
-    drop(place);
+    drop(places);
 }
 
 async fn serve<S>(stream: S, remote: SocketAddr, router: Router)

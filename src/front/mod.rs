@@ -28,5 +28,5 @@ mod workers;
 
 pub use http::Door;
 pub use reload::Reload;
-pub use run::{Front, Signals, serve};
+pub use run::{Front, Limits, Signals, serve};
 pub use tls::Certificates;

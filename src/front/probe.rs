@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use super::http::Remote;
 use super::reload::Reload;
 use super::routes;
+use super::run::Limits;
 use super::shared::Shared;
 use super::workers::Workers;
 use crate::config::Flags;
@@ -60,6 +61,7 @@ impl Probe {
             store,
             None,
             reload,
+            Limits::default(),
             [7; 32],
         );
         let remote = Remote(SocketAddr::from(([127, 0, 0, 1], 4000)));

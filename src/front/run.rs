@@ -20,7 +20,8 @@ use super::tls::Certificates;
 use super::workers::Workers;
 use super::{host, http, routes, webhooks};
 use crate::base::clock::Now;
-use crate::control::{Directory, HostLoad};
+use crate::base::crowd::CrowdLimits;
+use crate::control::{Directory, HostLoad, WorkerLoad};
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
 use crate::store::{Store, StoreError};
@@ -46,18 +47,37 @@ pub struct Front {
     pub reload: Reload,
     /// Where captures of peers go; `None`: there are none.
     pub capture_dir: Option<PathBuf>,
+    /// The same for the workers' own time.
+    pub worker_load: WorkerLoad,
+    /// How many may come.
+    pub limits: Limits,
+    /// How long sessions may go on once the end was announced.
+    pub drain_timeout: Duration,
     /// Randomness from the operating system.
     pub seed: [u8; 32],
     /// What ends it.
     pub signals: Signals,
 }
 
-/// Serves until SIGTERM or SIGINT, then tells every WebSocket and waits until the workers have
-/// closed them and ended. A second signal ends the process at once.
+/// How much of what strangers can make the server hold there may be; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// WebSockets.
+    pub sockets: CrowdLimits,
+    /// HTTP connections of one address; in all there are 1024.
+    pub http_per_address: usize,
+    /// Peers on their way from a grant to the end of their handshake.
+    pub handshakes: CrowdLimits,
+}
+
+/// Serves until SIGTERM or SIGINT, then tells every WebSocket, lets sessions go on for as long as
+/// the settings say, and waits until the workers have closed what is left and ended. A second
+/// signal ends the process at once.
 pub async fn serve(front: Front) {
     let mut signals = front.signals;
     let reload = Arc::new(front.reload);
-    let directory = Directory::new(front.apps);
+    let mut directory = Directory::new(front.apps);
+    directory.limit_openings(front.limits.handshakes);
     let workers = Workers::new(front.inboxes);
     let shared = Shared::new(
         directory,
@@ -66,10 +86,11 @@ pub async fn serve(front: Front) {
         front.store,
         front.capture_dir,
         reload,
+        front.limits,
         front.seed,
     );
     shared.overrides().load(&shared).await;
-    let ticking = tokio::spawn(tick(shared.clone(), front.load));
+    let ticking = tokio::spawn(tick(shared.clone(), front.load, front.worker_load));
     let noting = tokio::spawn(note(shared.clone()));
     let calling = tokio::spawn(webhooks::run(shared.clone()));
     let certificates: Vec<Certificates> = front
@@ -87,10 +108,20 @@ pub async fn serve(front: Front) {
 
     let name = signals.next(&certificates).await;
     tracing::info!(signal = name, "stopping");
+    // The doors stay open: metrics are read, and resources of WHIP ended, while others leave.
+    shared.announce_stop();
+    tokio::select! {
+        left = timeout(front.drain_timeout, everybody_left(&shared)) => {
+            if left.is_err() && !front.drain_timeout.is_zero() {
+                tracing::info!(peers = shared.peers(), "the time to leave is over");
+            }
+        }
+        name = signals.next(&[]) => end_at_once(name),
+    }
     serving.iter().for_each(JoinHandle::abort);
     ticking.abort();
     noting.abort();
-    shared.say_goodbye();
+    shared.stop_workers();
     tokio::select! {
         ended = timeout(END_TIME, driving) => {
             if ended.is_err() {
@@ -103,10 +134,20 @@ pub async fn serve(front: Front) {
             }
             calling.abort();
         }
-        name = signals.next(&[]) => {
-            tracing::warn!(signal = name, "stopping at once");
-            std::process::exit(1);
-        }
+        name = signals.next(&[]) => end_at_once(name),
+    }
+}
+
+fn end_at_once(signal: &str) {
+    tracing::warn!(signal, "stopping at once");
+    std::process::exit(1);
+}
+
+/// Returns when no peer is left.
+async fn everybody_left(shared: &Shared) {
+    let mut ticks = interval(DRAIN_LOOK);
+    while shared.peers() > 0 {
+        ticks.tick().await;
     }
 }
 
@@ -151,7 +192,7 @@ fn hear(shared: &Shared, directory: &mut Directory, now: Now, mail: ControlMail)
 
 /// Looks after what must be looked at again and again: the store's file, how busy the workers and
 /// the host are, and what there is to note.
-async fn tick(shared: Shared, mut load: HostLoad) {
+async fn tick(shared: Shared, mut load: HostLoad, mut worker_load: WorkerLoad) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -160,11 +201,13 @@ async fn tick(shared: Shared, mut load: HostLoad) {
         shared.store().tick();
         shared.overrides().load(&shared).await;
         shared.reload().look(&shared).await;
-        if let Some(sample) = host::sample() {
+        let is_busy = worker_load.handle_busy(shared.least_busy());
+        let is_host_over = host::sample().is_some_and(|sample| {
             let is_over = load.handle_sample(sample);
             shared.set_stress(load.stress());
-            shared.update(|directory, _| directory.set_overloaded(is_over));
-        }
+            is_over
+        });
+        shared.update(|directory, _| directory.set_overloaded(is_busy || is_host_over));
     }
 }
 
@@ -235,6 +278,9 @@ const NOTES_AT_ONCE: usize = 1024;
 
 /// How often the store's file and the host are looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether everybody has left.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// How long the last webhooks may take.
 const LAST_WEBHOOKS: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 //! All of them run on one thread and hold the lock only between two awaits, so nobody ever waits
 //! for it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,12 @@ use super::checks::{self, Hooks};
 use super::life::Life;
 use super::overrides::Overrides;
 use super::reload::Reload;
+use super::run::Limits;
 use super::webhooks::Webhooks;
 use super::whip;
 use super::workers::Workers;
 use crate::base::clock::Now;
+use crate::base::crowd::{Crowd, CrowdLimits, Place};
 use crate::base::ids::WorkerId;
 use crate::control::Directory;
 use crate::metrics::Snapshot;
@@ -42,6 +45,8 @@ struct Inner {
     changed: Notify,
     stopping: AtomicBool,
     http_conns: Arc<Semaphore>,
+    http_crowd: Mutex<Crowd>,
+    sockets: Mutex<Crowd>,
     store: Store,
     hooks: Hooks,
     overrides: Overrides,
@@ -74,6 +79,7 @@ impl Shared {
         store: Store,
         capture_dir: Option<PathBuf>,
         reload: Arc<Reload>,
+        limits: Limits,
         seed: [u8; 32],
     ) -> Self {
         Self(Arc::new(Inner {
@@ -86,6 +92,11 @@ impl Shared {
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
             http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
+            http_crowd: Mutex::new(Crowd::new(CrowdLimits {
+                all: 0,
+                per_address: limits.http_per_address,
+            })),
+            sockets: Mutex::new(Crowd::new(limits.sockets)),
             store,
             hooks: Hooks::default(),
             overrides: Overrides::default(),
@@ -293,17 +304,45 @@ impl Shared {
         self.0.http_conns.clone().acquire_owned().await.ok()
     }
 
-    /// Refuses newcomers from here on, tells every WebSocket, and lets the workers close them and
-    /// end.
-    pub fn say_goodbye(&self) {
+    /// A place for a WebSocket of a client at `from`; `None` when there are too many.
+    pub fn socket_place(&self, from: IpAddr) -> Option<Place> {
+        let sockets = &self.0.sockets;
+        let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.enter(from)
+    }
+
+    /// The same for an HTTP connection from there.
+    pub fn http_place_of(&self, from: IpAddr) -> Option<Place> {
+        let crowd = &self.0.http_crowd;
+        let mut crowd = crowd.lock().unwrap_or_else(PoisonError::into_inner);
+        crowd.enter(from)
+    }
+
+    /// How busy the least busy worker is, 0..=1, smoothed.
+    pub fn least_busy(&self) -> f64 {
+        self.lock().workers.least_busy()
+    }
+
+    /// Peers of all workers.
+    pub fn peers(&self) -> u64 {
+        self.lock().workers.peers()
+    }
+
+    /// Refuses newcomers from here on and tells every WebSocket.
+    pub fn announce_stop(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
-        let workers = &mut self.lock().workers;
-        workers.post_all(&WorkerMail::ServerWillStop);
-        workers.stop_all();
+        self.update(|directory, _| directory.stop_admitting());
+        self.lock().workers.post_all(&WorkerMail::ServerWillStop);
         self.0.changed.notify_one();
     }
 
-    /// True from [`say_goodbye`](Self::say_goodbye) on.
+    /// Lets the workers close every WebSocket and end.
+    pub fn stop_workers(&self) {
+        self.lock().workers.stop_all();
+        self.0.changed.notify_one();
+    }
+
+    /// True from [`announce_stop`](Self::announce_stop) on.
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
     }

@@ -18,6 +18,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::app::KnownApp;
 use super::http::{Remote, client_ip};
 use super::shared::Shared;
+use crate::base::crowd;
 use crate::base::ids::WorkerId;
 use crate::base::redact::Address;
 use crate::model::mail::Client;
@@ -39,6 +40,10 @@ pub async fn websocket(
     if shared.is_stopping() {
         return Refusal::Stopping.into_response();
     }
+    let client = client_of(remote, &request);
+    let Some(held) = shared.socket_place(client.remote.unwrap_or(remote.ip())) else {
+        return Refusal::TooMany.into_response();
+    };
     let Some(worker) = shared.pick_worker() else {
         return Refusal::Busy.into_response();
     };
@@ -46,7 +51,8 @@ pub async fn websocket(
         worker,
         app,
         remote,
-        client: Arc::new(client_of(remote, &request)),
+        client: Arc::new(client),
+        held,
     };
     tokio::spawn(hand_over(shared, place, hyper::upgrade::on(&mut request)));
     let headers = [
@@ -63,6 +69,7 @@ struct Place {
     app: KnownApp,
     remote: SocketAddr,
     client: Arc<Client>,
+    held: crowd::Place,
 }
 
 /// Waits until the 101 is out, takes the socket out of hyper, and mails it. A socket that cannot
@@ -86,6 +93,7 @@ async fn hand_over(shared: Shared, place: Place, upgrade: OnUpgrade) {
         settings: place.app.settings,
         remote: place.remote,
         client: place.client,
+        place: Some(place.held),
     };
     if shared.hand_over(place.worker, conn).is_err() {
         tracing::warn!(%remote, worker = place.worker.0, "inbox full, socket closed");
@@ -174,6 +182,7 @@ enum Refusal {
     NotUpgradable,
     Stopping,
     Busy,
+    TooMany,
 }
 
 impl IntoResponse for Refusal {
@@ -200,6 +209,10 @@ impl IntoResponse for Refusal {
                 (StatusCode::BAD_REQUEST, text).into_response()
             }
             Self::Stopping => (busy, retry, "The server is stopping.\n").into_response(),
+            Self::TooMany => {
+                let text = "There are too many WebSockets, of this address or in all.\n";
+                (busy, retry, text).into_response()
+            }
             Self::Busy => (busy, retry, "Every worker is busy.\n").into_response(),
         }
     }

@@ -44,6 +44,16 @@ impl Workers {
         self.placement.handle_samples(now, &samples);
     }
 
+    /// How busy the least busy worker is, 0..=1, smoothed.
+    pub fn least_busy(&self) -> f64 {
+        self.placement.least_busy()
+    }
+
+    /// Peers of all workers.
+    pub fn peers(&self) -> u64 {
+        self.inboxes.iter().map(|inbox| inbox.load().peers()).sum()
+    }
+
     /// The worker for the next socket: the least loaded one. `None` when every worker is behind
     /// with its mail.
     pub fn pick(&mut self) -> Option<WorkerId> {
@@ -179,6 +189,7 @@ mod tests {
                 pin_cpu: None,
                 seed: [0; 32],
                 certificate: certificate.clone(),
+                messages_per_s: 0,
             })
             .unwrap()
         };

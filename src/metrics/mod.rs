@@ -204,6 +204,11 @@ impl Snapshot {
             ),
             ("conns", "Open WebSockets", self.sum(|c| c.conns)),
             (
+                "tracks",
+                "Tracks, copies of other workers' included",
+                self.sum(|c| c.tracks),
+            ),
+            (
                 "http_conns",
                 "Open HTTP connections that are not WebSockets",
                 self.http_conns as u64,

@@ -16,6 +16,7 @@ use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
 
 use super::inbox::NewConn;
 use super::stream::Stream;
+use crate::base::crowd::Place;
 use crate::base::ids::ConnId;
 use crate::base::limits::{MAX_CONN_BACKLOG_LEN, MAX_MESSAGE_LEN};
 
@@ -31,6 +32,8 @@ pub(super) struct Conn {
     /// It is in the table's list of connections to be flushed.
     pub dirty: bool,
 
+    _place: Option<Place>,
+    bucket: Bucket,
     token: Token,
     socket: WebSocket<Metered>,
     phase: Phase,
@@ -89,6 +92,7 @@ impl Conn {
         new: NewConn,
         token: Token,
         registry: &Registry,
+        messages_per_s: u32,
         now: Instant,
     ) -> io::Result<Self> {
         new.stream.set_nonblocking(true)?;
@@ -115,6 +119,8 @@ impl Conn {
             remote: new.remote,
             queued: false,
             dirty: false,
+            _place: new.place,
+            bucket: Bucket::new(messages_per_s, now),
             token,
             socket,
             phase: Phase::Open,
@@ -152,7 +158,11 @@ impl Conn {
 
     fn read_message(&mut self, now: Instant) -> Next {
         let open = self.is_open();
-        match self.socket.read() {
+        let read = self.socket.read();
+        if open && read.is_ok() && !self.bucket.take(now) {
+            return self.fail(CloseCode::Policy, now);
+        }
+        match read {
             Ok(Message::Text(text)) if open => Next::Text(text),
             Ok(Message::Binary(bytes)) if open => match Utf8Bytes::try_from(bytes) {
                 Ok(text) => Next::Text(text),
@@ -328,6 +338,35 @@ fn close_frame(code: CloseCode) -> CloseFrame {
     }
 }
 
+/// What a client may say: so many messages per second, of any kind, and a burst of
+/// [`BURST_S`] seconds' worth.
+#[derive(Debug)]
+struct Bucket {
+    /// 0: no limit.
+    per_s: u32,
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(per_s: u32, now: Instant) -> Self {
+        Self {
+            per_s,
+            left: BURST_S * f64::from(per_s),
+            at: now,
+        }
+    }
+
+    /// Counts one message; false when it was one too many.
+    fn take(&mut self, now: Instant) -> bool {
+        let rate = f64::from(self.per_s);
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.left = (self.left + rate * passed).min(BURST_S * rate) - 1.0;
+        self.per_s == 0 || self.left >= 0.0
+    }
+}
+
 /// A stream that gives out a limited number of bytes per turn, and holds what it cannot write.
 ///
 /// tungstenite reads until it has a whole message, so a client that sends empty fragments as fast
@@ -403,6 +442,10 @@ impl Write for Metered {
         Ok(())
     }
 }
+
+/// Seconds' worth of messages that may come at once: a page that plays a large room sends an answer
+/// and a dozen candidates for each of its peers.
+const BURST_S: f64 = 10.0;
 
 /// Bytes per read, which every connection keeps: most messages are below it, SDP takes a few.
 const READ_BUFFER_LEN: usize = 1024;

@@ -32,6 +32,7 @@ pub(super) struct Conns {
     /// Slots to be flushed.
     dirty: Vec<usize>,
     sweep: Sweep,
+    messages_per_s: u32,
     slow_readers: u64,
 }
 
@@ -45,7 +46,8 @@ struct Sweep {
 
 impl Conns {
     /// An empty table whose sockets are registered with `registry`.
-    pub fn new(worker: WorkerId, registry: Registry, now: Instant) -> Self {
+    /// Each may send so many messages per second; 0: no limit.
+    pub fn new(worker: WorkerId, registry: Registry, now: Instant, messages_per_s: u32) -> Self {
         Self {
             worker,
             registry,
@@ -58,6 +60,7 @@ impl Conns {
                 at: None,
                 next: now + SWEEP_EVERY,
             },
+            messages_per_s,
             slow_readers: 0,
         }
     }
@@ -94,7 +97,8 @@ impl Conns {
         let entry = self.slots.vacant_entry();
         let slot = entry.key();
         let token = Token(FIRST_TOKEN + slot);
-        match Conn::open(id, new, token, &self.registry, now.instant) {
+        let rate = self.messages_per_s;
+        match Conn::open(id, new, token, &self.registry, rate, now.instant) {
             Ok(conn) => {
                 entry.insert(conn);
             }

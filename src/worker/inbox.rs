@@ -10,6 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc::Sender;
 
 use super::load::Load;
+use crate::base::crowd::Place;
 use crate::base::ids::ConnId;
 use crate::base::limits::MAX_WORKER_MAILS;
 use crate::model::mail::{AppName, Client, WorkerMail};
@@ -62,6 +63,8 @@ pub struct NewConn {
     pub remote: SocketAddr,
     /// What control is told of the client.
     pub client: Arc<Client>,
+    /// Its place among the WebSockets of its address, kept as long as it is open.
+    pub place: Option<Place>,
 }
 
 /// A client without a WebSocket. Its end is told by dropping `listener`.

@@ -20,6 +20,7 @@ mod conns;
 mod inbox;
 mod load;
 mod outbox;
+pub mod panic;
 mod resources;
 mod run;
 mod stream;
@@ -63,6 +64,9 @@ pub struct Config {
     pub seed: [u8; 32],
     /// The DTLS certificate of the process.
     pub certificate: Arc<Certificate>,
+    /// Messages per second of one WebSocket, ten seconds' worth at once; more closes it with 1008.
+    /// 0: no limit.
+    pub messages_per_s: u32,
 }
 
 /// Why a worker did not start.
@@ -181,6 +185,7 @@ impl Bound {
             pin_cpu,
             seed,
             certificate,
+            messages_per_s,
             ..
         } = self.config;
         if let Some(cpu) = pin_cpu
@@ -207,7 +212,7 @@ impl Bound {
             batch: self.socket.batch(),
             socket: self.socket,
             egress: Egress::default(),
-            conns: conns::Conns::new(worker, registry, now.instant),
+            conns: conns::Conns::new(worker, registry, now.instant, messages_per_s),
             resources: resources::Resources::new(worker),
             turn: run::Turn {
                 now,

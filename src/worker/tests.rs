@@ -35,6 +35,7 @@ fn config(worker: u16) -> Config {
         pin_cpu: None,
         seed: [7; 32],
         certificate: Arc::new(Certificate::generate().unwrap()),
+        messages_per_s: 0,
     }
 }
 
@@ -67,6 +68,7 @@ fn new_conn(stream: TcpStream, read_ahead: Vec<u8>) -> NewConn {
         app: "live".into(),
         settings: Arc::new(AppSettings::default()),
         client: Arc::default(),
+        place: None,
     }
 }
 
@@ -279,7 +281,7 @@ fn lone_conn() -> (mio::Poll, Conn, TcpStream, std::time::Instant) {
     };
     let now = Clock::start().now().instant;
     let new = new_conn(server, Vec::new());
-    let conn = Conn::open(id, new, Token(9), poll.registry(), now).unwrap();
+    let conn = Conn::open(id, new, Token(9), poll.registry(), 0, now).unwrap();
     (poll, conn, client, now)
 }
 

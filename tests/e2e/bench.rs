@@ -51,6 +51,27 @@ fn viewers_report_as_often_as_they_are_told() {
     assert!(remb > 0.0 && none > 0.0, "{per_s:?}");
 }
 
+/// The short form of the soak; hours of it are run by hand (`docs/security.md`).
+#[test]
+fn those_who_came_and_went_left_nothing_behind() {
+    let server = Server::start(&["--workers", "1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let chart = directory.path().join("soak.svg");
+    let output = Command::new(env!("CARGO_BIN_EXE_leafcutter"))
+        .args(["bench", "soak", "--joins-per-second", "8", "--seconds", "3"])
+        .args(["--warm-up", "1", "--rest", "7", "--growth-max", "100"])
+        .args(["--url", &format!("ws://{}/live/websocket", server.addr)])
+        .args(["--pid", &server.pid().to_string()])
+        .arg("--svg")
+        .arg(&chart)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.contains("joins") && said.contains("24"), "{said}");
+    assert!(fs::read_to_string(chart).unwrap().contains("<polyline"));
+}
+
 /// Four viewers for two seconds; what the JSON report says of them.
 fn fanout(server: &Server, directory: &Path, flags: &[&str]) -> Value {
     let json = directory.join("report.json");

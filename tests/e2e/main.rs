@@ -5,8 +5,10 @@
 mod attack;
 mod bench;
 mod clients;
+mod faults;
 mod front;
 mod hooks;
+mod limits;
 mod peers;
 mod rest;
 mod room;

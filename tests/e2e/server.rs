@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tungstenite::{Bytes, Message, WebSocket};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Bytes, Error, HandshakeError, Message, WebSocket};
 
 /// A running server; dropping it kills it.
 #[derive(Debug)]
@@ -68,16 +69,25 @@ impl Server {
         Self::run(command, directory, &[])
     }
 
+    /// The same, from a shell that has run `prelude`: limits that the process is to live with.
+    pub fn start_limited(directory: TempDir, prelude: &str, flags: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(directory.path())
+            .env("LEAFCUTTER_LOG", "error")
+            .env("LEAFCUTTER_CPU_LIMIT", "100")
+            .args(["-c", &format!("{prelude}; exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_leafcutter"));
+        Self::run(shell, directory, flags)
+    }
+
     fn run(mut command: Command, directory: TempDir, flags: &[&str]) -> Self {
-        if !flags.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
+        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--media-port", "0")] {
+            if !flags.contains(&flag) {
+                command.args([flag, value]);
+            }
         }
-        let mut child = command
-            .args(["--media-port", "0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.args(flags).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut line = || lines.next().expect("the server ended").unwrap();
         let first = line();
@@ -103,6 +113,15 @@ impl Server {
     pub fn kill(mut self) -> TempDir {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.directory.take().unwrap()
+    }
+
+    /// Waits for its end and leaves its directory.
+    ///
+    /// # Panics
+    /// When it did not end well.
+    pub fn ended(mut self) -> TempDir {
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
         self.directory.take().unwrap()
     }
 
@@ -184,6 +203,21 @@ impl Server {
     pub fn websocket(&self, path: &str) -> WebSocket<TcpStream> {
         let url = format!("ws://{}{path}", self.addr);
         tungstenite::client(url, self.connect()).unwrap().0
+    }
+
+    /// An open WebSocket of a client that a proxy on this host says is at `ip`; otherwise the
+    /// status of the refusal.
+    pub fn websocket_of(&self, ip: &str) -> Result<WebSocket<TcpStream>, u16> {
+        let url = format!("ws://{}/live/websocket", self.addr);
+        let mut request = url.into_client_request().unwrap();
+        request
+            .headers_mut()
+            .insert("x-real-ip", ip.parse().unwrap());
+        match tungstenite::client(request, self.connect()) {
+            Ok((socket, _)) => Ok(socket),
+            Err(HandshakeError::Failure(Error::Http(answer))) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Sends a signal.

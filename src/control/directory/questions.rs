@@ -15,12 +15,14 @@ use super::Directory;
 use crate::auth::token::hash_of;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
+use crate::base::crowd::CrowdLimits;
 use crate::base::ids::ConnId;
 use crate::base::limits::{MAX_CHECKS, MAX_CHECKS_PER_CONN, MAX_NOTES, MAX_TOKENS_PER_CONN};
 use crate::control::admission::{
     Asked, CheckId, Credentials, Step, StepResult, any_video_codec, check_blocks, check_codecs,
     check_dates, check_registered, check_room, reaches,
 };
+use crate::control::openings::Openings;
 use crate::control::seats::{Seat, SeatKey, Seats};
 use crate::model::access::{
     AccessKind, BlockKind, ConnectionEvent, ConnectionEventKind, TokenGrant,
@@ -43,6 +45,10 @@ pub(super) struct Questions {
     /// Tokens that a WebSocket has used, by hash, the oldest first.
     used: BTreeMap<ConnId, VecDeque<([u8; 32], TokenGrant)>>,
     seats: Seats,
+    /// Those who were let in and are not connected.
+    openings: Openings,
+    /// The server is going: nobody is let in.
+    is_stopping: bool,
     notes: VecDeque<Note>,
 }
 
@@ -75,6 +81,17 @@ impl Question {
             main_track: None,
             facts: Box::default(),
             uses_up: false,
+        }
+    }
+
+    /// What a grant of it opens; `None` when that is no peer.
+    fn opening(&self) -> Option<SeatKey> {
+        match &self.asked {
+            Asked::Publish(_) | Asked::Play(_) => {
+                let stream = StreamId::from(self.asked.stream()?);
+                Some((self.conn, stream, self.asked.kind()))
+            }
+            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => None,
         }
     }
 
@@ -214,8 +231,19 @@ impl Directory {
         self.questions.wait(id, question, step);
     }
 
+    /// Limits of handshakes in progress, in all and per address.
+    pub fn limit_openings(&mut self, limits: CrowdLimits) {
+        self.questions.openings.set_limits(limits);
+    }
+
+    /// Refuses everybody from here on.
+    pub fn stop_admitting(&mut self) {
+        self.questions.is_stopping = true;
+    }
+
     /// A publish or play is over, or its question is withdrawn.
     pub(super) fn withdraw(&mut self, now: Now, key: SeatKey) {
+        self.questions.openings.end(&key);
         for question in self.questions.waiting.values_mut() {
             question.is_withdrawn |= question.is(&key);
         }
@@ -238,6 +266,7 @@ impl Directory {
 
     /// A publish or play is connected.
     pub(super) fn seat_connected(&mut self, now: Now, key: SeatKey) {
+        self.questions.openings.end(&key);
         if let Some(seat) = self.questions.seats.connect(&key).cloned() {
             let event = ConnectionEventKind::Connected;
             self.questions.note_event(now, &key, &seat, event);
@@ -306,7 +335,7 @@ impl Directory {
         if settings.application_suspended {
             return Err(Definition::LicenseSuspended);
         }
-        if self.is_overloaded {
+        if self.is_overloaded || self.questions.is_stopping {
             return Err(Definition::HighResourceUsage);
         }
         match &question.asked {
@@ -405,6 +434,9 @@ impl Directory {
     /// The id is taken, or the place given, unless somebody was faster meanwhile.
     fn grant(&mut self, now: Now, question: Question) {
         let (conn, app) = (question.conn, question.app.clone());
+        if !self.begin_opening(now, &question) {
+            return self.answer(question, Err(Definition::HighResourceUsage));
+        }
         let granted = match &question.asked {
             Asked::Publish(ask) => self
                 .judge_last(&question)
@@ -422,8 +454,19 @@ impl Directory {
         };
         if granted.is_ok() {
             self.take_seat(&question);
+        } else if let Some(key) = question.opening() {
+            self.questions.openings.end(&key);
         }
         self.answer(question, granted);
+    }
+
+    /// False when too many are on their way to a connected peer already.
+    fn begin_opening(&mut self, now: Now, question: &Question) -> bool {
+        let Some(key) = question.opening() else {
+            return true;
+        };
+        let from = question.asked.remote();
+        self.questions.openings.begin(now.instant, key, from)
     }
 
     fn take_seat(&mut self, question: &Question) {

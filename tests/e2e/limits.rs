@@ -1,0 +1,110 @@
+//! `[limits]`: what one address, or one WebSocket, may take.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use serde_json::json;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Message, WebSocket};
+
+use crate::server::{Server, ping};
+
+#[test]
+fn an_address_has_so_many_websockets_and_another_has_its_own() {
+    let settings = "[limits]\nmax_sockets_per_address = 3\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let mut held: Vec<_> = (0..3)
+        .map(|_| server.websocket_of("203.0.113.7").unwrap())
+        .collect();
+    held.iter_mut().for_each(ping);
+    assert_eq!(server.websocket_of("203.0.113.7").err(), Some(503));
+    ping(&mut server.websocket_of("203.0.113.8").unwrap());
+    ping(&mut server.websocket("/live/websocket"));
+    held.pop();
+    // The worker notices the end of the other one in its own time.
+    let again = (0..10_000).any(|_| server.websocket_of("203.0.113.7").is_ok());
+    assert!(again, "its place is free again");
+}
+
+#[test]
+fn all_together_have_so_many() {
+    let settings = "[limits]\nmax_sockets = 2\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let mut held = [1, 2].map(|_| server.websocket("/live/websocket"));
+    held.iter_mut().for_each(ping);
+    assert_eq!(server.websocket_of("203.0.113.9").err(), Some(503));
+}
+
+#[test]
+fn who_talks_too_much_is_closed_and_nobody_else() {
+    let settings = "[limits]\nmax_messages_per_second = 10\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let mut quiet = server.websocket("/live/websocket");
+    let mut loud = server.websocket("/live/websocket");
+    for _ in 0..100 {
+        say(&mut loud, &json!({"command": "ping"}));
+    }
+    for _ in 0..100 {
+        assert!(loud.read().unwrap().into_text().unwrap().contains("pong"));
+    }
+    for _ in 0..100 {
+        // It may be closed by now.
+        let _ = loud.send(Message::text("{\"command\":\"ping\"}"));
+    }
+    let code = loop {
+        match loud.read() {
+            Ok(Message::Close(frame)) => break frame.unwrap().code,
+            Ok(_) => {}
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(code, CloseCode::Policy);
+    ping(&mut quiet);
+}
+
+#[test]
+fn an_address_has_so_many_handshakes_in_progress() {
+    let settings = "[limits]\nmax_handshakes_per_address = 2\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let mut socket = server.websocket_of("203.0.113.7").unwrap();
+    let mut answers = Vec::new();
+    for stream in ["a", "b", "c"] {
+        let publish = json!({"command": "publish", "streamId": stream, "video": true});
+        say(&mut socket, &publish);
+        answers.push(socket.read().unwrap().into_text().unwrap().to_string());
+    }
+    assert!(answers[1].contains("start"), "{answers:?}");
+    assert!(answers[2].contains("highResourceUsage"), "{answers:?}");
+    let mut other = server.websocket_of("203.0.113.8").unwrap();
+    say(&mut other, &json!({"command": "publish", "streamId": "d"}));
+    let text = other.read().unwrap().into_text().unwrap();
+    assert!(text.contains("start"), "{text}");
+    // Given up: there is room again.
+    say(&mut socket, &json!({"command": "stop", "streamId": "a"}));
+    let again = (0..100).any(|_| {
+        say(&mut socket, &json!({"command": "publish", "streamId": "c"}));
+        let text = socket.read().unwrap().into_text().unwrap();
+        text.contains("\"start\"") && text.contains("\"c\"")
+    });
+    assert!(again);
+}
+
+#[test]
+fn idle_http_connections_of_one_address_do_not_keep_others_out() {
+    let settings = "[limits]\nmax_http_per_address = 4\n";
+    let server = Server::start_with(settings, &["--listen", "0.0.0.0:0"]);
+    let mut addresses = leafcutter::net::local_addresses().unwrap().into_iter();
+    let Some(ip) = addresses.find(|ip| ip.is_ipv4() && !ip.is_loopback()) else {
+        return; // a host with loopback alone
+    };
+    let connect = || TcpStream::connect((ip, server.addr.port())).unwrap();
+    let idle: Vec<TcpStream> = (0..4).map(|_| connect()).collect();
+    // Accepted in order: the fifth is one too many.
+    let closed = connect().read(&mut [0; 1]);
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
+    drop(idle);
+}
+
+fn say(socket: &mut WebSocket<TcpStream>, message: &serde_json::Value) {
+    socket.send(Message::text(message.to_string())).unwrap();
+}
