@@ -126,7 +126,8 @@ const METRICS_TRIES: usize = 1000;
 
 #[test]
 fn sockets_go_to_the_worker_that_is_less_busy() {
-    let server = Server::start(&["--workers", "2"]);
+    let settings = "[limits]\nmax_messages_per_second = 0\n";
+    let server = Server::start_with(settings, &["--workers", "2"]);
     let mut flooding = server.websocket("/live/websocket");
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
