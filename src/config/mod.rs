@@ -17,8 +17,8 @@ pub use error::StartError;
 pub use flags::{Flags, LogFormat};
 pub use raw::DEFAULT_FILE;
 
-/// `[server]` and `[media]` of the file that `flags` name, as they are written: `server.listen` and
-/// so on.
+/// `[server]`, `[media]` and `[limits]` of the file that `flags` name, as they are written:
+/// `server.listen` and so on.
 ///
 /// # Errors
 /// As [`load`].

@@ -29,7 +29,7 @@ pub struct RawFile {
     pub apps: BTreeMap<String, Table>,
     /// Keys in them that are Ant Media's and have no meaning here, with their tables.
     pub ignored: Vec<String>,
-    /// `[server]` and `[media]`, key by key, values as TOML.
+    /// `[server]`, `[media]` and `[limits]`, key by key, values as TOML.
     pub written: BTreeMap<String, String>,
     places: Places,
 }
@@ -104,7 +104,7 @@ impl RawFile {
         collect_lines(text, spanned.get_ref(), "", &mut file.places.lines);
 
         file.places.known("", &values, &SECTIONS)?;
-        for section in ["server", "media"] {
+        for section in ["server", "media", "limits"] {
             let table = values.get(section).and_then(toml::Value::as_table);
             for (key, value) in table.into_iter().flatten() {
                 file.written.insert(join(section, key), value.to_string());

@@ -24,17 +24,30 @@ impl Openings {
         self.crowd = Crowd::new(limits);
     }
 
-    /// One more, of a client at `from`, if that is known; false when there are too many.
+    /// One more, of a client at `from`, if that is known; false when there are too many. Who is in
+    /// already stays, from when it came.
     pub fn begin(&mut self, now: Instant, key: SeatKey, from: Option<IpAddr>) -> bool {
         self.expire(now);
-        self.places.remove(&key);
+        if self.contains(&key) {
+            return true;
+        }
         let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let Some(place) = self.crowd.enter(from) else {
             return false;
         };
         self.places.insert(key.clone(), (now, place));
         self.order.push_back((now, key));
+        if self.order.len() > TIDY_MIN.max(2 * self.places.len()) {
+            let places = &self.places;
+            self.order
+                .retain(|(since, key)| places.get(key).is_some_and(|(began, _)| began == since));
+        }
         true
+    }
+
+    /// True while it is on its way.
+    pub fn contains(&self, key: &SeatKey) -> bool {
+        self.places.contains_key(key)
     }
 
     /// It is connected, or over.
@@ -61,12 +74,23 @@ impl Openings {
 /// come into its room has none.
 const OPENING_MAX: Duration = Duration::from_secs(30);
 
+/// Entries of those who have gone that are kept at least.
+const TIDY_MIN: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::clock::tests::test_now;
     use crate::base::ids::{ConnId, WorkerId};
     use crate::model::access::AccessKind;
+
+    fn key(serial: u64) -> SeatKey {
+        let conn = ConnId {
+            worker: WorkerId(0),
+            serial,
+        };
+        (conn, "s".into(), AccessKind::Play)
+    }
 
     #[test]
     fn places_come_back_when_peers_connect_end_or_take_too_long() {
@@ -75,13 +99,6 @@ mod tests {
             all: 0,
             per_address: 2,
         });
-        let key = |serial| {
-            let conn = ConnId {
-                worker: WorkerId(0),
-                serial,
-            };
-            (conn, "s".into(), AccessKind::Play)
-        };
         let from = Some("203.0.113.9".parse().unwrap());
         let now = test_now().instant;
         assert!(openings.begin(now, key(1), from));
@@ -96,5 +113,18 @@ mod tests {
         assert!(openings.begin(now + OPENING_MAX, key(5), from));
         assert!(!openings.begin(now + OPENING_MAX, key(6), from));
         assert!(openings.order.len() <= 3);
+    }
+
+    #[test]
+    fn coming_and_going_behind_one_who_stays_leaves_nothing() {
+        let mut openings = Openings::default();
+        let now = test_now().instant;
+        assert!(openings.begin(now, key(0), None));
+        for serial in 1..=10_000 {
+            assert!(openings.begin(now, key(serial), None));
+            openings.end(&key(serial));
+        }
+        assert!(openings.order.len() <= TIDY_MIN + 1);
+        assert!(openings.contains(&key(0)));
     }
 }

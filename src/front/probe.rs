@@ -25,7 +25,7 @@ use crate::control::Directory;
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
 use crate::store::Store;
-use crate::worker::clock::{self, Clock};
+use crate::worker::clock;
 
 /// A router to ask.
 #[derive(Debug)]
@@ -57,7 +57,6 @@ impl Probe {
         let shared = Shared::new(
             directory,
             workers,
-            Clock::start(),
             store,
             None,
             reload,

@@ -26,7 +26,6 @@ use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
 use crate::store::{Store, StoreError};
 use crate::worker::Inbox;
-use crate::worker::clock::Clock;
 
 /// What the front door is made of; everything in it is bound and running.
 #[derive(Debug)]
@@ -82,7 +81,6 @@ pub async fn serve(front: Front) {
     let shared = Shared::new(
         directory,
         workers,
-        Clock::start(),
         front.store,
         front.capture_dir,
         reload,

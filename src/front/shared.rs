@@ -75,7 +75,6 @@ impl Shared {
     pub fn new(
         directory: Directory,
         workers: Workers,
-        clock: Clock,
         store: Store,
         capture_dir: Option<PathBuf>,
         reload: Arc<Reload>,
@@ -86,7 +85,7 @@ impl Shared {
             state: Mutex::new(State {
                 directory,
                 workers,
-                clock,
+                clock: Clock::start(),
                 random: StdRng::from_seed(seed),
             }),
             changed: Notify::new(),

@@ -562,13 +562,13 @@ fn a_changed_file_is_applied_where_it_can_be_and_says_what_waits() {
          for who connects from now on: maxVideoTrackCount, vp9Enabled"
     );
     let file = server.directory().join("leafcutter.toml");
-    let text = "[server]\nworkers = 5\n[app.live]\nwebRTCViewerLimit = 9\nmaxVideoTrackCount = 7\n\
-                [app.more]\n";
+    let text = "[server]\nworkers = 5\n[limits]\nmax_sockets = 9\n\
+                [app.live]\nwebRTCViewerLimit = 9\nmaxVideoTrackCount = 7\n[app.more]\n";
     std::fs::write(&file, text).unwrap();
     let said = server.rest("POST", &format!("{base}/server/reload"), &Value::Null);
     assert_eq!(
         said["message"],
-        "applied: live; needs a restart: server.workers, app.more"
+        "applied: live; needs a restart: limits.max_sockets, server.workers, app.more"
     );
     let settings = server.rest("GET", &format!("{base}/settings"), &Value::Null);
     assert_eq!(settings["webRTCViewerLimit"], 9);

@@ -434,6 +434,9 @@ impl Directory {
     /// The id is taken, or the place given, unless somebody was faster meanwhile.
     fn grant(&mut self, now: Now, question: Question) {
         let (conn, app) = (question.conn, question.app.clone());
+        let opening = question.opening();
+        // One that is on its way already is not ended by a repetition that is refused.
+        let fresh = opening.filter(|key| !self.questions.openings.contains(key));
         if !self.begin_opening(now, &question) {
             return self.answer(question, Err(Definition::HighResourceUsage));
         }
@@ -454,7 +457,7 @@ impl Directory {
         };
         if granted.is_ok() {
             self.take_seat(&question);
-        } else if let Some(key) = question.opening() {
+        } else if let Some(key) = fresh {
             self.questions.openings.end(&key);
         }
         self.answer(question, granted);
