@@ -658,6 +658,7 @@ fn grant(stream: &StreamId, media: &str) -> PlayGrant {
             fmtp: "".into(),
             pt,
             rtx_pt: None,
+            red: false,
             encodings: 1,
         })
     };

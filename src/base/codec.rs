@@ -36,6 +36,9 @@ pub enum Codec {
     Av1,
 }
 
+/// The server's payload type for Opus with redundancy (RFC 2198).
+pub const RED_PT: Pt = Pt(63);
+
 impl Codec {
     /// Every codec, in the order of the server's own payload types.
     pub const ALL: [Codec; 8] = [
@@ -88,14 +91,15 @@ impl Codec {
     }
 
     /// The server's payload types for this codec with the format parameters `fmtp` (the text of
-    /// `a=fmtp` behind the payload type): media and, for video, its retransmission (RFC 4588).
+    /// `a=fmtp` behind the payload type): media and its retransmission (RFC 4588), which G.711 is
+    /// without.
     ///
     /// Every pair is used by one variant only; 64..=95 stay free, where RTP and RTCP could not be
     /// told apart (RFC 5761 §4). The spare pairs of one codec (`H264Profile::Other`, VP9 and AV1
     /// profiles outside the table) are shared by what is left of it.
     pub fn server_pts(self, fmtp: &str) -> (Pt, Option<Pt>) {
         let media = match self {
-            Codec::Opus => return (Pt(111), None),
+            Codec::Opus => return (Pt(111), Some(Pt(110))),
             Codec::Pcmu => return (Pt(0), None),
             Codec::Pcma => return (Pt(8), None),
             Codec::Vp8 => 96,
@@ -222,12 +226,12 @@ mod tests {
             (Codec::H264, "packetization-mode=0;profile-level-id=64001f"),
             (Codec::H264, "packetization-mode=1;profile-level-id=58001f"),
         ];
-        let mut seen = Vec::new();
+        let mut seen = vec![RED_PT];
         for (codec, fmtp) in variants {
             let (media, rtx) = codec.server_pts(fmtp);
             seen.push(media);
             seen.extend(rtx);
-            assert_eq!(rtx.is_some(), codec.kind() == MediaKind::Video, "{codec:?}");
+            assert_eq!(rtx.is_none(), matches!(codec, Codec::Pcmu | Codec::Pcma));
         }
         let count = seen.len();
         seen.sort_unstable();

@@ -21,7 +21,7 @@ pub enum DropReason {
     DtlsRejected,
     /// SRTP or SRTCP before the DTLS handshake gave keys.
     NoKeys,
-    /// RTP header that does not parse.
+    /// RTP header, or redundancy (RFC 2198), that does not parse.
     MalformedRtp,
     /// RTCP compound that does not parse.
     MalformedRtcp,

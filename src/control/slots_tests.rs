@@ -176,6 +176,7 @@ fn kinds_are_limited_apart_and_everybody_is_named() {
         fmtp: "".into(),
         pt: Pt(96),
         rtx_pt: None,
+        red: false,
         encodings: 1,
     };
     let source = |(id, serial): (&str, u64)| Source {

@@ -157,6 +157,7 @@ impl Engine {
             fmtp: section.fmtp.as_str().into(),
             pt: section.server_pt,
             rtx_pt: section.server_rtx_pt,
+            red: section.red_pt.is_some(),
             encodings: rids.len() as u8,
         };
         let encodings = (0..).zip(rids).map(|(index, rid)| {

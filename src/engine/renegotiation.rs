@@ -227,6 +227,7 @@ impl Engine {
             fmtp: info.fmtp.to_string(),
             server_pt: info.pt,
             server_rtx_pt: info.rtx_pt,
+            red: info.red,
             track_id: format!("ARDAMS{letter}{label}"),
             stream_id: label.to_owned(),
             ssrc: Ssrc(self.rng.random()),
@@ -261,6 +262,7 @@ impl Engine {
             switched_on: true,
             dropped: 0,
             transport_cc: false,
+            takes_red: false,
             pt: None,
             ids: None,
             last_stored: None,
@@ -321,6 +323,7 @@ impl Engine {
             // Without RTX, repair is a plain copy, which has to be the same bytes as the first
             // time: it cannot carry a number of its own.
             sending.transport_cc = section.transport_cc && (section.rtx || !section.nack);
+            sending.takes_red = section.red;
             if !section.rtx {
                 sending.stream.rtx = None;
             }

@@ -109,6 +109,7 @@ pub(super) fn offered() -> Vec<OfferSection> {
             fmtp: String::new(),
             server_pt,
             server_rtx_pt,
+            red: false,
             track_id: format!("ARDAMS{mid}"),
             stream_id: "s".to_owned(),
             ssrc: Ssrc(ssrc),

@@ -32,7 +32,9 @@ pub use conversation::conversation;
 pub use descriptions::{config, sdp_answer, sdp_offer, signalling_message};
 #[cfg(feature = "bench")]
 pub use engine::engine;
-pub use payloads::{av1, dependency_descriptor, h264, h265, opus, vp8, vp9};
+pub use payloads::{
+    av1, dependency_descriptor, h264, h265, layers_allocation, opus, red, vp8, vp9,
+};
 pub use rest::rest;
 pub use router::{history, missing, rewriter};
 pub use secure::{replay, srtp};
@@ -45,7 +47,7 @@ pub type Body = fn(&[u8]);
 
 /// Every body with the name of its target.
 #[cfg(feature = "bench")]
-pub const TARGETS: [(&str, Body); 26] = [
+pub const TARGETS: [(&str, Body); 28] = [
     ("rtp", rtp),
     ("rtcp", rtcp),
     ("transport_feedback", transport_feedback),
@@ -59,6 +61,8 @@ pub const TARGETS: [(&str, Body); 26] = [
     ("h265", h265),
     ("av1", av1),
     ("opus", opus),
+    ("red", red),
+    ("layers_allocation", layers_allocation),
     ("dependency_descriptor", dependency_descriptor),
     ("srtp", srtp),
     ("replay", replay),

@@ -1,8 +1,9 @@
 //! Payload descriptors: what is read lies within the packet, and a patch changes nothing else.
 
 use crate::base::codec::Codec;
+use crate::base::ids::Pt;
 use crate::payload::dependency_structure::Structure;
-use crate::payload::{self, PacketInfo, dependency_descriptor as dd};
+use crate::payload::{self, PacketInfo, dependency_descriptor as dd, layers_allocation, red};
 
 /// Two bytes of numbers to patch with, and the payload behind them.
 fn split(bytes: &[u8]) -> Option<(u16, u8, &[u8])> {
@@ -127,6 +128,43 @@ pub fn opus(payload: &[u8]) {
     if let Some(us) = payload::opus::duration_us(payload) {
         assert!((2500..=120_000).contains(&us), "{us} us");
         assert!(payload::opus::Toc::parse(payload).is_some_and(|toc| us >= toc.frame_us()));
+    }
+}
+
+/// Redundancy (RFC 2198 §3), with the types that its blocks have and shall have.
+pub fn red(bytes: &[u8]) {
+    let Some(([from, to], payload)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let (from, to) = (Pt(from & 0x7f), Pt(to & 0x7f));
+    let primary = red::primary_at(payload).map(|at| payload.split_at(at).1.to_vec());
+    let mut renumbered = payload.to_vec();
+    if red::renumber(&mut renumbered, from, to).is_some() {
+        assert_eq!(red::primary_at(&renumbered), red::primary_at(payload));
+        assert_eq!(red::renumber(&mut renumbered, to, from), Some(()));
+        assert_eq!(renumbered, payload);
+    }
+    let mut unwrapped = payload.to_vec();
+    match (red::unwrap(&mut unwrapped), primary) {
+        (Some(len), Some(primary)) => assert_eq!(unwrapped.get(..len), Some(&*primary)),
+        (None, None) => assert_eq!(unwrapped, payload),
+        (len, primary) => panic!("{len:?} {primary:?}"),
+    }
+}
+
+/// Video layers allocation: nothing is of a stream there is not, and layers have a count.
+pub fn layers_allocation(value: &[u8]) {
+    let Some(read) = layers_allocation::parse(value) else {
+        return;
+    };
+    assert!((1..=4).contains(&read.streams) && read.stream < 4);
+    for (stream, layers) in (0..).zip(read.layers) {
+        for layer in layers.iter().flatten() {
+            assert!(stream < read.streams);
+            assert!((1..=4).contains(&layer.temporal_layers));
+            let beyond = layer.kbps.iter().skip(layer.temporal_layers.into());
+            assert_eq!(beyond.sum::<u32>(), 0);
+        }
     }
 }
 

@@ -57,6 +57,17 @@ pub(super) fn of(name: &str) -> Vec<Vec<u8>> {
             "10 3010",
         ]),
         "opus" => bare(&["78 01 02", "fb 03 01 02", "fc"]),
+        "red" => bare(&[
+            "6f 60 ef 0f 00 03 6f 01 02 03 04 05",
+            "6f 01 6f 09",
+            "6f 6f ef 0f 00 00 ef",
+        ]),
+        "layers_allocation" => bare(&[
+            "61 00 9601 f403 c413 013f 00b3 1e 027f 0167 1e 04ff 02cf 1e",
+            "20 10 60 18 0a 14 1e 28 32 3c",
+            "07 54 0a 0f f403 d804 8008 01",
+            "00",
+        ]),
         "dependency_descriptor" => descriptors(),
         "srtp" => (0..3).map(secured).collect(),
         "stun" => vec![hex("01 00 01 41 81 02 0123 02 0001 03 0004 00010000")],

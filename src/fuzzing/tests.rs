@@ -178,10 +178,11 @@ fn conversation() {
 
 #[test]
 fn payload_descriptors() {
-    for codec in ["vp8", "vp9", "h264", "h265", "av1", "opus"] {
+    for codec in ["vp8", "vp9", "h264", "h265", "av1", "opus", "red"] {
         hold(codec, 4000);
     }
     hold("dependency_descriptor", 8000);
+    hold("layers_allocation", 8000);
 }
 
 #[test]

@@ -49,7 +49,8 @@ pub struct LayerFigures {
     /// Which.
     pub layer: Layer,
     /// Payload bits per second of all that a subscriber to it is sent, lower layers of its
-    /// encoding included, over the last second; 0 while nothing was measured.
+    /// encoding included, over the last second. While nothing was measured, what the publisher
+    /// declares; 0 when that is nothing either.
     pub bps: u64,
     /// Pixels per row; 0 while not known.
     pub width: u16,

@@ -23,6 +23,8 @@ pub struct TrackInfo {
     pub pt: Pt,
     /// The server's own RTX payload type; `None` for codecs without RTX.
     pub rtx_pt: Option<Pt>,
+    /// Its packets may have redundancy (RFC 2198), under `base::codec::RED_PT`.
+    pub red: bool,
     /// Encodings of it that are published at once (simulcast), 1..=`limits::MAX_ENCODINGS`. Each
     /// has an id of its own.
     pub encodings: u8,
@@ -41,8 +43,9 @@ impl TrackInfo {
     /// True when an m-line that was offered for this track can carry `other`: same kind, codec and
     /// payload types.
     pub fn takes_same_section(&self, other: &Self) -> bool {
-        (self.kind, self.codec, self.pt, self.rtx_pt)
-            == (other.kind, other.codec, other.pt, other.rtx_pt)
+        let is_like = (self.kind, self.codec, self.pt, self.rtx_pt)
+            == (other.kind, other.codec, other.pt, other.rtx_pt);
+        is_like && self.red == other.red
     }
 }
 

@@ -173,7 +173,7 @@ impl Contents {
 }
 
 /// AV1 §4.10.5: little-endian groups of seven bits, at most eight bytes and 2^32 - 1.
-fn leb128(r: &mut Reader<'_>) -> Option<u32> {
+pub(super) fn leb128(r: &mut Reader<'_>) -> Option<u32> {
     let mut value = 0u64;
     for i in 0..8 {
         let byte = r.u8()?;

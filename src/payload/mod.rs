@@ -1,9 +1,10 @@
 //! What an SFU must read from, or patch in, the payload of an RTP packet, per codec.
 //!
 //! Payload formats: RFC 7741 (VP8), RFC 9628 (VP9), RFC 6184 (H.264), RFC 7798 (H.265), the AV1
-//! RTP payload format with its dependency descriptor (Appendix A), RFC 7587 (Opus). Decodes no
-//! pictures, reassembles nothing, keeps no state between packets and never allocates. Called on
-//! receipt (`peer/`) to describe a packet once, and by `router/` when it selects and rewrites.
+//! RTP payload format with its dependency descriptor (Appendix A), RFC 7587 (Opus), RFC 2198
+//! (RED). Decodes no pictures, reassembles nothing, keeps no state between packets and never
+//! allocates. Called on receipt (`peer/`) to describe a packet once, and by `router/` when it
+//! selects and rewrites.
 #![cfg_attr(
     not(test),
     deny(
@@ -23,8 +24,10 @@ pub mod h264;
 mod h264_sps;
 pub mod h265;
 mod h265_sps;
+pub mod layers_allocation;
 pub mod opus;
 pub mod picture_id;
+pub mod red;
 #[cfg(test)]
 pub(crate) mod test_bits;
 pub mod vp8;

@@ -429,6 +429,7 @@ mod tests {
                 fmtp: "".into(),
                 pt: Pt(96),
                 rtx_pt: None,
+                red: false,
                 encodings: 1,
             };
             let mut tracks = Tracks::default();
@@ -450,6 +451,7 @@ mod tests {
                 switched_on: true,
                 dropped: 0,
                 transport_cc: true,
+                takes_red: false,
                 pt: None,
                 ids: None,
                 last_stored: None,

@@ -202,8 +202,9 @@ impl Publisher {
         if let Some(place) = self.declared(header.ssrc) {
             return Ok(place);
         }
-        let has_pt =
-            |p: &Published| p.section.pt == header.pt || p.section.rtx_pt == Some(header.pt);
+        let has_pt = |p: &Published| {
+            p.section.rtx_pt == Some(header.pt) || p.section.has_media_pt(header.pt)
+        };
         let mut by_mid = None;
         let mut by_pt = SmallVec::<[usize; 2]>::new();
         for (section, published) in self.sections.iter().enumerate() {
@@ -263,7 +264,7 @@ impl Publisher {
         self.sections
             .get(place.section)
             .is_some_and(|p| match place.role {
-                SourceRole::Media => p.section.pt == pt,
+                SourceRole::Media => p.section.has_media_pt(pt),
                 SourceRole::Rtx => p.section.rtx_pt == Some(pt),
             })
     }

@@ -2,12 +2,13 @@
 
 use super::publisher::{Published, Publisher, Source, SourceRole};
 use crate::base::clock::Now;
-use crate::base::codec::{Codec, MediaKind};
+use crate::base::codec::{Codec, MediaKind, RED_PT};
+use crate::base::extension::ExtensionKind;
 use crate::base::fault::DropReason;
 use crate::base::limits::{MAX_RTP_LEN, MAX_SCALABLE_LAYERS};
 use crate::base::seq::SeqNo;
 use crate::model::layers::Marks;
-use crate::payload::{self, PacketInfo, dependency_descriptor, vp9};
+use crate::payload::{self, PacketInfo, dependency_descriptor, layers_allocation, red, vp9};
 use crate::router::figures::Sizes;
 use crate::router::history::Stored;
 use crate::router::tracks::{TrackKey, Tracks};
@@ -61,7 +62,7 @@ impl Publisher {
             }
             (None, None) => return Err(DropReason::UnknownSsrc),
         };
-        self.record(now, at, packet, &header, extended);
+        self.record(now, at, packet, &header, extended, tracks);
         // 6 to 9. Its media goes into the history.
         self.store(now, at, packet, &header, extended, tracks)
     }
@@ -72,7 +73,15 @@ impl Publisher {
             .map_or(90_000, |p| p.section.codec.clock_hz())
     }
 
-    fn record(&mut self, now: Now, at: usize, packet: &[u8], header: &RtpHeader, extended: u64) {
+    fn record(
+        &mut self,
+        now: Now,
+        at: usize,
+        packet: &[u8],
+        header: &RtpHeader,
+        extended: u64,
+        tracks: &mut Tracks,
+    ) {
         let Some(source) = self.ssrcs.get_mut(at) else {
             return;
         };
@@ -81,12 +90,17 @@ impl Publisher {
             return;
         };
         let is_audio = published.section.kind == MediaKind::Audio;
-        if self.arrivals.is_none() && !is_audio {
+        let declares = ExtensionKind::VideoLayersAllocation;
+        let declares = published.section.extensions.id(declares).is_some();
+        if self.arrivals.is_none() && !is_audio && !declares {
             return;
         }
         let known = Known::read(packet, header, &published.section.extensions);
         if let (Some(arrivals), Some(seq)) = (&mut self.arrivals, known.transport_seq) {
             arrivals.record(seq, now.instant);
+        }
+        if let Some(value) = known.layers_allocation {
+            published.declare(now, source.place.encoding, value, tracks);
         }
         if let Some(audio) = known.audio_level.filter(|_| is_audio) {
             self.note_level(audio.level_dbov);
@@ -135,16 +149,24 @@ impl Publisher {
             .history
             .slot(now.instant, MAX_RTP_LEN)
             .ok_or(DropReason::Oversized)?;
+        let section = &published.section;
+        let is_red = section.red_pt == Some(header.pt);
         let source = canonical::Source {
             packet,
             header,
             payload: media.payload,
-            extensions: &published.section.extensions,
-            pt: published.section.server_pt,
+            extensions: &section.extensions,
+            pt: if is_red { RED_PT } else { section.server_pt },
             seq: SeqNo(media.seq as u16),
             marker: header.marker,
         };
         let layout = canonical::write(out, source).ok_or(DropReason::Oversized)?;
+        if is_red {
+            let blocks = out.get_mut(layout.header_len..layout.len);
+            let renumbered =
+                red::renumber(blocks.unwrap_or_default(), section.pt, section.server_pt);
+            renumbered.ok_or(DropReason::MalformedRtp)?;
+        }
         let stored = Stored {
             seq: media.seq,
             timestamp: header.timestamp,
@@ -213,6 +235,24 @@ struct Media<'a> {
 }
 
 impl Published {
+    /// Takes what a packet of `encoding` says of all layers. What numbers its streams otherwise
+    /// than the m-line does is left alone.
+    fn declare(&self, now: Now, encoding: usize, value: &[u8], tracks: &mut Tracks) {
+        let Some(allocation) = layers_allocation::parse(value) else {
+            return;
+        };
+        let numbers = (allocation.stream.into(), allocation.streams.into());
+        if numbers != (encoding, self.encodings.len()) {
+            return;
+        }
+        for (encoding, layers) in self.encodings.iter().zip(allocation.layers) {
+            let track = tracks.get_mut(encoding.track);
+            if let Some(figures) = track.and_then(|track| track.figures.as_mut()) {
+                figures.declare(now.instant, layers);
+            }
+        }
+    }
+
     /// What the payload says of itself, or its dependency descriptor for it. Audio says nothing.
     fn inspect(
         &mut self,

@@ -6,11 +6,12 @@ use std::time::Instant;
 use super::pace::Path;
 use super::subscriber::{Sending, Subscriber};
 use crate::base::clock::Now;
-use crate::base::codec::MediaKind;
+use crate::base::codec::{MediaKind, RED_PT};
 use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropCounters, DropReason};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::{RtpTime, SeqNo};
+use crate::payload::red;
 use crate::router::history::Entry;
 use crate::router::rewrite::{Origin, Patch};
 use crate::router::select::Placed;
@@ -152,6 +153,10 @@ impl Sending {
         if self.layers.is_some() {
             len = self.patch(slot, placed.patch, entry, (header_len, len));
         }
+        if self.unwraps(packet) {
+            len = unwrap(slot, header_len, len)?;
+            canonical::set_pt(slot, self.info.pt);
+        }
         let (out, timestamp) = (placed.out, placed.timestamp);
         self.stamp(slot, out, timestamp);
         self.stamp_extensions(slot, usize::from(entry.transport_seq_at), header_len, path);
@@ -257,10 +262,15 @@ impl Sending {
                     ssrc: stream.ssrc,
                     osn: SeqNo(out as u16),
                 };
-                let len = rtx::wrap(slot, packet, header_len, with).ok_or(DropReason::Oversized)?;
+                let len = rtx::wrap(slot, packet, header_len, with);
+                let mut len = len.ok_or(DropReason::Oversized)?;
+                // Its payload type stands for the codec alone.
+                if is_red(packet, self.info.kind) {
+                    len = unwrap(slot, header_len + rtx::OSN_LEN, len)?;
+                }
                 (len, packet_index(number).ok_or(DropReason::TooOld)?)
             }
-            None => (len, self.copy(slot, packet, out, timestamp)?),
+            None => self.copy(slot, (header_len, packet), out, timestamp)?,
         };
         let len = match self.layers {
             None => len,
@@ -280,18 +290,28 @@ impl Sending {
         Ok(())
     }
 
-    /// Writes `packet` under number `out`; its SRTP index.
+    /// Writes `packet` under number `out`; its length and its SRTP index.
     fn copy(
         &self,
         slot: &mut [u8; MAX_DATAGRAM_LEN],
-        packet: &[u8],
+        (header_len, packet): (usize, &[u8]),
         out: u64,
         timestamp: RtpTime,
-    ) -> Result<u64, DropReason> {
-        let room = slot.get_mut(..packet.len());
+    ) -> Result<(usize, u64), DropReason> {
+        let mut len = packet.len();
+        let room = slot.get_mut(..len);
         room.ok_or(DropReason::Oversized)?.copy_from_slice(packet);
+        if self.unwraps(packet) {
+            len = unwrap(slot, header_len, len)?;
+            canonical::set_pt(slot, self.info.pt);
+        }
         self.stamp(slot, out, timestamp);
-        packet_index(out).ok_or(DropReason::TooOld)
+        Ok((len, packet_index(out).ok_or(DropReason::TooOld)?))
+    }
+
+    /// True for redundancy that the player does not take.
+    fn unwraps(&self, packet: &[u8]) -> bool {
+        is_red(packet, self.info.kind) && !self.takes_red
     }
 
     /// Writes a packet of padding alone under the next number of the RTX stream, where it disturbs
@@ -351,4 +371,16 @@ impl Sending {
             ids.apply(slot, header_len);
         }
     }
+}
+
+/// True for a canonical packet of a track of this kind with redundancy (RFC 2198).
+fn is_red(packet: &[u8], kind: MediaKind) -> bool {
+    kind == MediaKind::Audio && canonical::pt(packet) == Some(RED_PT)
+}
+
+/// Leaves the primary block of the redundancy at `at..len`; returns the length that remains.
+fn unwrap(slot: &mut [u8], at: usize, len: usize) -> Result<usize, DropReason> {
+    let blocks = slot.get_mut(at..len).unwrap_or_default();
+    let primary_len = red::unwrap(blocks).ok_or(DropReason::MalformedRtp)?;
+    Ok(at + primary_len)
 }

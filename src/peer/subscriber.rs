@@ -80,6 +80,8 @@ pub struct Sending {
     pub dropped: u64,
     /// Transport-wide sequence numbers were negotiated.
     pub transport_cc: bool,
+    /// The player takes redundancy (RFC 2198).
+    pub takes_red: bool,
     /// The player's own payload type, where it made the offer.
     pub pt: Option<Pt>,
     /// The player's own extension ids, where it made the offer.
@@ -265,6 +267,7 @@ mod tests {
             fmtp: String::new(),
             server_pt: Pt(96),
             server_rtx_pt: None,
+            red: false,
             track_id: format!("ARDAMSv{serial}"),
             stream_id: serial.to_string(),
             ssrc: Ssrc(serial as u32),
@@ -286,6 +289,7 @@ mod tests {
                 fmtp: "".into(),
                 pt: Pt(96),
                 rtx_pt: None,
+                red: false,
                 encodings: 1,
             },
             track: None,
@@ -300,6 +304,7 @@ mod tests {
             switched_on: true,
             dropped: 0,
             transport_cc: false,
+            takes_red: false,
             pt: None,
             ids: None,
             last_stored: None,

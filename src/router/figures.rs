@@ -2,12 +2,13 @@
 //!
 //! Counted once per received packet; read when somebody chooses among layers. Does not choose.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::track::Rate;
 use crate::base::limits::MAX_SCALABLE_LAYERS;
 use crate::model::layers::{Layer, LayerFigures, Layers, Marks};
 use crate::payload::Resolution;
+use crate::payload::layers_allocation::{AllocatedLayer, StreamLayers};
 
 /// The figures of one encoding.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Figures {
     rates: [[Rate; MAX_SCALABLE_LAYERS]; MAX_SCALABLE_LAYERS],
     /// Frames instead of bytes, by temporal layer.
     frames: [Rate; MAX_SCALABLE_LAYERS],
+    /// What the publisher says that it sends, and since when; `None` while it says nothing.
+    declared: Option<(Instant, StreamLayers)>,
 }
 
 /// Picture sizes by spatial layer; `None` where unknown.
@@ -44,13 +47,44 @@ impl Figures {
         self.sizes = sizes;
     }
 
+    /// Takes what the publisher says of its layers (video layers allocation).
+    pub fn declare(&mut self, now: Instant, mut layers: StreamLayers) {
+        // Only some packets say how large pictures are.
+        for (spatial, layer) in (0..).zip(&mut layers) {
+            if let Some(layer) = layer {
+                let before = self.declared_layer(spatial);
+                layer.resolution = layer.resolution.or(before.and_then(|b| b.resolution));
+            }
+        }
+        self.declared = Some((now, layers));
+    }
+
+    fn declared_layer(&self, spatial: usize) -> Option<AllocatedLayer> {
+        let (_, layers) = self.declared.as_ref()?;
+        layers.get(spatial).copied().flatten()
+    }
+
+    /// True for a layer that the publisher says it does not send, and from which nothing came
+    /// since, but for what was under way.
+    fn is_denied(&self, spatial: u8, temporal: u8) -> bool {
+        let Some((since, _)) = self.declared else {
+            return false;
+        };
+        let layer = self.declared_layer(spatial.into());
+        let is_declared = layer.is_some_and(|layer| temporal < layer.temporal_layers);
+        let rate = self.rate(spatial, temporal);
+        let last = rate.and_then(Rate::last);
+        !is_declared && last.is_none_or(|last| last < since + UNDER_WAY)
+    }
+
     /// The largest picture; `None` before the first key frame.
     pub fn largest(&self) -> Option<Resolution> {
         let known = self.sizes.iter().flatten().copied();
         known.max_by_key(|size| size.pixels())
     }
 
-    /// The layers of encoding `encoding` that are alive; the lowest of it is always there.
+    /// The layers of encoding `encoding` that are alive; the lowest of it is always there, unless
+    /// the publisher denies that.
     pub fn append(&self, now: Instant, encoding: u8, out: &mut Layers) {
         for spatial in 0..MAX_SCALABLE_LAYERS as u8 {
             for temporal in 0..MAX_SCALABLE_LAYERS as u8 {
@@ -59,7 +93,9 @@ impl Figures {
                     spatial,
                     temporal,
                 };
-                if (spatial, temporal) == (0, 0) || self.is_alive(now, spatial, temporal) {
+                let is_there =
+                    (spatial, temporal) == (0, 0) || self.is_alive(now, spatial, temporal);
+                if is_there && !self.is_denied(spatial, temporal) {
                     out.push(self.layer(now, layer));
                 }
             }
@@ -67,9 +103,13 @@ impl Figures {
     }
 
     fn is_alive(&self, now: Instant, spatial: u8, temporal: u8) -> bool {
-        let row = self.rates.get(usize::from(spatial));
-        let rate = row.and_then(|row| row.get(usize::from(temporal)));
+        let rate = self.rate(spatial, temporal);
         rate.is_some_and(|rate| rate.is_alive(now))
+    }
+
+    fn rate(&self, spatial: u8, temporal: u8) -> Option<&Rate> {
+        let row = self.rates.get(usize::from(spatial))?;
+        row.get(usize::from(temporal))
     }
 
     fn layer(&self, now: Instant, layer: Layer) -> LayerFigures {
@@ -77,17 +117,29 @@ impl Figures {
         let rows = self.rates.iter().take(spatial + 1);
         let rates = rows.flat_map(|row| row.iter().take(temporal + 1));
         let frames = self.frames.iter().take(temporal + 1);
+        let declared = self.declared_layer(spatial);
         let own = self.sizes.get(spatial).copied().flatten();
+        let own = own.or_else(|| declared?.resolution);
         let size = own.or_else(|| self.largest());
+        let measured_bps: u64 = rates.map(|rate| rate.bps_at(now)).sum();
+        let kbps = declared.and_then(|layer| layer.kbps.get(temporal).copied());
+        let declared_bps = u64::from(kbps.unwrap_or(0)) * 1000;
         LayerFigures {
             layer,
-            bps: rates.map(|rate| rate.bps_at(now)).sum(),
+            bps: if measured_bps > 0 {
+                measured_bps
+            } else {
+                declared_bps
+            },
             width: size.map_or(0, |size| size.width),
             height: size.map_or(0, |size| size.height),
             frames_per_s: (frames.map(|rate| rate.bps_at(now)).sum::<u64>() / 8) as u16,
         }
     }
 }
+
+/// Packets that were sent before their layer was left out come as late as this.
+const UNDER_WAY: Duration = Duration::from_millis(300);
 
 /// Worst first: by pixels, then by bits.
 pub fn sort(layers: &mut Layers) {
@@ -132,5 +184,44 @@ mod tests {
         assert!((46..=54).contains(&layers[1].frames_per_s), "{layers:?}");
         assert_eq!((layers[1].layer.encoding, layers[1].height), (2, 180));
         assert_eq!(figures.largest(), size(640, 360));
+    }
+
+    #[test]
+    fn what_the_publisher_says_counts_until_something_is_measured_or_comes() {
+        let start = test_now().instant;
+        let at = |ms| start + Duration::from_millis(ms);
+        let declared = |kbps: &[u32]| {
+            let mut all = [0; MAX_SCALABLE_LAYERS];
+            all[..kbps.len()].copy_from_slice(kbps);
+            Some(AllocatedLayer {
+                temporal_layers: kbps.len() as u8,
+                kbps: all,
+                resolution: Resolution::new(640, 360),
+            })
+        };
+        let listed = |figures: &Figures, ms| {
+            let mut layers = Layers::default();
+            figures.append(at(ms), 0, &mut layers);
+            let each = layers.iter().map(|f| (f.layer.temporal, f.bps, f.height));
+            each.collect::<Vec<_>>()
+        };
+        let packet = |temporal| Marks::new(false, true, false, (0, temporal));
+        let mut figures = Figures::default();
+        for temporal in 0..2 {
+            figures.add(at(0), packet(temporal), 500);
+        }
+        assert_eq!(listed(&figures, 10), [(0, 0, 0), (1, 0, 0)]);
+        figures.declare(at(10), [declared(&[200, 300]), None, None, None]);
+        let both = [(0, 200_000, 360), (1, 300_000, 360)];
+        assert_eq!(listed(&figures, 20), both);
+        // The upper temporal layer is left out; one packet of it was under way.
+        figures.declare(at(100), [declared(&[200]), None, None, None]);
+        figures.add(at(150), packet(1), 500);
+        assert_eq!(listed(&figures, 160), both[..1]);
+        // What comes after all is not denied for long.
+        figures.add(at(500), packet(1), 500);
+        assert_eq!(listed(&figures, 510).len(), 2);
+        figures.declare(at(600), [None; MAX_SCALABLE_LAYERS]);
+        assert!(listed(&figures, 610).is_empty());
     }
 }

@@ -188,6 +188,11 @@ impl Rate {
             .is_some_and(|last| now.saturating_duration_since(last) < SILENCE)
     }
 
+    /// When something came last.
+    pub fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// Bytes since the start.
     pub fn total_len(&self) -> u64 {
         self.total_len

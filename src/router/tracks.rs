@@ -199,6 +199,7 @@ mod tests {
                 fmtp: "".into(),
                 pt: Pt(96),
                 rtx_pt: None,
+                red: false,
                 encodings: 1,
             };
             let key = tracks.insert(Track::new(now, info));

@@ -90,6 +90,18 @@ pub fn stamp(
     w.u32(ssrc.0)
 }
 
+/// The payload type; `None` when `packet` is shorter than 2 bytes.
+pub fn pt(packet: &[u8]) -> Option<Pt> {
+    packet.get(1).map(|byte| Pt(byte & !MARKER))
+}
+
+/// Overwrites the payload type. `None` when `packet` is shorter than 2 bytes.
+pub fn set_pt(packet: &mut [u8], pt: Pt) -> Option<()> {
+    let byte = packet.get_mut(1)?;
+    *byte = *byte & MARKER | pt.0 & !MARKER;
+    Some(())
+}
+
 /// The marker bit; false when `packet` is shorter than 2 bytes.
 pub fn marker(packet: &[u8]) -> bool {
     packet.get(1).is_some_and(|byte| byte & MARKER != 0)
@@ -366,6 +378,9 @@ mod tests {
         assert_eq!(out[1], 0x80 | 45, "the marker stays");
         set_marker(&mut out, false).unwrap();
         assert_eq!(out[1], 45);
+        set_marker(&mut out, true).unwrap();
+        set_pt(&mut out, Pt(111)).unwrap();
+        assert_eq!((out[1], pt(&out)), (0x80 | 111, Some(Pt(111))));
         assert_eq!(stamp(&mut out[..11], None, seq, time, ssrc), None);
     }
 

@@ -159,6 +159,8 @@ pub struct Known<'a> {
     pub video_orientation: Option<u8>,
     /// The dependency descriptor, undecoded; not empty (AV1 RTP specification, appendix A).
     pub dependency_descriptor: Option<&'a [u8]>,
+    /// What the layers of the m-line are, undecoded (`payload::layers_allocation`).
+    pub layers_allocation: Option<&'a [u8]>,
 }
 
 impl<'a> Known<'a> {
@@ -183,12 +185,12 @@ impl<'a> Known<'a> {
                 ExtensionKind::DependencyDescriptor => {
                     known.dependency_descriptor = Some(value).filter(|v| !v.is_empty());
                 }
+                ExtensionKind::VideoLayersAllocation => known.layers_allocation = Some(value),
                 ExtensionKind::AbsCaptureTime
                 | ExtensionKind::PlayoutDelay
                 | ExtensionKind::VideoContentType
                 | ExtensionKind::VideoTiming
-                | ExtensionKind::ColorSpace
-                | ExtensionKind::VideoLayersAllocation => {}
+                | ExtensionKind::ColorSpace => {}
             }
         }
         known

@@ -71,6 +71,9 @@ pub fn wrap(
     Some(len)
 }
 
+/// Bytes of the original sequence number.
+pub const OSN_LEN: usize = 2;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use super::format::{Format, FormatRole};
 use super::offer::{OfferSection, SendSection, extensions};
 use super::player::Numbers;
 use super::transport::{self, RemoteTransport, Setup};
-use crate::base::codec::MediaKind;
+use crate::base::codec::{MediaKind, RED_PT};
 use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::ids::Mid;
 
@@ -38,6 +38,8 @@ pub struct AcceptedSection {
     pub nack: bool,
     /// The player takes retransmissions on their own SSRC.
     pub rtx: bool,
+    /// The player takes redundancy (RFC 2198); else it is sent the codec alone.
+    pub red: bool,
     /// The player sends transport-wide feedback, and takes the extension for it.
     pub transport_cc: bool,
     /// Extensions that the player takes, by this server's ids, or by the player's own where
@@ -127,6 +129,7 @@ pub(super) fn refused(offered: &OfferSection) -> AcceptedSection {
         accepted: false,
         nack: false,
         rtx: false,
+        red: false,
         transport_cc: false,
         extensions: ExtensionMap::default(),
         numbers: None,
@@ -154,11 +157,13 @@ fn accept(send: &SendSection, section: &MediaSection) -> AcceptedSection {
             .iter()
             .any(|f| f.pt == pt && f.role() == role)
     });
+    let is_red = |f: &Format| f.pt == RED_PT && f.role() == FormatRole::Red;
     AcceptedSection {
         mid: send.mid.clone(),
         accepted: format.is_some() && (send.disabled || section.direction.receives()),
         nack: feedback.nack,
         rtx,
+        red: send.red && section.formats.iter().any(is_red),
         transport_cc: feedback.transport_cc && map.id(ExtensionKind::TransportCc).is_some(),
         extensions: map,
         numbers: None,

@@ -75,6 +75,9 @@ pub struct ReceiveSection {
     pub pt: Pt,
     /// The publisher's payload type for its retransmissions; `None` when it offered none.
     pub rtx_pt: Option<Pt>,
+    /// The publisher's payload type for the codec with redundancy (RFC 2198); `None` when it does
+    /// not prefer to send that.
+    pub red_pt: Option<Pt>,
     /// Format parameters for viewers; empty when the codec has none.
     pub fmtp: String,
     /// Format parameters for the answer.
@@ -100,6 +103,13 @@ pub struct ReceiveSection {
     pub transport_cc: bool,
     /// The publisher takes REMB.
     pub remb: bool,
+}
+
+impl ReceiveSection {
+    /// True for the publisher's payload types of the codec, with and without redundancy.
+    pub fn has_media_pt(&self, pt: Pt) -> bool {
+        self.pt == pt || self.red_pt == Some(pt)
+    }
 }
 
 /// An accepted data channel m-line.
@@ -212,6 +222,7 @@ fn receive(section: &MediaSection, kind: MediaKind, choice: &choose::Choice<'_>)
         codec,
         pt: format.pt,
         rtx_pt: choice.rtx,
+        red_pt: choice.red,
         answer_fmtp: choose::publisher_fmtp(codec, format),
         fmtp,
         server_pt,
@@ -358,10 +369,9 @@ pub fn write(
 }
 
 fn payload_types(receive: &ReceiveSection) -> String {
-    match receive.rtx_pt {
-        Some(rtx) => format!("{} {}", receive.pt.0, rtx.0),
-        None => receive.pt.0.to_string(),
-    }
+    let all = [receive.red_pt, Some(receive.pt), receive.rtx_pt];
+    let all: Vec<String> = all.iter().flatten().map(|pt| pt.0.to_string()).collect();
+    all.join(" ")
 }
 
 fn write_receive(lines: &mut Lines, offered: &MediaSection, receive: &ReceiveSection) {
@@ -384,6 +394,9 @@ fn write_receive(lines: &mut Lines, offered: &MediaSection, receive: &ReceiveSec
         lines.put(format_args!("a=rtcp-rsize"));
     }
     lines.codec(receive.codec, receive.pt, &receive.answer_fmtp);
+    if let Some(red) = receive.red_pt {
+        lines.red(red, receive.pt);
+    }
     for (offered, text) in [
         (receive.transport_cc, "transport-cc"),
         (receive.remb, "goog-remb"),

@@ -72,6 +72,8 @@ pub(super) struct Choice<'a> {
     pub format: &'a Format,
     /// Retransmission for it.
     pub rtx: Option<Pt>,
+    /// Redundancy around it.
+    pub red: Option<Pt>,
 }
 
 /// Chooses from `section`; `None` when no codec is in common.
@@ -101,8 +103,12 @@ pub(super) fn choose<'a>(
             .filter(|f| wanted(f) == Some(codec) && is_usable(codec, f))
             .min_by_key(|f| rank(codec, f));
         if let Some(format) = best {
-            let rtx = rtx_of(section, format);
-            return Ok(Some(Choice { codec, format, rtx }));
+            return Ok(Some(Choice {
+                codec,
+                format,
+                rtx: rtx_of(section, format),
+                red: red_of(section, format),
+            }));
         }
     }
     Ok(None)
@@ -157,6 +163,21 @@ pub(super) fn rtx_of(section: &MediaSection, media: &Format) -> Option<Pt> {
             && is_unambiguous(f.pt)
     };
     section.formats.iter().find(carries).map(|f| f.pt)
+}
+
+/// How the publisher sends Opus with redundancy (RFC 2198 §5): only when it prefers that to Opus
+/// alone, and no other encoding is among the blocks.
+fn red_of(section: &MediaSection, media: &Format) -> Option<Pt> {
+    let is_opus = media.role() == FormatRole::Media(Codec::Opus);
+    let is_block = |block: &str| block.trim().parse() == Ok(media.pt.0);
+    let carries = |f: &&Format| {
+        f.role() == FormatRole::Red
+            && (f.clock_hz, f.channels) == (media.clock_hz, media.channels)
+            && f.fmtp.split('/').all(is_block)
+            && is_unambiguous(f.pt)
+    };
+    let mut preferred = section.formats.iter().take_while(|f| f.pt != media.pt);
+    preferred.find(carries).filter(|_| is_opus).map(|f| f.pt)
 }
 
 /// Format parameters for viewers: one text per payload type of [`Codec::server_pts`].

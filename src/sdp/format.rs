@@ -70,7 +70,7 @@ pub enum FormatRole {
     Media(Codec),
     /// Retransmission (RFC 4588) of the payload type `apt`; `None` when it names none.
     Rtx(Option<Pt>),
-    /// Redundant audio or its wrapping of FEC (RFC 2198); never chosen.
+    /// Redundant audio, or the wrapping of video's FEC (RFC 2198); never chosen by itself.
     Red,
     /// RFC 5109 (`ulpfec`) and RFC 8627 (`flexfec`, `flexfec-03`); never chosen.
     Fec,

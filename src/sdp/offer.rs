@@ -5,7 +5,7 @@
 //! what is the caller's (`peer/`) business; reading the answer is `accept.rs`.
 
 use super::text::{Lines, LocalParameters, SessionVersion};
-use crate::base::codec::{Codec, MediaKind};
+use crate::base::codec::{Codec, MediaKind, RED_PT};
 use crate::base::extension::ExtensionKind;
 use crate::base::ids::{Mid, Pt, Ssrc};
 
@@ -47,6 +47,8 @@ pub struct SendSection {
     pub server_pt: Pt,
     /// `answer::ReceiveSection::server_rtx_pt`; offered together with `rtx_ssrc` only.
     pub server_rtx_pt: Option<Pt>,
+    /// The publisher sends redundancy (RFC 2198).
+    pub red: bool,
     /// Second token of `a=msid`, without blanks: `ARDAMSv...` or `ARDAMSa...`.
     ///
     /// INTEROP(chrome): refuses an offer in which two sections have the same `a=msid`.
@@ -64,9 +66,13 @@ pub struct SendSection {
 }
 
 impl SendSection {
-    /// Payload type and source of retransmissions, when both are set.
+    /// Payload type and source of retransmissions, when they are offered.
+    ///
+    /// INTEROP(chrome): refuses an audio m-line with two sources, so that audio has them only
+    /// where the player makes the offer (`player.rs`).
     pub(super) fn rtx(&self) -> Option<(Pt, Ssrc)> {
-        self.server_rtx_pt.zip(self.rtx_ssrc)
+        let offered = self.server_rtx_pt.zip(self.rtx_ssrc);
+        offered.filter(|_| self.kind == MediaKind::Video)
     }
 }
 
@@ -121,8 +127,12 @@ pub fn write(
 
 fn write_send(lines: &mut Lines, send: &SendSection, local: &LocalParameters, first: bool) {
     let (media, pt) = (media_name(send.kind), send.server_pt.0);
-    match send.rtx() {
-        Some((rtx, _)) => lines.put(format_args!("m={media} 9 {PROTOCOL} {pt} {}", rtx.0)),
+    let besides = match send.red {
+        true => Some(RED_PT),
+        false => send.rtx().map(|(rtx, _)| rtx),
+    };
+    match besides {
+        Some(besides) => lines.put(format_args!("m={media} 9 {PROTOCOL} {pt} {}", besides.0)),
         None => lines.put(format_args!("m={media} 9 {PROTOCOL} {pt}")),
     }
     lines.connection(true);
@@ -142,6 +152,9 @@ fn write_send(lines: &mut Lines, send: &SendSection, local: &LocalParameters, fi
     lines.put(format_args!("a=rtcp-mux"));
     lines.put(format_args!("a=rtcp-rsize"));
     lines.codec(send.codec, send.server_pt, &send.fmtp);
+    if send.red {
+        lines.red(RED_PT, send.server_pt);
+    }
     lines.put(format_args!("a=rtcp-fb:{pt} transport-cc"));
     lines.put(format_args!("a=rtcp-fb:{pt} nack"));
     match send.kind {

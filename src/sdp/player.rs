@@ -117,12 +117,14 @@ fn take_track(send: &SendSection, media: &MediaSection) -> Option<AcceptedSectio
             map.insert(kind, extmap.id);
         }
     }
-    let rtx_pt = rtx_of(media, format).filter(|_| send.rtx().is_some());
+    let rtx_pt = rtx_of(media, format).filter(|_| send.rtx_ssrc.is_some());
     Some(AcceptedSection {
         mid: send.mid.clone(),
         accepted: true,
         nack: format.feedback.nack,
         rtx: rtx_pt.is_some(),
+        // Its blocks would have to be numbered anew for this player alone.
+        red: false,
         transport_cc: format.feedback.transport_cc && map.id(ExtensionKind::TransportCc).is_some(),
         extensions: map.clone(),
         numbers: Some(Numbers {
@@ -256,6 +258,7 @@ mod tests {
             fmtp: fmtp.to_owned(),
             server_pt,
             server_rtx_pt,
+            red: false,
             track_id: format!("track-{mid}"),
             stream_id: "s".to_owned(),
             ssrc: Ssrc(1000),
@@ -320,6 +323,24 @@ mod tests {
         let video = crossed.accepted.sections[0].numbers.as_ref().unwrap();
         assert_eq!(video.pt, Pt(120), "Firefox's number for VP8");
         assert!(video.rtx_pt.is_some());
+    }
+
+    #[test]
+    fn a_player_that_repairs_audio_is_sent_it_again() {
+        let text = include_str!("../../tests/data/sdp/chrome.sdp")
+            .replace("a=sendonly", "a=recvonly")
+            .replace("a=sendrecv", "a=recvonly")
+            .replace("SAVPF 111 63 ", "SAVPF 111 50 63 ")
+            .replace(
+                "a=rtpmap:111 opus/48000/2",
+                "a=rtpmap:111 opus/48000/2\r\na=rtpmap:50 rtx/48000/2\r\na=fmtp:50 apt=111",
+            );
+        let offer = parse(&text).unwrap();
+        let (crossed, answer) = answer(&[section("a", Codec::Opus)], &offer);
+        let taken = &crossed.accepted.sections[0];
+        assert_eq!(taken.numbers.as_ref().unwrap().rtx_pt, Some(Pt(50)));
+        assert!(taken.rtx);
+        assert_eq!(answer.media[0].ssrc_groups[0].ssrcs.len(), 2);
     }
 
     #[test]

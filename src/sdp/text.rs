@@ -102,6 +102,17 @@ impl Lines {
         }
     }
 
+    /// The mapping of Opus, payload type `media`, with one earlier packet behind it (RFC 2198 §5).
+    pub(super) fn red(&mut self, red: Pt, media: Pt) {
+        let hz = Codec::Opus.clock_hz();
+        self.put(format_args!("a=rtpmap:{} red/{hz}/2", red.0));
+        self.put(format_args!(
+            "a=fmtp:{} {media}/{media}",
+            red.0,
+            media = media.0
+        ));
+    }
+
     /// The mapping of a retransmission payload type (RFC 4588 §8.1).
     pub(super) fn rtx(&mut self, rtx: Pt, media: Pt, clock_hz: u32) {
         self.put(format_args!("a=rtpmap:{} rtx/{clock_hz}", rtx.0));

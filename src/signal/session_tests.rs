@@ -226,6 +226,7 @@ fn a_play_without_anything_to_offer_waits_for_a_source() {
         fmtp: "".into(),
         pt: Pt(111),
         rtx_pt: None,
+        red: false,
         encodings: 1,
     };
     s.handle_play_lineup(

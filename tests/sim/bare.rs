@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leafcutter::base::ids::ConnId;
 use leafcutter::rtp::RtpHeader;
-use leafcutter::srtp::{Keys, Profile, Protect};
+use leafcutter::srtp::{Keys, Profile, Protect, Unprotect};
 use leafcutter::transport::demux::{Protocol, classify};
 use serde_json::{Value, json};
 use str0m::crypto::dtls::{DtlsInstance, DtlsOutput, DtlsVersion, SrtpProfile};
@@ -27,6 +27,8 @@ pub struct Bare {
     pub remote_sdp: String,
     /// Protects what it sends.
     pub protect: Protect,
+    /// Opens what it is sent.
+    pub unprotect: Unprotect,
 }
 
 impl std::fmt::Debug for Bare {
@@ -71,10 +73,39 @@ impl Negotiated {
         spoil: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let dtls = Certified::with(world, spoil);
+        Self::publisher_with(world, worker, stream, dtls, &[])
+    }
+
+    /// As [`publisher`](Self::publisher), with an offer in which each first text of `changes` is
+    /// replaced by the second.
+    ///
+    /// # Panics
+    /// When the server does not answer as it should.
+    pub fn publisher_that_offers(
+        world: &mut World,
+        worker: u16,
+        stream: &str,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        let dtls = Certified::new(world);
+        Self::publisher_with(world, worker, stream, dtls, changes)
+    }
+
+    fn publisher_with(
+        world: &mut World,
+        worker: u16,
+        stream: &str,
+        dtls: Certified,
+        changes: &[(&str, &str)],
+    ) -> Self {
         let conn = world.open_conn(worker);
         tell(world, conn, stream, json!({ "command": "publish" }));
         assert_eq!(hear(world, conn, "start")["streamId"], stream);
-        let sdp = offer(&dtls.fingerprint);
+        let mut sdp = offer(&dtls.fingerprint);
+        for (from, to) in changes {
+            assert!(sdp.contains(from), "{from}");
+            sdp = sdp.replace(from, to);
+        }
         tell(world, conn, stream, configuration("offer", &sdp));
         let answer = hear(world, conn, "takeConfiguration");
         Self::new(world, worker, conn, dtls, &answer)
@@ -169,6 +200,7 @@ impl Negotiated {
             address: self.address,
             remote_sdp: self.remote_sdp,
             protect: Protect::new(&keys.client).expect("a key"),
+            unprotect: Unprotect::new(&keys.server).expect("a key"),
         }
     }
 
@@ -288,6 +320,30 @@ impl Bare {
         let packets = self.packets_received(world);
         let headers = packets.iter().map(|packet| RtpHeader::parse(packet));
         headers.flatten().collect()
+    }
+
+    /// Payload type and payload of the RTP packets that came since the last call, in order.
+    ///
+    /// # Panics
+    /// When one of them cannot be opened.
+    pub fn payloads_received(&self, world: &mut World) -> Vec<(u8, Vec<u8>)> {
+        self.opened(self.packets_received(world))
+    }
+
+    /// Payload type and payload of protected RTP packets.
+    ///
+    /// # Panics
+    /// When one of them cannot be opened.
+    pub fn opened(&self, packets: Vec<Vec<u8>>) -> Vec<(u8, Vec<u8>)> {
+        let open = |mut packet: Vec<u8>| {
+            let header = RtpHeader::parse(&packet).expect("RTP");
+            let (at, index) = (header.header_len, u64::from(header.seq.0));
+            let len = self.unprotect.unprotect_rtp(&mut packet, at, index);
+            packet.truncate(len.expect("it is genuine"));
+            let payload = header.payload(&packet).expect("a payload");
+            (header.pt.0, payload.to_vec())
+        };
+        packets.into_iter().map(open).collect()
     }
 
     /// The protected RTP packets that came since the last call, in order.

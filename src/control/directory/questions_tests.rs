@@ -165,6 +165,7 @@ impl World {
             fmtp: "".into(),
             pt: Pt(96),
             rtx_pt: None,
+            red: false,
             encodings: 1,
         };
         self.tell(ControlMail::PublishLive {

@@ -184,6 +184,7 @@ fn track(origin: WorkerId) -> TrackInfo {
         fmtp: "".into(),
         pt: Pt(96),
         rtx_pt: None,
+        red: false,
         encodings: 1,
     }
 }

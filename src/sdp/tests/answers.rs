@@ -404,3 +404,48 @@ fn simulcast_from_before_rids_and_restricted_rids() {
         "rids could not be told apart"
     );
 }
+
+#[test]
+fn redundancy_is_taken_from_who_prefers_it() {
+    let (offer, n) = negotiated(CHROME, &CodecPolicy::all());
+    assert_eq!(offer.media[0].formats[1].role(), FormatRole::Red);
+    assert_eq!(receive(&n, 0).red_pt, None, "Opus alone comes first");
+
+    let preferred = CHROME.replace("SAVPF 111 63 ", "SAVPF 63 111 ");
+    assert_ne!(preferred, CHROME);
+    let (offer, n) = negotiated(&preferred, &CodecPolicy::all());
+    let audio = receive(&n, 0);
+    assert_eq!((audio.red_pt, audio.pt), (Some(Pt(63)), Pt(111)));
+    let text = answer::write(&offer, &n, &local(), SESSION);
+    let answered = parse(&text).unwrap();
+    let pts: Vec<_> = answered.media[0].formats.iter().map(|f| f.pt.0).collect();
+    assert_eq!(pts, [63, 111], "in the publisher's order");
+    assert_eq!(answered.media[0].formats[0].fmtp, "111/111");
+
+    for other in ["111/9", "", "111/111/x"] {
+        let spoilt = preferred.replace("a=fmtp:63 111/111", &format!("a=fmtp:63 {other}"));
+        let (_, n) = negotiated(&spoilt, &CodecPolicy::all());
+        assert_eq!(receive(&n, 0).red_pt, None, "{other}");
+    }
+}
+
+#[test]
+fn retransmission_and_silence_of_audio_are_kept_where_they_are_offered() {
+    let offered = CHROME
+        .replace("SAVPF 111 63 ", "SAVPF 111 50 63 ")
+        .replace("a=rtcp-fb:111 transport-cc", "a=rtcp-fb:111 nack")
+        .replace(
+            "a=fmtp:111 minptime=10;useinbandfec=1",
+            "a=fmtp:111 minptime=10;useinbandfec=1;usedtx=1\r\n\
+             a=rtpmap:50 rtx/48000/2\r\na=fmtp:50 apt=111",
+        );
+    let (offer, n) = negotiated(&offered, &CodecPolicy::all());
+    let audio = receive(&n, 0);
+    assert_eq!((audio.rtx_pt, audio.nack), (Some(Pt(50)), true));
+    let text = answer::write(&offer, &n, &local(), SESSION);
+    let answered = parse(&text).unwrap();
+    let formats = &answered.media[0].formats;
+    assert_eq!(formats[0].parameter("usedtx"), Some("1"));
+    assert_eq!(formats[1].role(), FormatRole::Rtx(Some(Pt(111))));
+    assert!(formats[0].feedback.nack);
+}

@@ -88,6 +88,7 @@ fn track(mid: &str, codec: Codec, fmtp: &str, ssrc: u32) -> SendSection {
         fmtp: fmtp.into(),
         server_pt,
         server_rtx_pt,
+        red: false,
         track_id: format!("ARDAMS{letter}stream1"),
         stream_id: "stream1".into(),
         ssrc: Ssrc(ssrc),

@@ -133,3 +133,35 @@ fn an_answer_to_an_earlier_offer_is_told_by_what_it_still_has() {
         );
     }
 }
+
+#[test]
+fn redundancy_is_offered_and_may_be_left_out() {
+    let mut sections = room();
+    if let OfferSection::Send(send) = &mut sections[0] {
+        send.red = true;
+    }
+    let text = offer::write(&sections, &local(), SESSION);
+    let offered = parse(&text).unwrap();
+    let formats = &offered.media[0].formats;
+    let roles: Vec<_> = formats.iter().map(|f| (f.pt.0, f.role())).collect();
+    assert_eq!(
+        roles,
+        [(111, FormatRole::Media(Codec::Opus)), (63, FormatRole::Red)]
+    );
+    let taken = |text: &str| {
+        let accepted = offer::apply_answer(&sections, &parse(text).unwrap()).unwrap();
+        (accepted.sections[0].accepted, accepted.sections[0].red)
+    };
+    let answer = answer_to(&text);
+    assert_eq!(taken(&answer), (true, true));
+    assert_eq!(taken(&answer.replace(" 111 63", " 111")), (true, false));
+}
+
+/// Chromium refuses an audio m-line with two sources.
+#[test]
+fn no_retransmission_of_audio_is_offered() {
+    let text = offer::write(&room(), &local(), SESSION);
+    let audio = &parse(&text).unwrap().media[0];
+    assert_eq!((audio.formats.len(), audio.ssrcs.len()), (1, 1));
+    assert!(audio.ssrc_groups.is_empty());
+}

@@ -1,6 +1,7 @@
 //! The scenarios, by what they are about.
 
 mod attacks;
+mod audio;
 mod calls;
 mod data;
 mod floods;
