@@ -179,18 +179,6 @@ impl World {
         number
     }
 
-    /// Adds a publisher on `worker` whose video has several encodings, and which belongs to the
-    /// main track `room`; returns its number.
-    pub fn publish_simulcast_into(&mut self, worker: u16, stream: &str, room: &str) -> usize {
-        let (conn, number, local) = self.open(worker);
-        let seed = self.seed ^ (number as u64) << 32;
-        let mut client = Client::participant(conn, local, stream, seed, room);
-        client.simulcast = true;
-        self.clients.push(client);
-        self.collect(number);
-        number
-    }
-
     /// Adds a viewer on `worker`; returns its number.
     pub fn play(&mut self, worker: u16, stream: &str) -> usize {
         let (conn, number, local) = self.open(worker);
@@ -231,9 +219,30 @@ impl World {
     /// Adds a participant of a room on `worker`: over one WebSocket it publishes `stream` into the
     /// main track `room` and plays `room`. Returns the numbers of publisher and viewer.
     pub fn participate(&mut self, worker: u16, stream: &str, room: &str) -> (usize, usize) {
+        self.participate_with(worker, stream, room, false)
+    }
+
+    /// As [`participate`](Self::participate), with video in several encodings.
+    pub fn participate_simulcast(
+        &mut self,
+        worker: u16,
+        stream: &str,
+        room: &str,
+    ) -> (usize, usize) {
+        self.participate_with(worker, stream, room, true)
+    }
+
+    fn participate_with(
+        &mut self,
+        worker: u16,
+        stream: &str,
+        room: &str,
+        simulcast: bool,
+    ) -> (usize, usize) {
         let (conn, publisher, local) = self.open(worker);
         let seed = self.seed ^ (publisher as u64) << 32;
-        let client = Client::participant(conn, local, stream, seed, room);
+        let mut client = Client::participant(conn, local, stream, seed, room);
+        client.simulcast = simulcast;
         self.clients.push(client);
         let (viewer, local) = self.connect_client();
         self.clients.push(Client::viewer(conn, local, room));
