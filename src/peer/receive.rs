@@ -149,24 +149,7 @@ impl Publisher {
             .history
             .slot(now.instant, MAX_RTP_LEN)
             .ok_or(DropReason::Oversized)?;
-        let section = &published.section;
-        let is_red = section.red_pt == Some(header.pt);
-        let source = canonical::Source {
-            packet,
-            header,
-            payload: media.payload,
-            extensions: &section.extensions,
-            pt: if is_red { RED_PT } else { section.server_pt },
-            seq: SeqNo(media.seq as u16),
-            marker: header.marker,
-        };
-        let layout = canonical::write(out, source).ok_or(DropReason::Oversized)?;
-        if is_red {
-            let blocks = out.get_mut(layout.header_len..layout.len);
-            let renumbered =
-                red::renumber(blocks.unwrap_or_default(), section.pt, section.server_pt);
-            renumbered.ok_or(DropReason::MalformedRtp)?;
-        }
+        let layout = published.canonicalise(out, (packet, header), &media)?;
         let stored = Stored {
             seq: media.seq,
             timestamp: header.timestamp,
@@ -235,6 +218,34 @@ struct Media<'a> {
 }
 
 impl Published {
+    /// Writes the canonical form of a packet to the front of `out`.
+    fn canonicalise(
+        &self,
+        out: &mut [u8],
+        (packet, header): (&[u8], &RtpHeader),
+        media: &Media<'_>,
+    ) -> Result<canonical::Layout, DropReason> {
+        let section = &self.section;
+        let is_red = section.red_pt == Some(header.pt);
+        let source = canonical::Source {
+            packet,
+            header,
+            payload: media.payload,
+            extensions: &section.extensions,
+            pt: if is_red { RED_PT } else { section.server_pt },
+            seq: SeqNo(media.seq as u16),
+            marker: header.marker,
+        };
+        let layout = canonical::write(out, source).ok_or(DropReason::Oversized)?;
+        if is_red {
+            let blocks = out.get_mut(layout.header_len..layout.len);
+            let (from, to) = (section.pt, section.server_pt);
+            let renumbered = red::renumber(blocks.unwrap_or_default(), from, to);
+            renumbered.ok_or(DropReason::MalformedRtp)?;
+        }
+        Ok(layout)
+    }
+
     /// Takes what a packet of `encoding` says of all layers. What numbers its streams otherwise
     /// than the m-line does is left alone.
     fn declare(&self, now: Now, encoding: usize, value: &[u8], tracks: &mut Tracks) {

@@ -251,27 +251,7 @@ impl Sending {
         }
         let timestamp = entry.timestamp.plus(origin.time_shift);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;
-        let (len, index) = match &mut self.stream.rtx {
-            Some(stream) => {
-                let number = stream.next_seq;
-                stream.next_seq += 1;
-                let with = rtx::Retransmission {
-                    pt: stream.pt,
-                    seq: SeqNo(number as u16),
-                    timestamp,
-                    ssrc: stream.ssrc,
-                    osn: SeqNo(out as u16),
-                };
-                let len = rtx::wrap(slot, packet, header_len, with);
-                let mut len = len.ok_or(DropReason::Oversized)?;
-                // Its payload type stands for the codec alone.
-                if is_red(packet, self.info.kind) {
-                    len = unwrap(slot, header_len + rtx::OSN_LEN, len)?;
-                }
-                (len, packet_index(number).ok_or(DropReason::TooOld)?)
-            }
-            None => self.copy(slot, (header_len, packet), out, timestamp)?,
-        };
+        let (len, index) = self.repair(slot, (header_len, packet), out, timestamp)?;
         let len = match self.layers {
             None => len,
             Some(_) => self.patch_again(slot, &origin, entry, (header_len, len)),
@@ -288,6 +268,36 @@ impl Sending {
         outlet.sent.retransmitted += 1;
         outlet.sent.payload_len += (len - header_len) as u64;
         Ok(())
+    }
+
+    /// Writes `packet`, which was sent under number `out`, once more: as RTX, else as a plain copy.
+    /// Returns its length and its SRTP index.
+    fn repair(
+        &mut self,
+        slot: &mut [u8; MAX_DATAGRAM_LEN],
+        (header_len, packet): (usize, &[u8]),
+        out: u64,
+        timestamp: RtpTime,
+    ) -> Result<(usize, u64), DropReason> {
+        let Some(stream) = &mut self.stream.rtx else {
+            return self.copy(slot, (header_len, packet), out, timestamp);
+        };
+        let number = stream.next_seq;
+        stream.next_seq += 1;
+        let with = rtx::Retransmission {
+            pt: stream.pt,
+            seq: SeqNo(number as u16),
+            timestamp,
+            ssrc: stream.ssrc,
+            osn: SeqNo(out as u16),
+        };
+        let len = rtx::wrap(slot, packet, header_len, with);
+        let mut len = len.ok_or(DropReason::Oversized)?;
+        // Its payload type stands for the codec alone.
+        if is_red(packet, self.info.kind) {
+            len = unwrap(slot, header_len + rtx::OSN_LEN, len)?;
+        }
+        Ok((len, packet_index(number).ok_or(DropReason::TooOld)?))
     }
 
     /// Writes `packet` under number `out`; its length and its SRTP index.
