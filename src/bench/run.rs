@@ -93,6 +93,9 @@ fn run_soak(args: &SoakArgs) -> Result<String, String> {
     if left != [0; 3] {
         return Err(format!("something was left behind\n{table}"));
     }
+    if soaked.damaged > 0 {
+        return Err(format!("packets came damaged\n{table}"));
+    }
     if soaked.after.descriptors > soaked.before.descriptors + FLEETING_DESCRIPTORS {
         return Err(format!("descriptors were left behind\n{table}"));
     }

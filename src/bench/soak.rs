@@ -159,15 +159,13 @@ impl Churn<'_> {
     /// Everybody is gone: waits until the server has noticed and its allocator has given back what
     /// it gives back, and looks.
     fn quiet(&mut self, watch: &mut impl FnMut(&str, u64, u64)) -> Result<Sample, String> {
-        let (tx, rx) = std::sync::mpsc::channel::<()>();
+        let mut nobody = self.fleet(0)?;
         for second in 0..self.args.rest {
-            // Nobody sends; a wait without a sleep.
-            let _ = rx.recv_timeout(Duration::from_secs(1));
+            nobody.turn(Duration::from_secs(1));
             let sample = self.sample()?;
             self.soaked.samples.push(sample);
             watch("nobody is there", second + 1, self.args.rest);
         }
-        drop(tx);
         self.sample()
     }
 
