@@ -66,6 +66,8 @@ pub struct Client {
     role: Role,
     local: SocketAddr,
     rtc: Option<Link>,
+    /// It had a peer connection and gave it up.
+    gave_up: bool,
     timeout: Option<Instant>,
     /// Video sources that began in the middle of a frame, and when to ask again.
     key_frame_retries: BTreeMap<u32, Instant>,
@@ -231,6 +233,7 @@ impl Client {
             role,
             local,
             rtc: None,
+            gave_up: false,
             timeout: None,
             key_frame_retries: BTreeMap::new(),
             labels: HashMap::new(),
@@ -307,8 +310,7 @@ impl Client {
 
     /// Gives up the peer connection without a word.
     pub fn vanish(&mut self) {
-        self.rtc = None;
-        self.timeout = None;
+        self.give_up();
         self.studio = None;
         self.cameras = None;
     }
@@ -506,7 +508,10 @@ impl Client {
 
     fn take_answer(&mut self, now: Instant, sdp: &str) {
         let answer = SdpAnswer::from_sdp_string(sdp).expect("an answer that parses");
-        let link = self.rtc.as_mut().expect("an offer was made");
+        let Some(link) = &mut self.rtc else {
+            assert!(self.gave_up, "an answer to no offer");
+            return;
+        };
         let pending = link.pending.take().expect("one answer per offer");
         link.rtc
             .sdp_api()
@@ -604,11 +609,16 @@ impl Client {
     fn goes_on<T>(&mut self, result: Result<T, RtcError>) -> Option<T> {
         match result {
             Err(RtcError::Dtls(_)) => {
-                (self.rtc, self.timeout) = (None, None);
+                self.give_up();
                 None
             }
             result => Some(result.expect("a client that goes on")),
         }
+    }
+
+    fn give_up(&mut self) {
+        self.gave_up |= self.rtc.is_some();
+        (self.rtc, self.timeout) = (None, None);
     }
 
     fn poll(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::check::assert_all_arrived;
 use crate::world::World;
 use leafcutter::engine::Counters;
 
@@ -120,4 +121,29 @@ fn half_made_peers_are_let_go() {
     world.close(viewer);
     world.run(Duration::from_millis(100));
     assert_eq!(levels(&world), without);
+}
+
+#[test]
+fn an_answer_to_an_offer_given_up_disturbs_nobody() {
+    let mut world = World::new(5, 1);
+    let hasty = world.publish(0, "call");
+    let offered = |world: &World| world.clients[hasty].has_heard("start");
+    assert!(world.run_until(Duration::from_secs(1), offered));
+    world.clients[hasty].vanish();
+    world.close(hasty);
+    let answered = |world: &World| world.clients[hasty].has_heard("takeConfiguration");
+    assert!(
+        world.run_until(Duration::from_secs(1), answered),
+        "it was under way"
+    );
+    world.run(Duration::from_millis(100));
+
+    let publisher = world.publish(0, "call");
+    world.connect_late(&[publisher]);
+    let viewer = world.play(0, "call");
+    world.connect_late(&[viewer]);
+    world.run(Duration::from_secs(1));
+    let until = world.now.instant - Duration::from_millis(200);
+    assert_all_arrived(&world.clients[publisher], &world.clients[viewer], until);
+    assert_eq!(world.clients[hasty].story(), ["start", "takeConfiguration"]);
 }

@@ -22,7 +22,7 @@ use crate::world::{World, epoch};
 
 #[test]
 fn random_worlds_keep_every_promise() {
-    seeds::for_each(300, |seed| {
+    seeds::for_each(500, |seed| {
         let trace = live(seed);
         // The same seed makes the same world; now and then it is looked whether that holds.
         if seed % 100 == 7 {
