@@ -43,6 +43,8 @@ pub struct World {
     pub strays: Vec<(SocketAddr, Vec<u8>)>,
     /// RTP packets that clients sent, retransmissions included.
     pub rtp_sent: u64,
+    /// When an engine last sent RTP to each client that ever was sent any.
+    pub last_rtp: HashMap<usize, Instant>,
     /// WebSockets whose messages take longer, both ways.
     pub slow: HashMap<ConnId, Duration>,
     /// When the last message of a WebSocket arrives, each way: none overtakes it.
@@ -148,6 +150,7 @@ impl World {
             control: Control::default(),
             strays: Vec::new(),
             rtp_sent: 0,
+            last_rtp: HashMap::new(),
             slow: HashMap::new(),
             last_texts: HashMap::new(),
             unheard: Vec::new(),
@@ -302,6 +305,12 @@ impl World {
         let last = self.last_texts.entry((conn, up)).or_insert(at);
         *last = at.max(*last);
         *last - self.now.instant
+    }
+
+    /// When what was said last over a WebSocket is heard by its engine.
+    pub fn heard_at(&self, conn: ConnId) -> Instant {
+        let last = self.last_texts.get(&(conn, true)).copied();
+        last.unwrap_or(self.now.instant)
     }
 
     /// A client says something more.
@@ -562,6 +571,7 @@ impl World {
             network,
             agenda,
             strays,
+            last_rtp,
             now,
             ..
         } = self;
@@ -576,6 +586,9 @@ impl World {
                     strays.push((run.route.remote, datagram.to_vec()));
                     continue;
                 };
+                if classify(datagram) == Some(Protocol::Rtp) {
+                    last_rtp.insert(client, now.instant);
+                }
                 for after in network.carry(now.instant, client, Direction::Down, datagram) {
                     let (from, datagram) = (*from, datagram.to_vec());
                     agenda.add(

@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leafcutter::base::codec::MediaKind;
+use leafcutter::base::fault::DropReason;
 use leafcutter::base::limits::MAX_ADDRESSES_PER_PEER;
 use leafcutter::transport::demux::{Protocol, classify};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::client;
 use crate::network::Link;
 use crate::seeds;
 use crate::world::{World, epoch};
@@ -57,6 +59,8 @@ struct Life {
     rebound: bool,
     /// Datagrams of strangers that only a peer may send.
     strange: u64,
+    /// Media and reports of publishers that came a second time.
+    copies: u64,
 }
 
 /// One client and what became of it.
@@ -67,6 +71,8 @@ struct Person {
     present: bool,
     /// Its link comes back in the next step.
     cut: Option<(Link, Link)>,
+    /// From when on it is sent nothing more: it stopped, or its socket closed.
+    quiet: Option<Instant>,
 }
 
 impl Life {
@@ -81,6 +87,7 @@ impl Life {
             ledger: Ledger::default(),
             rebound: false,
             strange: 0,
+            copies: 0,
         };
         life.publish("s0");
         life.world.run(Duration::from_millis(300));
@@ -119,11 +126,13 @@ impl Life {
     }
 
     fn add(&mut self, client: usize, publishes: bool) {
+        self.world.clients[client].tape = Some(Vec::new());
         self.people.push(Person {
             client,
             publishes,
             present: true,
             cut: None,
+            quiet: None,
         });
     }
 
@@ -169,10 +178,12 @@ impl Life {
         if closes {
             self.world.close_conn(conn);
         }
+        let quiet = closes.then(|| self.world.heard_at(conn) + MAILED);
         // A participant has two connections over one socket.
         for person in &mut self.people {
             if self.world.clients[person.client].conn == conn {
                 person.present = false;
+                person.quiet = quiet;
                 self.world.clients[person.client].vanish();
             }
         }
@@ -186,8 +197,15 @@ impl Life {
         let client = self.people[at].client;
         self.world.say(client, json!({ "command": "stop" }));
         self.world.clients[client].vanish();
+        self.people[at].quiet = Some(self.world.heard_at(self.world.clients[client].conn));
         let pause = Duration::from_millis(self.rng.random_range(0..100));
         self.world.run(pause);
+        self.assert_quiet();
+        self.people[at].quiet = None;
+        self.ledger.forget(client, self.world.now.instant);
+        if let Some(tape) = &mut self.world.clients[client].tape {
+            tape.clear();
+        }
         self.world.say(client, json!({ "command": "play" }));
     }
 
@@ -201,9 +219,10 @@ impl Life {
         if stream.starts_with('p') {
             return;
         }
-        self.people[at].present = false;
-        self.world.clients[client].vanish();
         self.world.close(client);
+        self.world.clients[client].vanish();
+        self.people[at].present = false;
+        self.people[at].quiet = Some(self.world.heard_at(self.world.clients[client].conn));
         let pause = Duration::from_millis(self.rng.random_range(15..300));
         self.world.run(pause);
         self.publish(&stream);
@@ -213,17 +232,45 @@ impl Life {
         let Some(at) = self.somebody(|_| true) else {
             return;
         };
-        let client = self.people[at].client;
-        let track = self.world.clients[client].stream.clone();
+        let Person {
+            client, publishes, ..
+        } = self.people[at];
+        let stream = self.world.clients[client].stream.clone();
+        // Tracks that are switched for certain: those that it is sent, or its own.
+        let mut meant = match publishes {
+            true if self.world.clients[client].has_heard("publish_started") => vec![stream.clone()],
+            true => Vec::new(),
+            false => self.ledger.played(&self.world, client),
+        };
+        let mut track = stream.clone();
+        // Of a room, one track or all of them.
+        if self.rng.random_bool(0.7)
+            && let Some(one) = meant.choose(&mut self.rng)
+        {
+            track = one.clone();
+            meant = vec![track.clone()];
+        }
         let enabled = self.rng.random_bool(0.6);
         let height = *[0, 180, 360, 720].choose(&mut self.rng).expect("some");
-        let message: Value = match self.rng.random_range(0..4) {
-            0 => json!({"command": "toggleVideo", "trackId": track, "enabled": enabled}),
-            1 => json!({"command": "toggleAudio", "trackId": track, "enabled": enabled}),
-            2 => json!({"command": "enableTrack", "trackId": track, "enabled": enabled}),
-            _ => json!({"command": "forceStreamQuality", "streamHeight": height}),
+        let both = [MediaKind::Audio, MediaKind::Video];
+        let (command, kinds) = match self.rng.random_range(0..4) {
+            0 => ("toggleVideo", &both[1..]),
+            1 => ("toggleAudio", &both[..1]),
+            2 => ("enableTrack", &both[..]),
+            _ => {
+                let message = json!({"command": "forceStreamQuality", "streamHeight": height});
+                return self.world.say(client, message);
+            }
         };
+        let message = json!({"command": command, "trackId": track, "enabled": enabled});
         self.world.say(client, message);
+        let from = self.world.heard_at(self.world.clients[client].conn) + MAILED;
+        for label in meant {
+            for kind in kinds {
+                self.ledger
+                    .switch(client, (label.clone(), *kind), enabled, from);
+            }
+        }
     }
 
     /// A socket takes its time from here on.
@@ -240,26 +287,42 @@ impl Life {
         self.world.now.unix_us += self.rng.random_range(0..20_000_000);
     }
 
-    /// Datagrams of a stranger, and copies of somebody's own from elsewhere.
+    /// Datagrams of a stranger, and copies of what everybody sent of late.
     fn disturb(&mut self) {
-        let worker = usize::from(self.worker());
         let stranger = self.world.network.fresh_address();
         let noise: Vec<u8> = (0..self.rng.random_range(1..200))
             .map(|_| self.rng.random())
             .collect();
+        let worker = usize::from(self.worker());
         self.send_strange(worker, stranger, &noise);
-        let Some(at) = self.somebody(|_| true) else {
-            return;
-        };
-        let client = self.people[at].client;
+        for at in 0..self.people.len() {
+            let Person {
+                client,
+                publishes,
+                present,
+                ..
+            } = self.people[at];
+            if present {
+                self.repeat(client, publishes, stranger);
+            }
+        }
+    }
+
+    /// What a client sent last comes once more, from a stranger and from its own address.
+    fn repeat(&mut self, client: usize, publishes: bool, stranger: SocketAddr) {
+        let worker = usize::from(self.world.clients[client].conn.worker.0);
         let own = self.world.network.public(client);
         let tape = self.world.clients[client].tape.replace(Vec::new());
-        for datagram in tape.into_iter().flatten().take(20) {
+        let tape = tape.unwrap_or_default();
+        for datagram in tape.iter().rev().take(20) {
+            let protocol = classify(datagram);
             // A copy of a request that overtakes it is as good as the request: `attacks.rs`.
-            if classify(&datagram) != Some(Protocol::Stun) {
-                self.send_strange(worker, stranger, &datagram);
+            if protocol != Some(Protocol::Stun) {
+                self.send_strange(worker, stranger, datagram);
             }
-            self.world.inject(worker, own, &datagram);
+            let is_media = matches!(protocol, Some(Protocol::Rtp | Protocol::Rtcp));
+            self.copies += u64::from(is_media && publishes);
+            self.world.inject(worker, own, datagram);
         }
     }
 
@@ -311,6 +374,14 @@ impl Life {
 
     fn check(&mut self) {
         self.ledger.enter(&self.world);
+        self.assert_quiet();
+        let strangers = self.world.dropped(DropReason::UnvalidatedSource);
+        assert!(strangers >= self.strange, "strangers passed the gate");
+        if self.fair {
+            let replayed = self.world.dropped(DropReason::Replayed);
+            assert!(replayed >= self.copies, "a replay was taken");
+            assert_eq!(self.world.dropped(DropReason::Duplicate), 0, "as above");
+        }
         for (worker, server) in self.world.servers.iter().enumerate() {
             let (counters, sizes) = (server.engine.counters(), server.engine.sizes());
             let peers = counters.peers as usize;
@@ -333,6 +404,16 @@ impl Life {
             self.rebound || self.world.strays.is_empty(),
             "sent to nobody"
         );
+    }
+
+    /// Nothing is sent to those who stopped, or whose socket closed.
+    fn assert_quiet(&self) {
+        for Person { client, quiet, .. } in &self.people {
+            let last = self.world.last_rtp.get(client);
+            if let (Some(quiet), Some(last)) = (quiet, last) {
+                assert!(last <= quiet, "{client} is sent what it does not play");
+            }
+        }
     }
 
     /// Everybody goes; after the longest timer nothing is left.
@@ -379,7 +460,14 @@ struct Ledger {
     entered: Vec<(usize, usize)>,
     /// What each viewer got of each source, by number: timestamp and end of payload.
     sources: HashMap<(usize, u32), Received>,
+    /// What is off, by who switched it off, and since when for certain.
+    off: HashMap<(usize, TrackName), Instant>,
+    /// When a viewer began to play anew.
+    again: HashMap<usize, Instant>,
 }
+
+/// Whose track, and which of them.
+type TrackName = (String, MediaKind);
 
 impl Ledger {
     /// Takes in what is new, and holds each packet received against what was published.
@@ -405,6 +493,39 @@ impl Ledger {
         }
     }
 
+    /// A publisher or a viewer switches a track; what is switched off is off at `from`.
+    fn switch(&mut self, client: usize, track: TrackName, enabled: bool, from: Instant) {
+        if enabled {
+            self.off.remove(&(client, track));
+        } else {
+            self.off.entry((client, track)).or_insert(from);
+        }
+    }
+
+    /// A viewer plays anew: everything is on.
+    fn forget(&mut self, client: usize, now: Instant) {
+        self.off.retain(|(by, _), _| *by != client);
+        self.again.insert(client, now);
+    }
+
+    /// Whose tracks a viewer has been sent since it began to play.
+    fn played(&self, world: &World, client: usize) -> Vec<String> {
+        let since = self.again.get(&client);
+        let received = world.clients[client].received.iter();
+        let received = received.filter(|packet| since.is_none_or(|since| packet.at > *since));
+        let mut labels: Vec<_> = received.map(|packet| packet.label.to_string()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    }
+
+    fn assert_on(&self, by: usize, received: &client::Received, at: Instant) {
+        let track = (received.label.to_string(), received.kind);
+        if let Some(off) = self.off.get(&(by, track)) {
+            assert!(at <= *off, "{by} switched {} off", received.label);
+        }
+    }
+
     fn enter_received(&mut self, world: &World, number: usize, at: usize) {
         let viewer = &world.clients[number];
         let received = &viewer.received[at];
@@ -415,13 +536,16 @@ impl Ledger {
             "{} plays {} and got {}",
             number, viewer.stream, received.label
         );
+        let sent_before = received.at - LONGEST_WAY;
+        self.assert_on(number, received, sent_before);
         let end = ending(&received.payload);
         // A number that was kept for what is not sent: no payload.
         if !received.payload.is_empty() {
             let found = self.published.get(&end);
-            let (publisher, packet) = *found.expect("what was not published came");
-            let publisher = &world.clients[publisher];
+            let (by, packet) = *found.expect("what was not published came");
+            let publisher = &world.clients[by];
             let packet = &publisher.published[packet];
+            self.assert_on(by, received, packet.at);
             assert_eq!(*publisher.stream, *received.label, "of somebody else");
             assert_eq!(packet.kind, received.kind);
             assert_eq!(packet.marker, received.marker, "{:?}", packet.identity);
@@ -471,6 +595,12 @@ impl Ledger {
 fn ending(payload: &[u8]) -> Vec<u8> {
     payload[payload.len().saturating_sub(40)..].to_vec()
 }
+
+/// A switch of a publisher is known to every worker.
+const MAILED: Duration = Duration::from_millis(1);
+
+/// The slowest link's.
+const LONGEST_WAY: Duration = Duration::from_millis(65);
 
 const ROOM: &str = "room";
 
