@@ -15,7 +15,7 @@ use leafcutter::base::clock::Now;
 use leafcutter::base::egress::{Egress, Route};
 use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{ConnId, Ssrc, TrackId, WorkerId};
-use leafcutter::base::seq::{RtpTime, SeqNo};
+use leafcutter::base::seq::SeqNo;
 use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
 use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
 use leafcutter::rtp::RtpHeader;
@@ -51,8 +51,10 @@ pub struct World {
     last_texts: HashMap<(ConnId, bool), Instant>,
     /// Texts to WebSockets without a client.
     pub unheard: Vec<(ConnId, String)>,
-    /// The RTP packets that engines sent: timestamp and a hash of all bytes.
-    written: HashMap<(SocketAddr, Ssrc, SeqNo), (RtpTime, u64)>,
+    /// The RTP packets that engines sent: which of its source it was, and a hash of all bytes.
+    written: HashMap<(SocketAddr, Ssrc, SeqNo), (u64, u64)>,
+    /// How many RTP packets engines sent of each source.
+    counts: HashMap<(SocketAddr, Ssrc), u64>,
     seed: u64,
     agenda: Agenda,
     conns: Vec<u64>,
@@ -155,6 +157,7 @@ impl World {
             last_texts: HashMap::new(),
             unheard: Vec::new(),
             written: HashMap::new(),
+            counts: HashMap::new(),
             seed,
             agenda: Agenda::default(),
             conns: vec![0; usize::from(workers)],
@@ -616,13 +619,19 @@ impl World {
                     continue;
                 }
                 let header = RtpHeader::parse(datagram).expect("our own");
-                let key = (run.route.remote, header.ssrc, header.seq);
+                let source = (run.route.remote, header.ssrc);
+                let count = self.counts.entry(source).or_default();
+                *count += 1;
                 let mut hasher = DefaultHasher::new();
                 datagram.hash(&mut hasher);
-                let now = (header.timestamp, hasher.finish());
-                if let Some(before) = self.written.insert(key, now) {
-                    // Another timestamp is another cycle of the numbers.
-                    assert!(before.0 != now.0 || before == now, "{key:?} was sent twice");
+                let sent = (*count, hasher.finish());
+                let key = (source.0, source.1, header.seq);
+                if let Some(before) = self.written.insert(key, sent) {
+                    let is_next_cycle = sent.0 - before.0 > 1 << 15;
+                    assert!(
+                        is_next_cycle || before.1 == sent.1,
+                        "{key:?} was sent twice"
+                    );
                 }
             }
         }
