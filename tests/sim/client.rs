@@ -71,8 +71,8 @@ pub struct Client {
     timeout: Option<Instant>,
     /// Video sources that began in the middle of a frame, and when to ask again.
     key_frame_retries: BTreeMap<u32, Instant>,
-    /// Whose track each source is, as the offers say.
-    labels: HashMap<u32, Arc<str>>,
+    /// Whose track each source is, and its kind, as the offers say.
+    labels: HashMap<u32, (Arc<str>, MediaKind)>,
 }
 
 /// What a client has to send.
@@ -690,10 +690,12 @@ impl Client {
             _ => MediaKind::Video,
         };
         let ssrc = *packet.header.ssrc;
-        let label = self.labels.get(&ssrc).cloned();
+        let announced = self.labels.get(&ssrc).cloned();
+        let (label, of) = announced.expect("the offer announces every source");
+        assert_eq!(kind, of, "{label}: a payload type of the other m-line");
         let received = Received {
             kind,
-            label: label.expect("the offer announces every source"),
+            label,
             ssrc,
             at: now,
             seq: *packet.seq_no,
@@ -745,14 +747,25 @@ impl Client {
     }
 }
 
-/// The first token of each source's msid: whose it is.
-fn labels(sdp: &str) -> Vec<(u32, Arc<str>)> {
-    let label = |line: &str| {
-        let (ssrc, rest) = line.strip_prefix("a=ssrc:")?.split_once(" msid:")?;
-        let label = rest.split(' ').next()?;
-        Some((ssrc.parse().ok()?, Arc::from(label)))
-    };
-    sdp.lines().filter_map(label).collect()
+/// The first token of each source's msid, which says whose it is, and its m-line's kind.
+fn labels(sdp: &str) -> Vec<(u32, (Arc<str>, MediaKind))> {
+    let mut kind = MediaKind::Audio;
+    let mut labels = Vec::new();
+    for line in sdp.lines() {
+        if line.starts_with("m=") {
+            kind = match line.starts_with("m=audio") {
+                true => MediaKind::Audio,
+                false => MediaKind::Video,
+            };
+        }
+        let source = line
+            .strip_prefix("a=ssrc:")
+            .and_then(|line| line.split_once(" msid:"));
+        let Some((ssrc, msid)) = source else { continue };
+        let label = msid.split(' ').next().unwrap_or_default();
+        labels.push((ssrc.parse().expect("a number"), (Arc::from(label), kind)));
+    }
+    labels
 }
 
 /// True for the first packet of a key frame.

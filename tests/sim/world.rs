@@ -15,7 +15,7 @@ use leafcutter::base::clock::Now;
 use leafcutter::base::egress::{Egress, Route};
 use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{ConnId, Ssrc, TrackId, WorkerId};
-use leafcutter::base::seq::SeqNo;
+use leafcutter::base::seq::SeqUnwrapper;
 use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
 use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
 use leafcutter::rtp::RtpHeader;
@@ -51,10 +51,10 @@ pub struct World {
     last_texts: HashMap<(ConnId, bool), Instant>,
     /// Texts to WebSockets without a client.
     pub unheard: Vec<(ConnId, String)>,
-    /// The RTP packets that engines sent: which of its source it was, and a hash of all bytes.
-    written: HashMap<(SocketAddr, Ssrc, SeqNo), (u64, u64)>,
-    /// How many RTP packets engines sent of each source.
-    counts: HashMap<(SocketAddr, Ssrc), u64>,
+    /// The RTP packets that engines sent, by source and extended number: a hash of all bytes.
+    written: HashMap<((SocketAddr, Ssrc), u64), u64>,
+    /// The extended numbers of each source that engines send.
+    numbers: HashMap<(SocketAddr, Ssrc), SeqUnwrapper>,
     seed: u64,
     agenda: Agenda,
     conns: Vec<u64>,
@@ -157,7 +157,7 @@ impl World {
             last_texts: HashMap::new(),
             unheard: Vec::new(),
             written: HashMap::new(),
-            counts: HashMap::new(),
+            numbers: HashMap::new(),
             seed,
             agenda: Agenda::default(),
             conns: vec![0; usize::from(workers)],
@@ -620,19 +620,15 @@ impl World {
                 }
                 let header = RtpHeader::parse(datagram).expect("our own");
                 let source = (run.route.remote, header.ssrc);
-                let count = self.counts.entry(source).or_default();
-                *count += 1;
+                let numbers = self.numbers.entry(source).or_default();
+                let number = numbers.peek(header.seq);
+                numbers.record(number);
                 let mut hasher = DefaultHasher::new();
                 datagram.hash(&mut hasher);
-                let sent = (*count, hasher.finish());
-                let key = (source.0, source.1, header.seq);
-                if let Some(before) = self.written.insert(key, sent) {
-                    let is_next_cycle = sent.0 - before.0 > 1 << 15;
-                    assert!(
-                        is_next_cycle || before.1 == sent.1,
-                        "{key:?} was sent twice"
-                    );
-                }
+                let sent = hasher.finish();
+                let before = self.written.insert((source, number), sent);
+                let is_same = before.is_none_or(|before| before == sent);
+                assert!(is_same, "{number} of {source:?} was sent twice");
             }
         }
     }
