@@ -9,6 +9,7 @@ mod faults;
 mod front;
 mod hooks;
 mod limits;
+mod log;
 mod peers;
 mod rest;
 mod room;

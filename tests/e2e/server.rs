@@ -63,10 +63,15 @@ impl Server {
 
     /// The same; everything that it logs goes to [`log`](Self::log).
     pub fn start_logged(directory: TempDir) -> Self {
+        Self::start_logged_with(directory, &[])
+    }
+
+    /// The same with `flags`.
+    pub fn start_logged_with(directory: TempDir, flags: &[&str]) -> Self {
         let mut command = command(directory.path());
         let log = File::create(directory.path().join(LOG)).unwrap();
         command.env("LEAFCUTTER_LOG", "debug").stderr(log);
-        Self::run(command, directory, &[])
+        Self::run(command, directory, flags)
     }
 
     /// The same, from a shell that has run `prelude`: limits that the process is to live with.

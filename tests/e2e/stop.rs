@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::server::{Server, ping};
+use crate::server::{Answer, Server, ping};
+use crate::whip::{OFFER, SDP};
 
 #[test]
 fn sigterm_tells_every_socket_closes_it_and_exits_0() {
@@ -55,3 +56,55 @@ fn a_second_signal_ends_it_without_waiting() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(1));
 }
+
+/// A server with a publish over WHIP that may take its time to connect, and to leave.
+fn start_with_a_publish(stream: &str) -> (Server, String) {
+    let settings = "[server]\ndrain_timeout = 600\n\
+                    [app.live]\nwebRTCClientStartTimeoutMs = 60000\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let made = whip(&server, stream);
+    assert_eq!(made.status, 201, "{made:?}");
+    let location = made.header("location").to_owned();
+    (server, location)
+}
+
+fn whip(server: &Server, stream: &str) -> Answer {
+    server.send("POST", &format!("/live/whip/{stream}"), SDP, OFFER)
+}
+
+/// Asks until it is told that the server is stopping: the signal takes its time.
+fn until_not_ready(server: &Server) {
+    let found = (0..MANY_TIMES).find_map(|_| {
+        let ready = server.get("/readyz");
+        (ready.status == 503).then_some(ready.body)
+    });
+    assert_eq!(found.as_deref(), Some("stopping\n"));
+}
+
+#[test]
+fn while_it_drains_newcomers_are_sent_elsewhere_and_those_who_are_there_may_leave() {
+    let (mut server, location) = start_with_a_publish("one");
+    server.signal("TERM");
+    until_not_ready(&server);
+    let refused = whip(&server, "two");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    assert_eq!(server.websocket_of("203.0.113.7").err(), Some(503));
+    assert_eq!(server.get("/healthz").status, 503);
+    assert_eq!(server.get("/metrics").status, 200);
+    assert_eq!(server.request("DELETE", &location, "").status, 200);
+    assert_eq!(server.wait().code(), Some(0), "nobody is left");
+}
+
+#[test]
+fn a_second_signal_ends_the_drain() {
+    let (mut server, _) = start_with_a_publish("one");
+    server.signal("TERM");
+    until_not_ready(&server);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(1));
+}
+
+/// Enough tries for what happens within a second or so.
+const MANY_TIMES: usize = 20_000;

@@ -5,14 +5,14 @@ use serde_json::Value;
 
 use crate::server::{Answer, Server};
 
-const OFFER: &str = include_str!("../data/sdp/chrome.sdp");
-const SDP: &str = "Content-Type: application/sdp\r\n";
+pub const OFFER: &str = include_str!("../data/sdp/chrome.sdp");
+pub const SDP: &str = "Content-Type: application/sdp\r\n";
 const FRAGMENT: &str = "Content-Type: application/trickle-ice-sdpfrag\r\n";
 const RESTART: &str = "a=ice-ufrag:Fresh\r\na=ice-pwd:aPasswordOfTwentyFourChars\r\n";
 
 impl Answer {
     /// A header's value as it was sent, but in lower case.
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         let mut lines = self.headers.lines();
         let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         found
