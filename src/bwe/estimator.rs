@@ -215,6 +215,7 @@ impl Estimator {
             rtt_us: self.rtt_us.unwrap_or(START_RTT_US),
             queue_us: self.queue.delay_us(),
             limited: self.activity.limited,
+            exceeded: self.activity.exceeded,
         }
     }
 
@@ -280,6 +281,8 @@ struct Activity {
     began_us: i64,
     len: u64,
     limited: bool,
+    /// More was sent than the estimate allows.
+    exceeded: bool,
     recently: bool,
 }
 
@@ -295,6 +298,7 @@ impl Activity {
         } else {
             share < LIMITED
         };
+        self.exceeded = share > EXCEEDED;
         self.recently = self.len > 0;
         self.began_us = now_us;
         self.len = 0;
@@ -351,6 +355,9 @@ const STARVED_CUT: f64 = 0.8;
 const ACTIVITY_US: i64 = 500_000;
 const LIMITED: f64 = 0.65;
 const NOT_LIMITED: f64 = 0.8;
+
+/// From this share on, a queue is the sender's own fault.
+const EXCEEDED: f64 = 1.05;
 
 #[cfg(test)]
 mod tests {

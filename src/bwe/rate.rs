@@ -37,6 +37,8 @@ pub struct Observed {
     pub queue_us: i64,
     /// Less is sent than could be: nothing is learnt by raising the rate.
     pub limited: bool,
+    /// More is sent than the rate: cuts have not been obeyed yet.
+    pub exceeded: bool,
 }
 
 impl Observed {
@@ -113,7 +115,9 @@ impl RateControl {
         if !stands || !waited || self.standing_cuts >= MAX_STANDING_CUTS {
             return false;
         }
-        self.standing_cuts += 1;
+        if !observed.exceeded {
+            self.standing_cuts += 1;
+        }
         self.state = State::Hold;
         self.cut(now_us, observed);
         true
@@ -287,6 +291,7 @@ mod tests {
             rtt_us: 100_000,
             queue_us: 60_000,
             limited: false,
+            exceeded: false,
         }
     }
 

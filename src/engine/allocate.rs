@@ -42,7 +42,7 @@ impl Engine {
         else {
             return;
         };
-        let Some(estimate_bps) = subscriber.path.estimate_bps() else {
+        let Some(budget_bps) = subscriber.path.divide(now.instant) else {
             return;
         };
         let suffers = subscriber.path.suffers();
@@ -60,7 +60,7 @@ impl Engine {
         }
         let wishes: SmallVec<[Wish<'_>; 4]> = ladders.iter().map(wish).collect();
         let mut choices: SmallVec<[Choice; 4]> = wishes.iter().map(|_| Choice::Paused).collect();
-        allocate(estimate_bps, &wishes, &mut choices);
+        allocate(budget_bps, &wishes, &mut choices);
         let mut resumed: SmallVec<[TrackKey; 2]> = SmallVec::new();
         for (ladder, choice) in ladders.iter().zip(&choices) {
             let Some(sending) = subscriber.sendings.get_mut(ladder.sending) else {
@@ -159,7 +159,7 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
         most == 0 || u32::from(figures.height) <= most || figures.height == lowest
     };
     for figures in published.iter().filter(wanted) {
-        let bps = figures.bps * HEADERS_PERCENT / 100;
+        let bps = figures.wire_bps;
         // What costs more and shows no more is no step; what was not measured ends the ladder.
         if bps == 0 {
             break;
@@ -171,8 +171,8 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
     }
     if ladder.layers.is_empty() {
         let track = sending.track.and_then(|key| tracks.get(key));
-        let bps = track.map_or(0, |track| track.rate.latest_bps());
-        ladder.bps.push(bps * HEADERS_PERCENT / 100);
+        let bps = track.map_or(0, |track| track.rate.latest_wire_bps());
+        ladder.bps.push(bps);
     }
     let top = ladder.bps.len() - 1;
     ladder.present = match sending.target {
@@ -189,6 +189,3 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
 /// A video is paused when it has had no room for so long, and comes back no sooner: each time costs
 /// a key frame.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Layers are measured in payload: RTP, SRTP, UDP and IP come on top.
-const HEADERS_PERCENT: u64 = 105;

@@ -45,8 +45,12 @@ impl Engine {
                 if subscriber.path.lists_anew() {
                     self.waiting.add(now.instant, id);
                 }
-                self.counters.nacked += asked?.nacked;
-                Ok(())
+                let has_fallen = subscriber.path.has_fallen(now.instant);
+                self.counters.nacked += asked.as_ref().map_or(0, |asked| asked.nacked);
+                if has_fallen {
+                    self.tend_layers(now, id);
+                }
+                asked.map(|_| ())
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct LayerFigures {
     /// encoding included, over the last second. While nothing was measured, what the publisher
     /// declares; 0 when that is nothing either.
     pub bps: u64,
+    /// The same with all headers, as a link carries it.
+    pub wire_bps: u64,
     /// Pixels per row; 0 while not known.
     pub width: u16,
     /// Rows; 0 while not known.
@@ -155,6 +157,7 @@ mod tests {
                 temporal,
             },
             bps: 1000,
+            wire_bps: 1060,
             width: height * 2,
             height,
             frames_per_s: 30,

@@ -21,7 +21,7 @@ use crate::bwe::bucket::Bucket;
 use crate::bwe::estimator::Estimator;
 use crate::model::capture::Tap;
 use crate::model::layers::{Target, choose};
-use crate::router::track::Track;
+use crate::router::track::{Rate, Track};
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtcp::transport_feedback::TransportFeedback;
 
@@ -45,8 +45,23 @@ pub(super) struct Known {
     behind: SmallVec<[Behind; 4]>,
     /// The engine has it among those to be served.
     is_listed: bool,
-    /// More is sent than the path is thought to take.
-    is_short: bool,
+    /// What all that is sent came to when it was last summed up, bits per second on the wire.
+    sent_bps: u64,
+    /// What was sent again for who asked: no layer is chosen for it, but the path carries it.
+    resent: Rate,
+    /// When it was last divided among what is sent, and what it was thought to take then.
+    divided: Option<(Instant, u64)>,
+}
+
+/// All that is sent, in bits per second on the wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    /// What it comes to.
+    sent_bps: u64,
+    /// What it would come to if all of it fitted.
+    wanted_bps: u64,
+    /// Something has just begun, and counts for nothing yet.
+    is_unknown: bool,
 }
 
 /// A subscription that waits.
@@ -62,6 +77,11 @@ impl Known {
     fn is_impatient(&self) -> bool {
         !self.behind.is_empty() || self.estimator.is_probing()
     }
+
+    fn is_short(&self) -> bool {
+        let estimate = self.estimator.estimate_bps();
+        estimate.is_some_and(|bps| bps < self.sent_bps)
+    }
 }
 
 impl Path {
@@ -73,7 +93,9 @@ impl Path {
                 bucket: Bucket::default(),
                 behind: SmallVec::new(),
                 is_listed: false,
-                is_short: false,
+                sent_bps: 0,
+                resent: Rate::default(),
+                divided: None,
             }));
         }
     }
@@ -91,9 +113,31 @@ impl Path {
         Some(known.estimator.loss())
     }
 
+    /// What may be divided among what is sent, bits per second: what the path takes, without what
+    /// repairs take. `None` while the subscriber has told nothing.
+    pub fn divide(&mut self, now: Instant) -> Option<u64> {
+        let known = self.known.as_mut()?;
+        let estimate_bps = known.estimator.estimate_bps()?;
+        known.divided = Some((now, estimate_bps));
+        Some(estimate_bps.saturating_sub(known.resent.wire_bps_at(now)))
+    }
+
     /// True while more is sent than the path is thought to take.
     pub fn is_short(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| known.is_short)
+        self.known.as_ref().is_some_and(|known| known.is_short())
+    }
+
+    /// True when it has fallen so far since it was divided that this cannot wait.
+    pub fn has_fallen(&self, now: Instant) -> bool {
+        let Some(known) = self.known.as_ref().filter(|known| known.is_short()) else {
+            return false;
+        };
+        let (Some((at, before_bps)), Some(bps)) = (known.divided, known.estimator.estimate_bps())
+        else {
+            return true;
+        };
+        let has_waited = now.saturating_duration_since(at) >= DIVIDE_EVERY;
+        has_waited && bps < before_bps * FALLEN_PERCENT / 100
     }
 
     /// True while what is sent harms: packets are lost, or wait for long.
@@ -135,7 +179,6 @@ impl Path {
     pub(super) fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         if let Some(known) = &mut self.known {
             known.estimator.handle_feedback(now, feedback);
-            known.estimator.handle_timeout(now);
         }
     }
 
@@ -168,10 +211,11 @@ impl Path {
         }
     }
 
-    /// Counts `len` bytes that were sent without waiting: fresh video waits for them.
-    pub(super) fn charge(&mut self, len: usize) {
+    /// Counts `len` bytes that were sent again for who asked: fresh video waits for them.
+    pub(super) fn charge_again(&mut self, now: Instant, len: usize) {
         if let Some(known) = &mut self.known {
             known.bucket.charge(len);
+            known.resent.add(now, len);
         }
     }
 
@@ -217,22 +261,23 @@ impl Path {
         }
     }
 
-    /// Sets how fast the bucket fills, and what probes reach for: all that is sent comes to
-    /// `sent_bps`, and would come to `wanted_bps` if all of it fitted.
-    pub(super) fn settle(&mut self, now: Instant, sent_bps: u64, wanted_bps: u64) {
+    /// Sets how fast the bucket fills, and what probes reach for. What cannot be summed up yet is
+    /// not paced.
+    pub(super) fn settle(&mut self, now: Instant, sums: Sums) {
         let Some(known) = &mut self.known else {
             return;
         };
-        if wanted_bps > 0 {
-            let headers_too = wanted_bps * WANTED_PERCENT / 100;
-            known.estimator.set_wanted(headers_too);
+        if sums.wanted_bps > 0 {
+            let wanted_bps = sums.wanted_bps * WANTED_PERCENT / 100;
+            known.estimator.set_wanted(wanted_bps);
+            known.sent_bps = sums.sent_bps;
             let estimate = known.estimator.estimate_bps();
-            known.is_short = estimate.is_some_and(|bps| bps < sent_bps);
-            let least = sent_bps * LEAST_PERCENT / 100;
+            let least = sums.sent_bps * LEAST_PERCENT / 100;
             let deep = known.estimator.allows_bursts(now);
+            let pace = estimate.filter(|_| !sums.is_unknown);
             known
                 .bucket
-                .set_estimate(estimate.map(|bps| bps.max(least)), deep);
+                .set_estimate(pace.map(|bps| bps.max(least)), deep);
         }
         known.estimator.handle_timeout(now);
     }
@@ -280,21 +325,22 @@ impl Subscriber {
 
     /// Tells the path what all that is sent comes to at present.
     pub(super) fn settle_path(&mut self, now: Now, tracks: &Tracks) {
-        let (mut sent_bps, mut wanted_bps) = (0, 0);
+        let mut sums = Sums::default();
         let is_wanted = |s: &&Sending| s.is_in_use() && s.switched_on;
         for sending in self.sendings.iter().filter(is_wanted) {
             let track = sending.track.and_then(|key| tracks.get(key));
-            let bps = track.map_or(0, |track| track.rate.latest_bps());
+            let bps = track.map_or(0, |track| track.rate.latest_wire_bps());
             let best = sending.layers.as_ref().and_then(|_| {
                 let layers = tracks.layers(now.instant, &sending.info);
                 choose(&layers, Target::Best, sending.max_height)
             });
             if sending.enabled {
-                sent_bps += bps;
+                sums.sent_bps += bps;
+                sums.is_unknown |= track.is_some_and(|track| track.rate.is_unknown());
             }
-            wanted_bps += best.map_or(bps, |best| best.bps.max(bps));
+            sums.wanted_bps += best.map_or(bps, |best| best.wire_bps.max(bps));
         }
-        self.path.settle(now.instant, sent_bps, wanted_bps);
+        self.path.settle(now.instant, sums);
     }
 
     /// Where a subscription that waits goes on: where it is, or, when that is too old to be shown,
@@ -361,8 +407,13 @@ impl Subscriber {
 /// Assumed of a path until it has told more: what browsers send to one another without asking.
 const START_BPS: u64 = 1_000_000;
 
-/// What is wanted of a path, in percent of the payload: headers, and room for a rate that wavers.
-const WANTED_PERCENT: u64 = 115;
+/// What is wanted of a path, in percent of what all would come to: room for a rate that wavers.
+const WANTED_PERCENT: u64 = 108;
+
+/// What a path takes is divided anew, at most so often, when it has fallen to this share of what it
+/// was; else when layers are looked at.
+const DIVIDE_EVERY: Duration = Duration::from_millis(50);
+const FALLEN_PERCENT: u64 = 95;
 
 /// Twice this share of what is sent fills the bucket at least, so that nothing piles up because
 /// an estimate is low.

@@ -247,7 +247,7 @@ impl Sending {
             if !self.stream.may_retransmit(now.instant, len, rate_bps) {
                 return Err(DropReason::Disabled);
             }
-            path.charge(len);
+            path.charge_again(now.instant, len);
         }
         let timestamp = entry.timestamp.plus(origin.time_shift);
         let slot = outlet.egress.slot().ok_or(DropReason::QueueFull)?;

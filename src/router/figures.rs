@@ -121,22 +121,28 @@ impl Figures {
         let own = self.sizes.get(spatial).copied().flatten();
         let own = own.or_else(|| declared?.resolution);
         let size = own.or_else(|| self.largest());
-        let measured_bps: u64 = rates.map(|rate| rate.bps_at(now)).sum();
+        let (measured_bps, measured_wire_bps) = rates.fold((0, 0), |(bps, wire_bps), rate| {
+            (bps + rate.bps_at(now), wire_bps + rate.wire_bps_at(now))
+        });
         let kbps = declared.and_then(|layer| layer.kbps.get(temporal).copied());
         let declared_bps = u64::from(kbps.unwrap_or(0)) * 1000;
+        let (bps, wire_bps) = match measured_bps {
+            0 => (declared_bps, declared_bps * DECLARED_PERCENT / 100),
+            _ => (measured_bps, measured_wire_bps),
+        };
         LayerFigures {
             layer,
-            bps: if measured_bps > 0 {
-                measured_bps
-            } else {
-                declared_bps
-            },
+            bps,
+            wire_bps,
             width: size.map_or(0, |size| size.width),
             height: size.map_or(0, |size| size.height),
             frames_per_s: (frames.map(|rate| rate.bps_at(now)).sum::<u64>() / 8) as u16,
         }
     }
 }
+
+/// What a link carries of what a publisher declares: headers, of packets that are mostly full.
+const DECLARED_PERCENT: u64 = 107;
 
 /// Packets that were sent before their layer was left out come as late as this.
 const UNDER_WAY: Duration = Duration::from_millis(300);

@@ -147,13 +147,16 @@ impl Track {
     }
 }
 
-/// A byte rate over the last whole second.
+/// A byte rate over the last whole second, and how many packets that was. Of what has just begun,
+/// over its first quarter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
     started: Option<Instant>,
     last: Option<Instant>,
     len: u64,
+    packets: u64,
     bps: u64,
+    packets_per_s: u64,
     total_len: u64,
 }
 
@@ -163,6 +166,7 @@ impl Rate {
         self.roll(now);
         self.last = Some(now);
         self.len += len as u64;
+        self.packets += 1;
         self.total_len += len as u64;
     }
 
@@ -177,9 +181,28 @@ impl Rate {
         self.bps
     }
 
+    /// The same with what each packet takes of a link besides its payload.
+    pub fn latest_wire_bps(&self) -> u64 {
+        self.bps + self.packets_per_s * PACKET_OVERHEAD_LEN * 8
+    }
+
     /// As [`bps`](Self::bps), for who cannot change it.
     pub fn bps_at(&self, now: Instant) -> u64 {
         if self.is_alive(now) { self.bps } else { 0 }
+    }
+
+    /// As [`latest_wire_bps`](Self::latest_wire_bps), and 0 when nothing came for `SILENCE`.
+    pub fn wire_bps_at(&self, now: Instant) -> u64 {
+        if self.is_alive(now) {
+            self.latest_wire_bps()
+        } else {
+            0
+        }
+    }
+
+    /// True for what has begun, but not for long enough to be measured.
+    pub fn is_unknown(&self) -> bool {
+        self.packets_per_s == 0 && self.packets > 0
     }
 
     /// False when nothing came for `SILENCE`.
@@ -201,17 +224,28 @@ impl Rate {
     fn roll(&mut self, now: Instant) {
         let started = *self.started.get_or_insert(now);
         let elapsed = now.saturating_duration_since(started).as_millis() as u64;
-        if elapsed >= 1000 {
-            self.bps = if elapsed >= 2000 && self.len == 0 {
-                0
-            } else {
-                self.len * 8000 / elapsed
-            };
+        let window = if self.packets_per_s == 0 {
+            FIRST_WINDOW_MS
+        } else {
+            WINDOW_MS
+        };
+        if elapsed >= window {
+            self.bps = self.len * 8000 / elapsed;
+            self.packets_per_s = self.packets * 1000 / elapsed;
             self.len = 0;
+            self.packets = 0;
             self.started = Some(now);
         }
     }
 }
+
+/// Milliseconds that are summed up. What is not known for long is not allowed for meanwhile.
+const WINDOW_MS: u64 = 1000;
+const FIRST_WINDOW_MS: u64 = 250;
+
+/// What a packet takes of a link besides its payload: IPv4 and UDP headers, the RTP header with the
+/// extensions that are sent, and the tag of SRTP.
+const PACKET_OVERHEAD_LEN: u64 = 28 + 12 + 12 + 12;
 
 /// Longer than the upper layers of a slow screen share are apart.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -230,6 +264,7 @@ mod tests {
         }
         let bps = rate.bps(t + Duration::from_millis(3000));
         assert!((990_000..=1_010_000).contains(&bps), "{bps}");
+        assert_eq!(rate.latest_wire_bps() - bps, 100 * 64 * 8);
         assert_eq!(rate.bps(t + Duration::from_millis(6000)), 0);
     }
 }
