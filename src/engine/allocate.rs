@@ -32,6 +32,22 @@ struct Ladder {
     present: Choice,
 }
 
+impl Ladder {
+    /// True when what flows at present cannot go on beside the others until the encoding of
+    /// `choice` takes over: it costs half as much again as there is room for.
+    fn is_far_above(&self, choice: Choice, left_bps: u64) -> bool {
+        let at = |choice| match choice {
+            Choice::Layer(at) => Some((self.layers.get(at)?, *self.bps.get(at)?)),
+            Choice::Paused => None,
+        };
+        let (Some((present, costs_bps)), Some((next, room_bps))) = (at(self.present), at(choice))
+        else {
+            return false;
+        };
+        present.encoding != next.encoding && costs_bps > (room_bps + left_bps) * 3 / 2
+    }
+}
+
 impl Engine {
     /// Sets the targets of every video that `peer` is sent, once its path is known.
     pub(super) fn allocate_layers(&mut self, now: Now, peer: PeerId) {
@@ -60,7 +76,8 @@ impl Engine {
         }
         let wishes: SmallVec<[Wish<'_>; 4]> = ladders.iter().map(wish).collect();
         let mut choices: SmallVec<[Choice; 4]> = wishes.iter().map(|_| Choice::Paused).collect();
-        allocate(budget_bps, &wishes, &mut choices);
+        let spent_bps = allocate(budget_bps, &wishes, &mut choices);
+        let left_bps = budget_bps.saturating_sub(spent_bps);
         let mut resumed: SmallVec<[TrackKey; 2]> = SmallVec::new();
         for (ladder, choice) in ladders.iter().zip(&choices) {
             let Some(sending) = subscriber.sendings.get_mut(ladder.sending) else {
@@ -71,6 +88,9 @@ impl Engine {
             }
             let was_paused = sending.target == Target::Paused;
             let choice = patiently(now.instant, sending, *choice, suffers);
+            if suffers && ladder.is_far_above(choice, left_bps) {
+                sending.stop_encoding();
+            }
             if sending.set_target(target(ladder, choice)) {
                 resumed.extend(sending.track);
             }

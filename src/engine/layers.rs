@@ -319,7 +319,8 @@ fn step(tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step>
     match state.subscribed(wanted.encoding) {
         None => step.joins = Some(wanted.encoding),
         Some(key) => {
-            let takes_over = !flows || wanted.encoding != current.encoding;
+            let is_stopped = state.selector.is_stopped();
+            let takes_over = !flows || is_stopped || wanted.encoding != current.encoding;
             let has_more = layers
                 .iter()
                 .any(|f| f.layer.encoding == current.encoding && f.layer.spatial > current.spatial);

@@ -126,6 +126,23 @@ impl Sending {
         })
     }
 
+    /// Stops what flows; another encoding has to take over.
+    pub fn stop_encoding(&mut self) {
+        if let Some(layers) = &mut self.layers {
+            layers.selector.stop();
+        }
+    }
+
+    /// True when what was sent of `source` is of no use any more: another encoding has taken over,
+    /// or shall.
+    pub(super) fn is_left(&self, source: u32) -> bool {
+        let is_stopped = self
+            .layers
+            .as_ref()
+            .is_some_and(|l| l.selector.is_stopped());
+        is_stopped || self.layers.is_some() && self.rewriter.source() != Some(source)
+    }
+
     /// The track that a packet of `source` was sent of.
     pub(super) fn sent_track<'a>(&self, tracks: &'a Tracks, source: u32) -> Option<&'a Track> {
         let is_it = |key| {

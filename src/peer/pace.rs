@@ -329,16 +329,21 @@ impl Subscriber {
         let is_wanted = |s: &&Sending| s.is_in_use() && s.switched_on;
         for sending in self.sendings.iter().filter(is_wanted) {
             let track = sending.track.and_then(|key| tracks.get(key));
-            let bps = track.map_or(0, |track| track.rate.latest_wire_bps());
-            let best = sending.layers.as_ref().and_then(|_| {
+            let mut sent_bps = track.map_or(0, |track| track.rate.latest_wire_bps());
+            let mut wanted_bps = sent_bps;
+            if sending.layers.is_some() {
                 let layers = tracks.layers(now.instant, &sending.info);
-                choose(&layers, Target::Best, sending.max_height)
-            });
+                let costs =
+                    |target| choose(&layers, target, sending.max_height).map(|f| f.wire_bps);
+                let is_known = |bps: &u64| *bps > 0;
+                sent_bps = costs(sending.target).filter(is_known).unwrap_or(sent_bps);
+                wanted_bps = costs(Target::Best).unwrap_or(0).max(sent_bps);
+            }
             if sending.enabled {
-                sums.sent_bps += bps;
+                sums.sent_bps += sent_bps;
                 sums.is_unknown |= track.is_some_and(|track| track.rate.is_unknown());
             }
-            sums.wanted_bps += best.map_or(bps, |best| best.wire_bps.max(bps));
+            sums.wanted_bps += wanted_bps;
         }
         self.path.settle(now.instant, sums);
     }

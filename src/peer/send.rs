@@ -234,6 +234,10 @@ impl Sending {
             return Err(DropReason::NoRtx);
         }
         let (out, origin) = self.lead_back(seq).ok_or(DropReason::TooOld)?;
+        // On a path that is full the picture it belongs to would come too late.
+        if why == Again::Asked && path.is_short() && self.is_left(origin.source) {
+            return Err(DropReason::NotSelected);
+        }
         let sent = self.sent_track(tracks, origin.source);
         let track = sent.ok_or(DropReason::TooOld)?;
         if !track.enabled {

@@ -28,6 +28,10 @@ pub struct Selector {
     codec: Codec,
     /// Timestamp of the newest frame looked at, at the publisher.
     newest: Option<RtpTime>,
+    /// What flows is to stop at its next frame although nothing has taken over yet.
+    stops: bool,
+    /// It has.
+    stopped: bool,
     /// Of the newest frame left out.
     left_out: Option<RtpTime>,
     /// Output timestamp at the zero of the wall clock: the same for every encoding.
@@ -88,6 +92,8 @@ impl Selector {
             current,
             codec,
             newest: None,
+            stops: false,
+            stopped: false,
             left_out: None,
             zero: None,
             ids: Ids::default(),
@@ -103,6 +109,17 @@ impl Selector {
     /// What flows, or flowed last.
     pub fn current(&self) -> Layer {
         self.current
+    }
+
+    /// Stops what flows at its next frame, for the key frame of the encoding that is wanted: the path
+    /// does not carry both.
+    pub fn stop(&mut self) {
+        self.stops = true;
+    }
+
+    /// True when only a key frame makes anything flow again.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Takes note of the clock of the encoding that flows, for the first change of encodings.
@@ -147,10 +164,11 @@ impl Selector {
             .is_none_or(|newest| entry.timestamp.distance(newest) > 0)
         {
             self.newest = Some(entry.timestamp);
+            self.stop_or_go(entry.marks);
             self.begin_frame(rewriter, incoming);
         }
         let (_, patch) = rewriter.newest().ok_or(DropReason::AwaitingKeyFrame)?;
-        if !patch.takes(entry.marks) {
+        if self.stopped || !patch.takes(entry.marks) {
             self.leave_out(rewriter, entry, patch);
             return Err(DropReason::NotSelected);
         }
@@ -191,7 +209,19 @@ impl Selector {
         self.newest = Some(entry.timestamp);
         self.left_out = None;
         self.noted = None;
+        (self.stops, self.stopped) = (false, false);
         Ok(())
+    }
+
+    /// Where a frame begins of what flows: a stop takes effect, or ends with a key frame when this
+    /// encoding is wanted again.
+    fn stop_or_go(&mut self, marks: Marks) {
+        let is_wanted = self.wanted.encoding == self.current.encoding;
+        self.stopped = match is_wanted {
+            true => self.stopped && !marks.key_frame(),
+            false => self.stops,
+        };
+        self.stops &= !is_wanted;
     }
 
     /// What is added to the timestamps of an encoding that takes over: what its sender reports

@@ -1,7 +1,7 @@
 //! A publisher with three encodings: each viewer sees one continuous picture, whichever is sent.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leafcutter::base::codec::MediaKind;
 use leafcutter::base::fault::DropReason;
@@ -205,6 +205,50 @@ fn the_speaker_is_ahead_of_the_others_on_a_narrow_link() {
             }
         }
     }
+}
+
+/// Where the link becomes a third of what is sent, the picture goes on with what fits, and comes
+/// back with the link.
+#[test]
+fn the_layer_follows_the_link_without_a_long_pause() {
+    seeds::for_each(4, |seed| {
+        let mut world = World::new(60 + seed, 1);
+        let (publisher, viewer) = call(&mut world, 0);
+        world.run(Duration::from_secs(10));
+        let fell = world.now.instant;
+        world.network.narrow(viewer, Direction::Down, 250_000);
+        world.run(Duration::from_secs(5));
+        assert_eq!(heights(&world, viewer).last(), Some(&180));
+        let pause = longest_pause(&world, viewer, fell);
+        println!("{seed}: {pause:?}");
+        assert!(pause < Duration::from_millis(800), "{pause:?}");
+        world.network.narrow(viewer, Direction::Down, 20_000_000);
+        world.run(Duration::from_secs(10));
+        assert_eq!(heights(&world, viewer).last(), Some(&720));
+        assert_continuous(&world, publisher, viewer);
+    });
+}
+
+/// The longest time since `from` without a frame that came whole.
+fn longest_pause(world: &World, viewer: usize, from: Instant) -> Duration {
+    let client = &world.clients[viewer];
+    let video = client
+        .received
+        .iter()
+        .filter(|r| r.kind == MediaKind::Video);
+    let mut got: BTreeMap<u32, u16> = BTreeMap::new();
+    let mut last = from;
+    let mut longest = Duration::ZERO;
+    for received in video.filter(|r| r.at >= from && !r.payload.is_empty()) {
+        let identity = received.identity();
+        let packets = got.entry(identity.frame).or_default();
+        *packets += 1;
+        if *packets == identity.packets {
+            longest = longest.max(received.at - last);
+            last = received.at;
+        }
+    }
+    longest.max(world.now.instant - last)
 }
 
 /// What a viewer got of one participant: rows of the picture on the average of its packets, and
