@@ -12,6 +12,7 @@ pub struct Acknowledged {
     passed_us: i64,
     len: u64,
     estimate: Option<Estimate>,
+    latest_bps: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,7 @@ impl Acknowledged {
         };
         if self.passed_us >= window_us {
             let sample_bps = self.len as f64 * 8e6 / self.passed_us as f64;
+            self.latest_bps = Some(sample_bps);
             self.weigh(sample_bps, limited);
             self.passed_us = 0;
             self.len = 0;
@@ -54,6 +56,11 @@ impl Acknowledged {
     /// The rate in bits per second; `None` before the first window.
     pub fn bps(&self) -> Option<f64> {
         self.estimate.map(|estimate| estimate.bps)
+    }
+
+    /// The latest window alone, which follows a fall at once; `None` before the first.
+    pub fn latest_bps(&self) -> Option<f64> {
+        self.latest_bps
     }
 
     /// A report is missing: what comes next has no known distance to what came last.

@@ -212,6 +212,7 @@ impl Estimator {
         Observed {
             usage: self.trend.usage(),
             acknowledged_bps: self.confirmed_bps(now_us),
+            latest_bps: self.acknowledged.latest_bps(),
             rtt_us: self.rtt_us.unwrap_or(START_RTT_US),
             queue_us: self.queue.delay_us(),
             limited: self.activity.limited,

@@ -31,6 +31,8 @@ pub struct Observed {
     pub usage: Usage,
     /// What the receiver confirms, bits per second.
     pub acknowledged_bps: Option<f64>,
+    /// The same over a moment.
+    pub latest_bps: Option<f64>,
     /// Round trip, microseconds.
     pub rtt_us: i64,
     /// What waits on the path, microseconds.
@@ -42,6 +44,14 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// What the path carries. Behind a queue packets come as fast as the link sends them, and a
+    /// moment tells how fast that is.
+    fn carried_bps(self) -> Option<f64> {
+        let latest_bps = self.latest_bps.filter(|_| self.queue_us > STEADY_QUEUE_US);
+        let known_bps = self.acknowledged_bps?;
+        Some(latest_bps.map_or(known_bps, |bps| bps.min(known_bps)))
+    }
+
     /// The detector's verdict, where there is a queue at all: a slope without one is jitter.
     pub fn verdict(self) -> Usage {
         match self.usage {
@@ -179,7 +189,7 @@ impl RateControl {
     }
 
     fn cut(&mut self, now_us: i64, observed: Observed) {
-        let acknowledged = observed.acknowledged_bps.unwrap_or(self.bps);
+        let acknowledged = observed.carried_bps().unwrap_or(self.bps);
         let share = (1.0 - observed.queue_us as f64 / DRAIN_US).clamp(CUT, LEAST_CUT);
         let mut cut = acknowledged * share;
         if cut > self.bps
@@ -244,6 +254,9 @@ const DRAIN_US: f64 = 400_000.0;
 /// Shorter waits are not worth a cut: a frame's own burst makes them.
 const MIN_QUEUE_US: i64 = 12_000;
 
+/// Behind a queue this long the link is never idle between two frames.
+const STEADY_QUEUE_US: i64 = 100_000;
+
 /// Growth per second far from the capacity.
 const GROWTH: f64 = 1.08;
 
@@ -288,6 +301,7 @@ mod tests {
         Observed {
             usage,
             acknowledged_bps: Some(bps),
+            latest_bps: Some(bps),
             rtt_us: 100_000,
             queue_us: 60_000,
             limited: false,

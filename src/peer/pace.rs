@@ -119,7 +119,8 @@ impl Path {
         let known = self.known.as_mut()?;
         let estimate_bps = known.estimator.estimate_bps()?;
         known.divided = Some((now, estimate_bps));
-        Some(estimate_bps.saturating_sub(known.resent.wire_bps_at(now)))
+        let repairs_bps = known.resent.wire_bps_at(now);
+        Some(estimate_bps - repairs_bps.min(estimate_bps / REPAIRS_SHARE))
     }
 
     /// True while more is sent than the path is thought to take.
@@ -146,6 +147,22 @@ impl Path {
             let estimator = &known.estimator;
             estimator.loss() > HARMFUL_LOSS || estimator.queue_us() > HARMFUL_QUEUE_US
         })
+    }
+
+    /// True while what is sent waits for long: nothing more than needed is to be added.
+    pub(super) fn is_full(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.estimator.queue_us() > HARMFUL_QUEUE_US)
+    }
+
+    /// True while the path is full, and of what it takes repairs have had their share.
+    pub(super) fn has_repaired_enough(&self, now: Instant) -> bool {
+        let Some(known) = self.known.as_ref().filter(|_| self.is_full()) else {
+            return false;
+        };
+        let estimate = known.estimator.estimate_bps();
+        let begun_bps = known.resent.begun_wire_bps(now);
+        estimate.is_some_and(|bps| begun_bps > bps / REPAIRS_SHARE)
     }
 
     /// True once when it begins to be one that is served every few milliseconds: something waits,
@@ -414,6 +431,9 @@ const START_BPS: u64 = 1_000_000;
 
 /// What is wanted of a path, in percent of what all would come to: room for a rate that wavers.
 const WANTED_PERCENT: u64 = 108;
+
+/// Repairs are allowed for, and on a full path allowed, this share of what it takes at most (1 / n).
+const REPAIRS_SHARE: u64 = 4;
 
 /// What a path takes is divided anew, at most so often, when it has fallen to this share of what it
 /// was; else when layers are looked at.

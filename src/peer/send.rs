@@ -234,8 +234,8 @@ impl Sending {
             return Err(DropReason::NoRtx);
         }
         let (out, origin) = self.lead_back(seq).ok_or(DropReason::TooOld)?;
-        // On a path that is full the picture it belongs to would come too late.
-        if why == Again::Asked && path.is_short() && self.is_left(origin.source) {
+        // On a full path the picture it belongs to would come too late.
+        if why == Again::Asked && path.is_full() && self.is_left(origin.source) {
             return Err(DropReason::NotSelected);
         }
         let sent = self.sent_track(tracks, origin.source);
@@ -248,7 +248,8 @@ impl Sending {
         let (len, header_len) = (usize::from(entry.len), usize::from(entry.header_len));
         if why == Again::Asked {
             let rate_bps = track.rate.latest_bps();
-            if !self.stream.may_retransmit(now.instant, len, rate_bps) {
+            let may = self.stream.may_retransmit(now.instant, len, rate_bps);
+            if !may || path.has_repaired_enough(now.instant) {
                 return Err(DropReason::Disabled);
             }
             path.charge_again(now.instant, len);

@@ -200,6 +200,18 @@ impl Rate {
         }
     }
 
+    /// Bits that a link has carried in the second under way, headers included.
+    pub fn begun_wire_bps(&self, now: Instant) -> u64 {
+        let is_over = self.started.is_none_or(|started| {
+            now.saturating_duration_since(started).as_millis() as u64 >= WINDOW_MS
+        });
+        if is_over {
+            0
+        } else {
+            (self.len + self.packets * PACKET_OVERHEAD_LEN) * 8
+        }
+    }
+
     /// True for what has begun, but not for long enough to be measured.
     pub fn is_unknown(&self) -> bool {
         self.packets_per_s == 0 && self.packets > 0
