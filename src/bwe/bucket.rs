@@ -65,6 +65,13 @@ impl Bucket {
         }
     }
 
+    /// Gives back what was taken for `len` bytes that were not sent after all.
+    pub fn give_back(&mut self, len: usize) {
+        if self.rate != 0 {
+            self.tokens = (self.tokens + len as i64).min(self.depth());
+        }
+    }
+
     /// When the next burst is worth sending: `BURST` after `now`, or later where even one packet
     /// takes longer.
     pub fn ready_at(&self, now: Instant) -> Instant {

@@ -251,6 +251,13 @@ impl Path {
         }
     }
 
+    /// Gives back what [`takes`](Self::takes) took for a packet that was not sent after all.
+    pub(super) fn give_back(&mut self, len: usize) {
+        if let Some(known) = &mut self.known {
+            known.bucket.give_back(len);
+        }
+    }
+
     /// True when subscription `sending` waits with packets of `track`: later ones go behind them.
     pub(super) fn waits(&self, sending: usize, track: TrackKey) -> bool {
         let known = self.known.as_ref();

@@ -101,6 +101,7 @@ impl Subscriber {
                 }
                 let result = sending.write(track, entry, packet, &mut self.path, outlet);
                 if let Err(reason) = result {
+                    self.path.give_back(packet.len());
                     sending.dropped += 1;
                     outlet.drop(reason);
                 }
