@@ -108,6 +108,11 @@ impl Estimator {
         self.loss.fraction()
     }
 
+    /// Share of the packets lost over the last seconds, 0..=1.
+    pub fn average_loss(&self) -> f64 {
+        self.loss.average()
+    }
+
     /// What the receiver confirms to arrive, bits per second; `None` before the first window.
     pub fn acknowledged_bps(&self) -> Option<u64> {
         self.acknowledged.bps().map(|bps| bps as u64)

@@ -17,6 +17,7 @@ pub struct LossControl {
     updated_us: i64,
     cut_us: Option<i64>,
     fraction: f64,
+    average: f64,
 }
 
 impl LossControl {
@@ -30,6 +31,7 @@ impl LossControl {
             return false;
         }
         self.fraction = f64::from(self.lost.min(self.reported)) / f64::from(self.reported);
+        self.average += (self.fraction - self.average) * AVERAGE_WEIGHT;
         let passed_s = ((now_us - self.updated_us) as f64 / 1e6).clamp(0.0, 1.0);
         self.updated_us = now_us;
         self.reported = 0;
@@ -66,11 +68,19 @@ impl LossControl {
         self.bound_bps.map_or(rate_bps, |bound| rate_bps.min(bound))
     }
 
+    /// Share of packets lost over the last seconds, 0..=1.
+    pub fn average(&self) -> f64 {
+        self.average
+    }
+
     /// Share of packets lost in the latest window, 0..=1.
     pub fn fraction(&self) -> f64 {
         self.fraction
     }
 }
+
+/// Weight of a window of at least 200 ms in the average.
+const AVERAGE_WEIGHT: f64 = 0.1;
 
 /// What one feedback packet told.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,8 +1,8 @@
 //! Redundant audio: a packet's own block behind copies of earlier ones.
 //!
 //! RFC 2198 §3. Does not repair anything: whoever decodes does. Called on receipt (`peer/`) to
-//! check a packet and to bring its block types to the server's own, and on the way to a player
-//! that takes plain packets.
+//! check a packet and to bring its block types to the server's own, on the way to a player that
+//! takes plain packets, and on the way to one that loses many.
 
 use crate::base::ids::Pt;
 
@@ -64,6 +64,34 @@ pub fn unwrap(payload: &mut [u8]) -> Option<usize> {
     payload.len().checked_sub(at)
 }
 
+/// Puts `earlier`, a payload of `ticks` before, ahead of the payload at `at..len` of `packet`, both of
+/// type `pt`; returns where the packet ends then. `None`, with nothing changed, when the header has
+/// no room for `ticks` (14 bits) or the length of `earlier` (10 bits), or `packet` none for all.
+pub fn wrap(
+    packet: &mut [u8],
+    (at, len): (usize, usize),
+    pt: Pt,
+    (ticks, earlier): (u32, &[u8]),
+) -> Option<usize> {
+    if ticks >= 1 << 14 || earlier.len() >= 1 << 10 || at > len {
+        return None;
+    }
+    let primary_at = at + HEADER_LEN + 1 + earlier.len();
+    let end = primary_at + (len - at);
+    if end > packet.len() {
+        return None;
+    }
+    packet.copy_within(at..len, primary_at);
+    let head = packet.get_mut(at..primary_at)?;
+    let (header, rest) = head.split_first_chunk_mut::<HEADER_LEN>()?;
+    let fields = ticks << 10 | earlier.len() as u32;
+    *header = (u32::from(FOLLOWED | pt.0) << 24 | fields).to_be_bytes();
+    let (last, block) = rest.split_first_mut()?;
+    *last = pt.0 & !FOLLOWED;
+    block.copy_from_slice(earlier);
+    Some(end)
+}
+
 /// Another header follows.
 const FOLLOWED: u8 = 0x80;
 
@@ -115,6 +143,24 @@ mod tests {
         assert_eq!(unwrap(&mut payload), Some(2));
         assert_eq!(payload[..2], [4, 5]);
         assert_eq!(unwrap(&mut [0xef, 0, 0]), None);
+    }
+
+    #[test]
+    fn wrapping_gives_what_unwrapping_takes_apart() {
+        let mut packet = [0; 14];
+        packet[2..4].copy_from_slice(&[4, 5]);
+        let end = wrap(&mut packet, (2, 4), Pt(111), (960, &[1, 2, 3]));
+        assert_eq!(end, Some(12));
+        assert_eq!(packet[2..12], TWO_BLOCKS);
+        assert_eq!(unwrap(&mut packet[2..12]), Some(2));
+        let mut packet = [7; 2000];
+        assert_eq!(wrap(&mut packet, (12, 20), Pt(111), (1 << 14, &[])), None);
+        assert_eq!(wrap(&mut packet, (12, 20), Pt(111), (1, &[0; 1024])), None);
+        assert_eq!(
+            wrap(&mut packet[..30], (12, 20), Pt(111), (1, &[0; 6])),
+            None
+        );
+        assert_eq!(packet, [7; 2000]);
     }
 
     proptest! {

@@ -155,6 +155,14 @@ impl Path {
         known.is_some_and(|known| known.estimator.queue_us() > HARMFUL_QUEUE_US)
     }
 
+    /// True while packets get lost, but not for want of room: whatever is sent twice arrives.
+    pub(super) fn wants_redundancy(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| {
+            known.estimator.average_loss() > REDUNDANT_FROM && !known.is_short() && !self.is_full()
+        })
+    }
+
     /// True while the path is full, and of what it takes repairs have had their share.
     pub(super) fn has_repaired_enough(&self, now: Instant) -> bool {
         let Some(known) = self.known.as_ref().filter(|_| self.is_full()) else {
@@ -438,6 +446,9 @@ const START_BPS: u64 = 1_000_000;
 
 /// What is wanted of a path, in percent of what all would come to: room for a rate that wavers.
 const WANTED_PERCENT: u64 = 108;
+
+/// From this share of packets lost on, a listener hears it.
+const REDUNDANT_FROM: f64 = 0.005;
 
 /// Repairs are allowed for, and on a full path allowed, this share of what it takes at most (1 / n).
 const REPAIRS_SHARE: u64 = 4;
