@@ -552,7 +552,12 @@ mod tests {
                 cname: String::new(),
             });
             subscriber.path.handle_remb(now.instant, 1_000_000);
-            subscriber.path.settle(now.instant, 1_000_000, 1_000_000);
+            let sums = Sums {
+                sent_bps: 1_000_000,
+                wanted_bps: 1_000_000,
+                is_unknown: false,
+            };
+            subscriber.path.settle(now.instant, sums);
             let master = MasterKey::new(Profile::AeadAes128Gcm, &[1; 16], &[2; 12]).unwrap();
             Self {
                 now,
