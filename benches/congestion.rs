@@ -87,7 +87,7 @@ fn congestion(c: &mut Criterion) {
     let now = path.now;
     for (name, estimate) in [("no bucket", None), ("bucket", Some(20_000_000))] {
         let mut bucket = Bucket::default();
-        bucket.set_estimate(estimate, false);
+        bucket.set_rate(estimate.map(|bps| bps * 2), false);
         let mut at = now;
         group.bench_function(name, |b| {
             b.iter(|| {

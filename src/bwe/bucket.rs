@@ -1,4 +1,4 @@
-//! Paces what is sent to one subscriber: a token bucket of bytes, filled by the estimate.
+//! Paces what is sent to one subscriber: a token bucket of bytes.
 //!
 //! Bursts that a bottleneck with a shallow queue would drop are spread; what fits into the bucket
 //! goes out at once and stays one run of segments. Holds no packets: who finds the bucket empty
@@ -21,11 +21,11 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Paces at `FACTOR_PERCENT` of `estimate_bps`; `None` paces not at all. A `deep` bucket lets
-    /// a run of segments out at once, another what takes a few milliseconds.
-    pub fn set_estimate(&mut self, estimate_bps: Option<u64>, deep: bool) {
+    /// Paces at `bps`; `None` paces not at all. A `deep` bucket lets a run of segments out at once,
+    /// another what takes a few milliseconds.
+    pub fn set_rate(&mut self, bps: Option<u64>, deep: bool) {
         self.deep = deep;
-        self.rate = estimate_bps.map_or(0, |bps| bps * FACTOR_PERCENT / 100 / 8);
+        self.rate = bps.map_or(0, |bps| bps / 8);
     }
 
     /// Adds what came in since the last time. Once per turn is enough.
@@ -92,10 +92,6 @@ impl Bucket {
     }
 }
 
-/// The bucket fills at twice the estimate: frames differ in size, and one that is larger than most
-/// must not wait for half of the next.
-const FACTOR_PERCENT: u64 = 200;
-
 /// One burst lasts so long at the rate of pacing.
 const BURST: Duration = Duration::from_millis(4);
 
@@ -113,7 +109,7 @@ mod tests {
     fn drain(estimate_bps: u64, ms: u64) -> (u64, u64) {
         let start = test_now().instant;
         let mut bucket = Bucket::default();
-        bucket.set_estimate(Some(estimate_bps), false);
+        bucket.set_rate(Some(estimate_bps * 2), false);
         bucket.fill(start);
         let end = start + Duration::from_millis(ms);
         let (mut now, mut sent, mut largest) = (start, 0, 0);
@@ -133,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_to_twice_the_estimate_in_bursts_of_a_few_milliseconds() {
+    fn keeps_to_the_rate_in_bursts_of_a_few_milliseconds() {
         for estimate in [300_000, 2_000_000, 10_000_000] {
             let (sent, largest) = drain(estimate, 1000);
             let expected = estimate * 2 / 8;
@@ -150,13 +146,13 @@ mod tests {
     fn a_deep_one_lets_a_run_out_at_once_and_keeps_to_the_rate() {
         let start = test_now().instant;
         let mut bucket = Bucket::default();
-        bucket.set_estimate(Some(1_000_000), true);
+        bucket.set_rate(Some(2_000_000), true);
         bucket.fill(start);
         let burst = (0..100).take_while(|_| bucket.take(1500)).count();
         assert_eq!(burst, MAX_GSO_SEGMENTS);
         bucket.fill(start + Duration::from_millis(33));
         let next = (0..100).take_while(|_| bucket.take(1500)).count();
-        assert_eq!(next, 6, "33 ms at twice the estimate");
+        assert_eq!(next, 6, "33 ms at the rate");
     }
 
     #[test]
@@ -166,7 +162,7 @@ mod tests {
         bucket.fill(now);
         assert!((0..10_000).all(|_| bucket.take(1500)));
         assert_eq!(bucket.ready_at(now), now);
-        bucket.set_estimate(Some(1_000_000), false);
+        bucket.set_rate(Some(2_000_000), false);
         bucket.fill(now + Duration::from_millis(1));
         bucket.charge(100_000);
         assert!(!bucket.take(1));

@@ -336,7 +336,7 @@ impl ReceiverClock {
 pub const OVERHEAD_LEN: usize = 28;
 
 /// Share of what is wanted that an estimate has to reach: below it the path is what limits.
-const BURSTS_FROM: f64 = 0.9;
+const BURSTS_FROM: f64 = 0.8;
 
 /// Microseconds per tick of an arrival, and per unit of the reference time.
 const TICK_US: i64 = 250;

@@ -261,7 +261,7 @@ const MIN_PACKETS: u32 = 5;
 const MIN_LEN: usize = 5000;
 
 /// An estimate this close to what is wanted is enough; a probe this far above it proves it.
-const MARGIN: f64 = 1.05;
+pub const MARGIN: f64 = 1.05;
 const ENOUGH: f64 = 1.3;
 
 /// Between probes.

@@ -1,7 +1,7 @@
 //! How much waits on the path: the delay above the least one seen lately.
 //!
 //! A slope tells that a queue grows, not how long it is; jitter makes slopes where there is no
-//! queue. Minima are blind to jitter: the least delay of the last quarter second against the least
+//! queue. Minima are blind to jitter: the least delay of the last tenth of a second against the least
 //! of the last half minute. RFC 8836 §2 (1) asks for low delay, so the length is what counts.
 //! Called by [`super::estimator`].
 
@@ -59,8 +59,8 @@ impl Minimum {
     }
 }
 
-/// Half of the span that is the present: at 30 frames per second four groups.
-const RECENT_US: i64 = 120_000;
+/// Half of the span that is the present: at 30 frames per second two groups.
+const RECENT_US: i64 = 60_000;
 
 /// Half of the span that the least delay is remembered for. Two clocks part by 3 ms in that time
 /// at 100 millionths.

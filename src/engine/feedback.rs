@@ -49,9 +49,21 @@ impl Engine {
                 self.counters.nacked += asked.as_ref().map_or(0, |asked| asked.nacked);
                 if has_fallen {
                     self.tend_layers(now, id);
+                    self.settle_path(now, id);
                 }
                 asked.map(|_| ())
             }
+        }
+    }
+
+    /// Tells the path of a subscriber what was chosen for it just now.
+    fn settle_path(&mut self, now: Now, id: PeerId) {
+        if let Some(Peer {
+            side: Side::Subscriber(subscriber),
+            ..
+        }) = self.peers.get_mut(id)
+        {
+            subscriber.settle_path(now, &self.tracks);
         }
     }
 

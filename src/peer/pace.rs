@@ -17,8 +17,10 @@ use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::fault::DropReason;
 use crate::base::seq::SeqNo;
+use crate::bwe::allocate::UP_PERCENT;
 use crate::bwe::bucket::Bucket;
 use crate::bwe::estimator::Estimator;
+use crate::bwe::probe;
 use crate::model::capture::Tap;
 use crate::model::layers::{Target, choose};
 use crate::router::track::{Rate, Track};
@@ -76,6 +78,24 @@ struct Behind {
 impl Known {
     fn is_impatient(&self) -> bool {
         !self.behind.is_empty() || self.estimator.is_probing()
+    }
+
+    /// Sets how fast the bucket fills: at twice the estimate, for frames differ in size, and one that
+    /// is larger than most must not wait for half of the next. Behind a queue that is long already,
+    /// no faster than the path carries; but always faster than what was chosen to be sent.
+    fn pace(&mut self, now: Instant, is_unknown: bool) {
+        let is_full = self.is_full();
+        let least_bps = self.sent_bps * LEAST_PERCENT / 100;
+        let factor = if is_full { 1 } else { 2 };
+        let estimate = self.estimator.estimate_bps();
+        let known = estimate.filter(|_| is_full || !is_unknown);
+        let deep = self.estimator.allows_bursts(now);
+        let pace_bps = known.map(|bps| (bps * factor).max(least_bps));
+        self.bucket.set_rate(pace_bps, deep);
+    }
+
+    fn is_full(&self) -> bool {
+        self.estimator.queue_us() > HARMFUL_QUEUE_US
     }
 
     fn is_short(&self) -> bool {
@@ -151,15 +171,14 @@ impl Path {
 
     /// True while what is sent waits for long: nothing more than needed is to be added.
     pub(super) fn is_full(&self) -> bool {
-        let known = self.known.as_ref();
-        known.is_some_and(|known| known.estimator.queue_us() > HARMFUL_QUEUE_US)
+        self.known.as_ref().is_some_and(|known| known.is_full())
     }
 
     /// True while packets get lost, but not for want of room: whatever is sent twice arrives.
     pub(super) fn wants_redundancy(&self) -> bool {
         let known = self.known.as_ref();
         known.is_some_and(|known| {
-            known.estimator.average_loss() > REDUNDANT_FROM && !known.is_short() && !self.is_full()
+            known.estimator.average_loss() > REDUNDANT_FROM && !known.is_short() && !known.is_full()
         })
     }
 
@@ -303,13 +322,7 @@ impl Path {
             let wanted_bps = sums.wanted_bps * WANTED_PERCENT / 100;
             known.estimator.set_wanted(wanted_bps);
             known.sent_bps = sums.sent_bps;
-            let estimate = known.estimator.estimate_bps();
-            let least = sums.sent_bps * LEAST_PERCENT / 100;
-            let deep = known.estimator.allows_bursts(now);
-            let pace = estimate.filter(|_| !sums.is_unknown);
-            known
-                .bucket
-                .set_estimate(pace.map(|bps| bps.max(least)), deep);
+            known.pace(now, sums.is_unknown);
         }
         known.estimator.handle_timeout(now);
     }
@@ -356,7 +369,7 @@ impl Subscriber {
     }
 
     /// Tells the path what all that is sent comes to at present.
-    pub(super) fn settle_path(&mut self, now: Now, tracks: &Tracks) {
+    pub fn settle_path(&mut self, now: Now, tracks: &Tracks) {
         let mut sums = Sums::default();
         let is_wanted = |s: &&Sending| s.is_in_use() && s.switched_on;
         for sending in self.sendings.iter().filter(is_wanted) {
@@ -444,8 +457,10 @@ impl Subscriber {
 /// Assumed of a path until it has told more: what browsers send to one another without asking.
 const START_BPS: u64 = 1_000_000;
 
-/// What is wanted of a path, in percent of what all would come to: room for a rate that wavers.
-const WANTED_PERCENT: u64 = 108;
+/// What is wanted of a path, in percent of what all would come to: what a step up needs to spare,
+/// and what an estimate that is close enough may lack of it.
+const WANTED_PERCENT: u64 = 125;
+const _: () = assert!(WANTED_PERCENT as f64 / 100.0 >= UP_PERCENT as f64 / 100.0 * probe::MARGIN);
 
 /// From this share of packets lost on, a listener hears it.
 const REDUNDANT_FROM: f64 = 0.005;
@@ -458,9 +473,9 @@ const REPAIRS_SHARE: u64 = 4;
 const DIVIDE_EVERY: Duration = Duration::from_millis(50);
 const FALLEN_PERCENT: u64 = 95;
 
-/// Twice this share of what is sent fills the bucket at least, so that nothing piles up because
-/// an estimate is low.
-const LEAST_PERCENT: u64 = 75;
+/// This share of what is sent fills the bucket at least, so that nothing piles up because an estimate
+/// is low.
+const LEAST_PERCENT: u64 = 150;
 
 /// Video that waits longer is left out up to the next key frame: the player would show it late or
 /// not at all.

@@ -119,7 +119,7 @@ impl Ours {
                 .extend(std::iter::repeat_n(len.div_ceil(packets), packets));
             self.queued_len += len.div_ceil(packets) * packets;
         }
-        self.bucket.set_estimate(Some(estimate as u64), false);
+        self.bucket.set_rate(Some(estimate as u64 * 2), false);
         self.bucket.fill(now);
         while let Some(&len) = self.queue.front() {
             if !self.bucket.take(len) {

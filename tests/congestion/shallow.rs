@@ -29,7 +29,7 @@ pub fn run(estimate_bps: Option<u64>) -> Loss {
     let mut link = Bottleneck::new(shape, 1);
     let start = epoch();
     let mut bucket = Bucket::default();
-    bucket.set_estimate(estimate_bps, false);
+    bucket.set_rate(estimate_bps.map(|bps| bps * 2), false);
     let at = |us: i64| -> Instant { start + Duration::from_micros(us as u64) };
     let mut waiting = std::collections::VecDeque::new();
     let mut loss = Loss {
