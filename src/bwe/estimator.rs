@@ -238,6 +238,13 @@ impl Estimator {
         if cut && observed.limited {
             self.prober.hurry(now_us);
         }
+        if cut
+            && self
+                .believed
+                .is_some_and(|(at_us, _)| now_us - at_us < PROOF_US)
+        {
+            self.prober.doubt();
+        }
         self.loss
             .update(now_us, counts, rtt_us, self.combined_bps());
         let Some(proved) = proved else {
@@ -348,6 +355,9 @@ const START_RTT_US: i64 = 200_000;
 /// A probe counts as if so much of it arrived all the time, for so long.
 const BELIEVED_US: i64 = 1_000_000;
 const BELIEVED: f64 = 0.9;
+
+/// A cut so soon after a probe was believed says that it was wrong.
+const PROOF_US: i64 = 4_000_000;
 
 /// No probe so soon after a cut: the queue is not empty yet.
 const QUIET_US: i64 = 2_000_000;

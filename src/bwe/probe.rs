@@ -16,6 +16,8 @@ pub struct Prober {
     /// The earliest time for the next one, microseconds.
     next_us: i64,
     is_first: bool,
+    /// Probes still to succeed until one is believed at its word again.
+    doubts: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,7 @@ impl Default for Prober {
             probe: Probe::default(),
             next_us: 0,
             is_first: true,
+            doubts: 0,
         }
     }
 }
@@ -114,10 +117,10 @@ impl Prober {
         if !wants_more || situation.congested || now_us < self.next_us {
             return false;
         }
-        let (factor, span_us) = if self.is_first {
-            (FIRST_FACTOR, FIRST_SPAN_US)
-        } else {
-            (FACTOR, SPAN_US)
+        let (factor, span_us) = match (self.is_first, self.doubts) {
+            (true, _) => (FIRST_FACTOR, FIRST_SPAN_US),
+            (false, 0) => (FACTOR, SPAN_US),
+            (false, _) => (DOUBTED_FACTOR, DOUBTED_SPAN_US),
         };
         self.is_first = false;
         let enough_bps = situation.wanted_bps * ENOUGH;
@@ -179,8 +182,16 @@ impl Prober {
         let proved = got.proved();
         self.state = State::Idle;
         let went_well = proved.is_some_and(|proved| proved.bps > self.probe.rate_bps * SUCCESS);
+        self.doubts = self.doubts.saturating_sub(went_well.into());
         self.next_us = now_us + if went_well { AGAIN_US } else { EVERY_US };
         proved
+    }
+
+    /// What a probe proved was wrong: there was a queue as soon as it was believed. A token bucket on
+    /// the way lets short bursts pass faster than the link is. So the next probes are longer and go
+    /// up in smaller steps, until several in a row have emptied any such bucket.
+    pub fn doubt(&mut self) {
+        self.doubts = DOUBTS;
     }
 
     /// Brings the next probe forward: the estimate fell for what may have been no good reason.
@@ -256,6 +267,11 @@ const FACTOR: f64 = 1.5;
 const FIRST_SPAN_US: i64 = 15_000;
 const SPAN_US: i64 = 100_000;
 
+/// The same for probes that are doubted, and how many of those have to succeed.
+const DOUBTED_FACTOR: f64 = 1.2;
+const DOUBTED_SPAN_US: i64 = 200_000;
+const DOUBTS: u8 = 3;
+
 /// Fewer packets or bytes measure nothing.
 const MIN_PACKETS: u32 = 5;
 const MIN_LEN: usize = 5000;
@@ -277,7 +293,7 @@ const HURRY_US: i64 = 500_000;
 const STEP_US: i64 = 2000;
 
 /// A probe that cannot be sent is given up.
-const MAX_SENDING_US: i64 = 200_000;
+const MAX_SENDING_US: i64 = 400_000;
 
 /// Reports of a probe that did not come by then are lost.
 const PATIENCE_US: i64 = 1_000_000;
@@ -358,6 +374,25 @@ mod tests {
         );
         assert!(!prober.poll(4_000_000, SITUATION));
         assert!(prober.poll(5_500_000, SITUATION));
+    }
+
+    #[test]
+    fn after_one_that_lied_probes_are_longer_and_go_up_in_smaller_steps() {
+        let mut prober = Prober::default();
+        probe(&mut prober, 0, 100e6);
+        prober.doubt();
+        let mut at_us = 10_000_000;
+        for _ in 0..DOUBTS {
+            let (packets, proved) = probe(&mut prober, at_us, 100e6);
+            let bps = proved.unwrap().bps;
+            assert!(
+                packets >= 15 && (550e3..650e3).contains(&bps),
+                "{packets} {bps}"
+            );
+            at_us += 500_000;
+        }
+        let bps = probe(&mut prober, at_us, 100e6).1.unwrap().bps;
+        assert!(bps > 700e3, "{bps}");
     }
 
     #[test]
