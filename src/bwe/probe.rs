@@ -181,7 +181,10 @@ impl Prober {
         }
         let proved = got.proved();
         self.state = State::Idle;
-        let went_well = proved.is_some_and(|proved| proved.bps > self.probe.rate_bps * SUCCESS);
+        let went_well = proved.is_some_and(|proved| match self.doubts {
+            0 => proved.bps > self.probe.rate_bps * SUCCESS,
+            _ => proved.kept_up,
+        });
         self.doubts = self.doubts.saturating_sub(went_well.into());
         self.next_us = now_us + if went_well { AGAIN_US } else { EVERY_US };
         proved

@@ -163,10 +163,9 @@ impl Path {
 
     /// True while what is sent harms: packets are lost, or wait for long.
     pub fn suffers(&self) -> bool {
-        self.known.as_ref().is_some_and(|known| {
-            let estimator = &known.estimator;
-            estimator.loss() > HARMFUL_LOSS || estimator.queue_us() > HARMFUL_QUEUE_US
-        })
+        self.known
+            .as_ref()
+            .is_some_and(|known| known.estimator.average_loss() > HARMFUL_LOSS || known.is_full())
     }
 
     /// True while what is sent waits for long: nothing more than needed is to be added.
