@@ -28,9 +28,7 @@ pub struct Selector {
     codec: Codec,
     /// Timestamp of the newest frame looked at, at the publisher.
     newest: Option<RtpTime>,
-    /// What flows is to stop at its next frame although nothing has taken over yet.
-    stops: bool,
-    /// It has.
+    /// What flowed has stopped although nothing has taken over yet.
     stopped: bool,
     /// Of the newest frame left out.
     left_out: Option<RtpTime>,
@@ -92,7 +90,6 @@ impl Selector {
             current,
             codec,
             newest: None,
-            stops: false,
             stopped: false,
             left_out: None,
             zero: None,
@@ -111,10 +108,10 @@ impl Selector {
         self.current
     }
 
-    /// Stops what flows at its next frame, for the key frame of the encoding that is wanted: the path
-    /// does not carry both.
+    /// Stops what flows, for the key frame of the encoding that is wanted: the path does not carry
+    /// both. In the middle of a frame too, for the rest of it would not arrive either.
     pub fn stop(&mut self) {
-        self.stops = true;
+        self.stopped = true;
     }
 
     /// True when only a key frame makes anything flow again.
@@ -164,7 +161,8 @@ impl Selector {
             .is_none_or(|newest| entry.timestamp.distance(newest) > 0)
         {
             self.newest = Some(entry.timestamp);
-            self.stop_or_go(entry.marks);
+            let is_wanted = self.wanted.encoding == self.current.encoding;
+            self.stopped &= !(is_wanted && entry.marks.key_frame());
             self.begin_frame(rewriter, incoming);
         }
         let (_, patch) = rewriter.newest().ok_or(DropReason::AwaitingKeyFrame)?;
@@ -209,19 +207,8 @@ impl Selector {
         self.newest = Some(entry.timestamp);
         self.left_out = None;
         self.noted = None;
-        (self.stops, self.stopped) = (false, false);
+        self.stopped = false;
         Ok(())
-    }
-
-    /// Where a frame begins of what flows: a stop takes effect, or ends with a key frame when this
-    /// encoding is wanted again.
-    fn stop_or_go(&mut self, marks: Marks) {
-        let is_wanted = self.wanted.encoding == self.current.encoding;
-        self.stopped = match is_wanted {
-            true => self.stopped && !marks.key_frame(),
-            false => self.stops,
-        };
-        self.stops &= !is_wanted;
     }
 
     /// What is added to the timestamps of an encoding that takes over: what its sender reports
@@ -293,7 +280,8 @@ impl Selector {
         self.left_out = Some(entry.timestamp);
         // INTEROP(chrome): a VP8 picture id that is missing is waited for; in VP9 and in
         // dependency descriptors others refer to ids by distance, so these keep theirs.
-        let counts = is_first && self.codec == Codec::Vp8;
+        let is_sent = self.noted == Some(entry.timestamp);
+        let counts = is_first && !is_sent && self.codec == Codec::Vp8;
         let patch = Patch {
             picture_id: patch.picture_id.wrapping_sub(u16::from(counts)),
             ..patch
