@@ -90,6 +90,7 @@ impl Engine {
             let choice = patiently(now.instant, sending, *choice, suffers);
             if suffers && ladder.is_far_above(choice, left_bps) {
                 sending.stop_encoding();
+                subscriber.path.forget_repairs();
             }
             if sending.set_target(target(ladder, choice)) {
                 resumed.extend(sending.track);

@@ -262,6 +262,14 @@ impl Path {
         }
     }
 
+    /// Counts repairs anew: what they were of is not sent any more, and what takes its place must not
+    /// go without.
+    pub fn forget_repairs(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.resent = Rate::default();
+        }
+    }
+
     /// Takes `len` bytes of the bucket; false when a packet of `kind` has to wait. Audio never
     /// does, but counts.
     pub(super) fn takes(&mut self, kind: MediaKind, len: usize) -> bool {
