@@ -61,9 +61,11 @@ fn rewrite(c: &mut Criterion) {
 fn commit(c: &mut Criterion) {
     let mut egress = Egress::default();
     let mut group = c.benchmark_group("stages");
-    let remote = |n: u32| Route {
-        remote: ([127, 0, 0, 1], 1024 + (n / PACKETS as u32) as u16).into(),
-        local: None,
+    let remote = |n: u32| {
+        Route::udp(
+            ([127, 0, 0, 1], 1024 + (n / PACKETS as u32) as u16).into(),
+            None,
+        )
     };
     let mut n = 0;
     group.throughput(Throughput::Elements(1));

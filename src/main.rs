@@ -262,14 +262,15 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
         .ok_or_else(|| StartError::new("a DTLS certificate cannot be made"))?;
     let wildcard = media_wildcard(config.media.ipv6);
     let bind = |worker: u16| {
-        let port = match config.media.port {
-            0 => 0,
-            first => first + worker,
+        let bind = |first: u16| {
+            let port = if first == 0 { 0 } else { first + worker };
+            SocketAddr::new(wildcard, port)
         };
-        let media_bind = SocketAddr::new(wildcard, port);
         Bound::bind(worker::Config {
             worker: WorkerId(worker),
-            media_bind,
+            media_bind: bind(config.media.port),
+            tcp_bind: config.media.tcp_port.map(bind),
+            tcp_limits: config.limits.sockets,
             announce: config.media.announce.clone(),
             even_lengths: config.media.even_lengths,
             pin_cpu: config.server.pin_workers.then_some(usize::from(worker)),

@@ -206,10 +206,7 @@ impl Script {
             };
             packets.push(self.publisher.rtp(&late));
         }
-        let route = Route {
-            remote: self.publisher.address,
-            local: None,
-        };
+        let route = Route::udp(self.publisher.address, None);
         datagrams.extend(packets.into_iter().map(|packet| (0, route, packet)));
         if turn.is_multiple_of(10) {
             let report = self.sender_report(now);
@@ -219,10 +216,7 @@ impl Script {
             if (turn + number).is_multiple_of(6) {
                 let seq = self.video_seq;
                 let viewer = &mut self.viewers[number];
-                let route = Route {
-                    remote: viewer.peer.address,
-                    local: None,
-                };
+                let route = Route::udp(viewer.peer.address, None);
                 datagrams.push((viewer.peer.worker, route, viewer.feedback(now, seq)));
             }
         }

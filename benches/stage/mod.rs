@@ -268,10 +268,7 @@ pub fn instant() -> Instant {
 }
 
 fn route(peer: &Bare) -> Route {
-    Route {
-        remote: peer.address,
-        local: None,
-    }
+    Route::udp(peer.address, None)
 }
 
 fn report(now: Now, media: Ssrc, highest: SeqNo) -> ReportBlock {

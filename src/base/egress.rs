@@ -16,6 +16,46 @@ pub struct Route {
     /// The local address that its datagrams came to, so that answers leave from the same one;
     /// `None` when the socket is bound to one address anyway.
     pub local: Option<IpAddr>,
+    /// The TCP connection that carries its datagrams as frames (RFC 4571); `None`: UDP.
+    pub tcp: Option<TcpId>,
+}
+
+impl Route {
+    /// Over UDP.
+    pub const fn udp(remote: SocketAddr, local: Option<IpAddr>) -> Self {
+        Self {
+            remote,
+            local,
+            tcp: None,
+        }
+    }
+
+    /// Whom its datagrams are from, for the gate.
+    pub fn source(&self) -> Source {
+        match self.tcp {
+            None => Source::Udp(self.remote),
+            Some(id) => Source::Tcp(id),
+        }
+    }
+}
+
+/// What tells the sender of a datagram from others: its address, or its connection, which is
+/// nobody else's for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The transport address that it sends from.
+    Udp(SocketAddr),
+    /// The connection that it sends over.
+    Tcp(TcpId),
+}
+
+/// A TCP connection of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TcpId {
+    /// Its place in the worker's table, which others have after it.
+    pub slot: u32,
+    /// Tells it from those; counted up.
+    pub serial: u32,
 }
 
 /// Datagrams of one length to one destination, back to back; the last one may be shorter.
@@ -158,10 +198,7 @@ mod tests {
     use super::*;
 
     fn addr(port: u16) -> Route {
-        Route {
-            remote: SocketAddr::from(([127, 0, 0, 1], port)),
-            local: None,
-        }
+        Route::udp(SocketAddr::from(([127, 0, 0, 1], port)), None)
     }
 
     fn commit(e: &mut Egress, port: u16, len: usize) {

@@ -56,11 +56,13 @@ pub enum DropReason {
     NoRtx,
     /// Belongs to a layer that this subscription is not sent.
     NotSelected,
+    /// Written for a TCP connection that is gone, or whose peer does not read as fast.
+    TcpFull,
 }
 
 impl DropReason {
     /// Every reason, in declaration order.
-    pub const ALL: [DropReason; 25] = [
+    pub const ALL: [DropReason; 26] = [
         DropReason::UnknownProtocol,
         DropReason::Oversized,
         DropReason::UnvalidatedSource,
@@ -86,6 +88,7 @@ impl DropReason {
         DropReason::SendFailed,
         DropReason::NoRtx,
         DropReason::NotSelected,
+        DropReason::TcpFull,
     ];
 
     /// The label value in the metrics.
@@ -116,6 +119,7 @@ impl DropReason {
             DropReason::SendFailed => "send_failed",
             DropReason::NoRtx => "no_rtx",
             DropReason::NotSelected => "not_selected",
+            DropReason::TcpFull => "tcp_full",
         }
     }
 }

@@ -80,6 +80,13 @@ pub const MAX_HANDSHAKE_RECORDS: usize = 4096;
 /// The same of one peer: the longest flight of a client is a handful, and it may come twice.
 pub const MAX_HANDSHAKE_RECORDS_PER_PEER: usize = 16;
 
+/// Bytes queued towards one TCP connection that carries media; datagrams that do not fit are
+/// dropped (`TcpFull`). A large key frame fits; at 2 Mbit/s it is a second.
+pub const MAX_TCP_BACKLOG_LEN: usize = 256 * 1024;
+
+/// TCP connections for media per worker; further ones are closed.
+pub const MAX_TCP_CONNS: usize = 16_384;
+
 /// Remote candidates taken per peer; further ones are ignored.
 pub const MAX_REMOTE_CANDIDATES: usize = 32;
 

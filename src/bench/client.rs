@@ -21,10 +21,12 @@ use super::link::{Identity, Incoming, Link, LinkError};
 use super::publisher::Publisher;
 use super::traffic::Shape;
 use super::viewer::{Feedback, Viewer};
+use super::wire::{STREAM_LEN, Wire};
 use crate::base::clock::Now;
 use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::net::{TimedBatch, note_times};
 use crate::srtp::Profile;
+use crate::transport::framing::Frames;
 use crate::worker::clock::Clock;
 
 /// A client and how far it is.
@@ -45,7 +47,9 @@ pub struct Client {
     /// Janus's session; `None` where the Ant Media protocol is spoken.
     janus: Option<Janus>,
     socket: WebSocket<mio::net::TcpStream>,
-    udp: mio::net::UdpSocket,
+    wire: Wire,
+    /// Media is to go over TCP: with what a connection is polled.
+    over_tcp: Option<(Registry, Token)>,
     link: Link,
     identity: Identity,
     server: SocketAddr,
@@ -115,7 +119,7 @@ impl Role {
 
 impl Client {
     /// Opens the WebSocket `ws://server{path}` and a UDP socket, and registers both: tokens
-    /// `token` (WebSocket) and `token + 1` (UDP).
+    /// `token` (WebSocket) and `token + 1` (UDP, or the TCP connection that media goes over).
     ///
     /// # Errors
     /// What the operating system or the WebSocket handshake said.
@@ -164,7 +168,11 @@ impl Client {
                 Front::Janus => Some(Janus::new(stream, publishes)),
             },
             socket,
-            udp,
+            wire: Wire::Udp(udp),
+            over_tcp: match place.over_tcp {
+                true => Some((place.registry.try_clone()?, token)),
+                false => None,
+            },
             link,
             identity: place.identity.clone(),
             server: place.server,
@@ -319,11 +327,13 @@ impl Client {
         if self.link.remote().is_some() {
             return;
         }
+        let over_tcp = self.over_tcp.is_some();
         let described = self.description.as_ref();
-        let remote = described.and_then(|d| description::remote(d, &self.candidates, self.server));
+        let remote =
+            described.and_then(|d| description::remote(d, &self.candidates, self.server, over_tcp));
         let Some(remote) = remote else { return };
-        if let Err(error) = self.udp.connect(remote.address) {
-            return self.fail(&format!("UDP: {error}"));
+        if let Err(error) = self.connect_wire(remote.address) {
+            return self.fail(&format!("media socket: {error}"));
         }
         if let Err(error) = self.link.set_remote(now.instant, remote) {
             self.fail(&format!("{error:?}"));
@@ -331,14 +341,24 @@ impl Client {
         self.flush();
     }
 
-    /// Reads what waits at the UDP socket through `batch`; returns the datagrams read. Each counts
-    /// from when the kernel took it, not from when it is read.
+    fn connect_wire(&mut self, server: SocketAddr) -> io::Result<()> {
+        match (&mut self.wire, &self.over_tcp) {
+            (wire, Some((registry, token))) => {
+                wire.deregister(registry)?;
+                *wire = Wire::connect(server, registry, *token)?;
+                Ok(())
+            }
+            (Wire::Udp(udp), None) => udp.connect(server),
+            (Wire::Tcp(_), None) => Ok(()),
+        }
+    }
+
+    /// Reads what waits at the media socket, through `batch` if it is UDP; returns the datagrams
+    /// read. Each counts from when the kernel took it, not from when it is read, but from then
+    /// over TCP.
     pub fn handle_datagrams(&mut self, clock: &mut Clock, batch: &mut TimedBatch) -> usize {
         let mut read = 0;
-        let mut more = true;
-        while more {
-            // An error of an earlier send, told late: what is behind it is read next time.
-            more = batch.receive(&self.udp).unwrap_or(false);
+        while let Some(more) = self.wire.receive(batch) {
             for (arrived_us, datagram) in batch.datagrams() {
                 read += 1;
                 let now = match arrived_us {
@@ -350,6 +370,27 @@ impl Client {
                     return read;
                 }
             }
+            if !more {
+                return read;
+            }
+        }
+        self.handle_frames(clock)
+    }
+
+    /// The same from a TCP connection.
+    fn handle_frames(&mut self, clock: &mut Clock) -> usize {
+        let mut read = 0;
+        let mut buffer = [0; STREAM_LEN];
+        while let Some(len) = self.wire.read(&mut buffer) {
+            let mut frames = Frames::of(buffer.get_mut(..len).unwrap_or_default());
+            while let Ok(Some(datagram)) = frames.take() {
+                read += 1;
+                if let Err(error) = self.handle_datagram(clock.now(), datagram) {
+                    self.fail(&format!("{error:?}"));
+                    return read;
+                }
+            }
+            self.wire.keep(frames.rest());
         }
         read
     }
@@ -383,7 +424,7 @@ impl Client {
     pub fn leave_poll(&mut self, registry: &Registry) -> io::Result<bool> {
         let leaves = self.phase == Phase::Connected && matches!(self.role, Role::Viewer(_));
         if leaves {
-            registry.deregister(&mut self.udp)?;
+            self.wire.deregister(registry)?;
         }
         Ok(leaves)
     }
@@ -444,8 +485,8 @@ impl Client {
         let Some(keys) = self.link.keys_mut() else {
             return 0;
         };
-        let udp = &self.udp;
-        sending.send(now, &keys.protect, |packet| udp.send(packet).is_ok())
+        let wire = &mut self.wire;
+        sending.send(now, &keys.protect, |packet| wire.send(packet))
     }
 
     fn send_reports(&mut self, now: Now) {
@@ -465,8 +506,8 @@ impl Client {
             && let Some(len) = keys.protect.protect_rtcp(&mut buf, len)
         {
             // A report that the socket does not take is followed by the next.
-            let sent = self.udp.send(buf.get(..len).unwrap_or_default());
-            self.feedback_sent += u64::from(sent.is_ok());
+            let sent = self.wire.send(buf.get(..len).unwrap_or_default());
+            self.feedback_sent += u64::from(sent);
         }
     }
 
@@ -478,7 +519,7 @@ impl Client {
     fn flush(&mut self) {
         while let Some(datagram) = self.link.poll_transmit() {
             // Lost like any other datagram: the timers send it again.
-            let _ = self.udp.send(&datagram);
+            let _ = self.wire.send(&datagram);
         }
     }
 
@@ -488,9 +529,9 @@ impl Client {
         }
     }
 
-    /// The UDP port it receives on, for the kernel's own count of drops.
+    /// The port it receives on, for the kernel's own count of drops.
     pub fn port(&self) -> Option<u16> {
-        self.udp.local_addr().ok().map(|addr| addr.port())
+        self.wire.local_addr().ok().map(|addr| addr.port())
     }
 }
 
@@ -501,6 +542,8 @@ pub struct Place<'a> {
     pub server: SocketAddr,
     /// `/{app}/websocket`.
     pub path: &'a str,
+    /// Media goes over TCP.
+    pub over_tcp: bool,
     /// Which signalling it speaks.
     pub front: Front,
     /// The certificate.

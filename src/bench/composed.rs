@@ -276,12 +276,7 @@ impl FarEnd {
     }
 
     fn routes(&self) -> io::Result<Vec<Route>> {
-        let route = |socket: &StdSocket| {
-            Ok(Route {
-                remote: socket.local_addr()?,
-                local: None,
-            })
-        };
+        let route = |socket: &StdSocket| Ok(Route::udp(socket.local_addr()?, None));
         self.sockets.iter().map(route).collect()
     }
 

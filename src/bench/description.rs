@@ -159,7 +159,8 @@ fn answer_section(
     }
 }
 
-/// The server's end in its description; `candidates` are those that came by themselves.
+/// The server's end in its description, over TCP or UDP as `over_tcp` says; `candidates` are those
+/// that came by themselves.
 ///
 /// Of several candidates the one with the address of `host` is taken, where the WebSocket goes;
 /// else the first.
@@ -167,11 +168,12 @@ pub fn remote(
     description: &Description,
     candidates: &[String],
     host: SocketAddr,
+    over_tcp: bool,
 ) -> Option<Remote> {
     let section = description.media.iter().find(|s| s.ice.is_some())?;
     let ice = section.ice.as_ref()?;
     let texts = candidates.iter().chain(&section.candidates);
-    let addresses: Vec<SocketAddr> = texts.filter_map(|text| address(text)).collect();
+    let addresses: Vec<SocketAddr> = texts.filter_map(|text| address(text, over_tcp)).collect();
     let same_host = addresses.iter().find(|a| a.ip() == host.ip());
     let address = *same_host.or(addresses.first())?;
     Some(Remote {
@@ -253,9 +255,10 @@ fn transport(out: &mut String, credentials: &Credentials, identity: &Identity, s
 }
 
 /// Address and port of `candidate:1 1 udp 2130706431 192.0.2.1 50000 typ host`.
-fn address(candidate: &str) -> Option<SocketAddr> {
+fn address(candidate: &str, over_tcp: bool) -> Option<SocketAddr> {
     let mut words = candidate.split_ascii_whitespace().skip(2);
-    if !words.next()?.eq_ignore_ascii_case("udp") {
+    let wanted = if over_tcp { "tcp" } else { "udp" };
+    if !words.next()?.eq_ignore_ascii_case(wanted) {
         return None;
     }
     let ip = words.nth(1)?.parse().ok()?;
@@ -279,11 +282,13 @@ mod tests {
     #[test]
     fn reads_candidates() {
         let text = "candidate:1 1 udp 2130706431 192.0.2.1 50000 typ host";
-        assert_eq!(address(text), Some("192.0.2.1:50000".parse().unwrap()));
-        assert_eq!(
-            address("candidate:1 1 tcp 1 192.0.2.1 9 typ host tcptype passive"),
-            None
-        );
-        assert_eq!(address("candidate:1 1 udp 1 x.local 50000 typ host"), None);
+        let of = |text, over_tcp| address(text, over_tcp).map(|a| a.to_string());
+        assert_eq!(of(text, false).as_deref(), Some("192.0.2.1:50000"));
+        assert_eq!(of(text, true), None);
+        let text = "candidate:1 1 tcp 1 192.0.2.1 9 typ host tcptype passive";
+        assert_eq!(of(text, true).as_deref(), Some("192.0.2.1:9"));
+        assert_eq!(of(text, false), None);
+        let text = "candidate:1 1 udp 1 x.local 50000 typ host";
+        assert_eq!(of(text, false), None);
     }
 }

@@ -32,6 +32,7 @@ pub struct Fleet {
     /// Datagrams that the clients received.
     pub received: u64,
     front: Front,
+    over_tcp: bool,
     server: SocketAddr,
     path: String,
     identity: Identity,
@@ -64,6 +65,7 @@ impl Fleet {
             sent: 0,
             received: 0,
             front: Front::Ant,
+            over_tcp: false,
             server,
             path: path.to_owned(),
             identity: identity.clone(),
@@ -97,6 +99,11 @@ impl Fleet {
         self.front = front;
     }
 
+    /// Media of clients opened from here on goes over TCP.
+    pub fn set_over_tcp(&mut self, over_tcp: bool) {
+        self.over_tcp = over_tcp;
+    }
+
     /// Opens a client's WebSocket; returns its place in `clients`.
     ///
     /// # Errors
@@ -106,6 +113,7 @@ impl Fleet {
         let now = self.clock.now();
         let place = Place {
             front: self.front,
+            over_tcp: self.over_tcp,
             server: self.server,
             path: &self.path,
             identity: &self.identity,

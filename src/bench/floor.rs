@@ -77,10 +77,7 @@ impl Bench {
         for _ in 0..DESTINATIONS {
             let socket = StdSocket::bind(loopback)?;
             socket.set_nonblocking(true)?;
-            routes.push(Route {
-                remote: socket.local_addr()?,
-                local: None,
-            });
+            routes.push(Route::udp(socket.local_addr()?, None));
             receivers.push(socket);
         }
         Ok(Self {
@@ -235,10 +232,7 @@ impl Bench {
 /// `BURST` packets for one socket.
 fn burst(remote: SocketAddr) -> Egress {
     let mut egress = Egress::default();
-    let route = Route {
-        remote,
-        local: None,
-    };
+    let route = Route::udp(remote, None);
     for _ in 0..BURST {
         if egress.slot().is_some() {
             egress.commit(route, PACKET_LEN, 16);

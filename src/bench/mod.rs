@@ -25,6 +25,7 @@ mod scrape;
 pub mod soak;
 pub mod traffic;
 mod viewer;
+mod wire;
 
 pub use run::run;
 pub use viewer::{Feedback, Tally, Viewer};

@@ -97,6 +97,7 @@ mod tests {
             lag_us: 0,
             latency: crate::base::histogram::Durations::default(),
             busy: 0.0,
+            tcp: crate::metrics::TcpFigures::default(),
             datagrams_received: 0,
             datagrams_sent: 79,
             runs: lengths,

@@ -82,6 +82,8 @@ pub struct Tls {
 pub struct Media {
     /// UDP port of worker 0, the next ones follow; 0: each worker gets a free one.
     pub port: u16,
+    /// The same for TCP; `None`: media go over UDP alone.
+    pub tcp_port: Option<u16>,
     /// IPv6 is served too, where the host has it.
     pub ipv6: bool,
     /// What clients are told instead of this machine's own addresses; empty: those.
@@ -195,15 +197,23 @@ fn limits_of(raw: &RawLimits) -> Limits {
 fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, StartError> {
     let RawMedia {
         port,
+        tcp_port,
         ipv6,
         announce,
         even_lengths,
     } = &file.media;
     let port = flags.media_port.or(*port).unwrap_or(DEFAULT_MEDIA_PORT);
-    let last = usize::from(port) + workers - 1;
-    if port != 0 && last > usize::from(u16::MAX) {
-        let message = format!("{workers} workers from port {port} on would pass port 65535");
-        return Err(file.error("media.port", message));
+    let tcp_port = flags.media_tcp_port.or(*tcp_port);
+    let first_ports = [
+        ("media.port", port),
+        ("media.tcp_port", tcp_port.unwrap_or(0)),
+    ];
+    for (key, first) in first_ports {
+        let last = usize::from(first) + workers - 1;
+        if first != 0 && last > usize::from(u16::MAX) {
+            let message = format!("{workers} workers from port {first} on would pass port 65535");
+            return Err(file.error(key, message));
+        }
     }
     let announce = if flags.announce.is_empty() {
         announce.clone().unwrap_or_default()
@@ -219,6 +229,7 @@ fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, S
     }
     Ok(Media {
         port,
+        tcp_port,
         ipv6: ipv6.unwrap_or(true),
         announce,
         even_lengths: even_lengths.unwrap_or(true),
@@ -359,19 +370,22 @@ mod tests {
     #[test]
     fn flags_beat_the_file() {
         let text = "[server]\nlisten = \"127.0.0.1:1\"\nworkers = 3\n\
-                    [media]\nport = 7\nannounce = [\"192.0.2.1\"]";
+                    [media]\nport = 7\ntcp_port = 8\nannounce = [\"192.0.2.1\"]";
         let file_only = check(text).unwrap();
         assert_eq!((file_only.server.workers, file_only.media.port), (3, 7));
+        assert_eq!(file_only.media.tcp_port, Some(8));
         let flags = Flags {
             listen: Some("127.0.0.1:2".parse().unwrap()),
             workers: Some(5),
             media_port: Some(0),
+            media_tcp_port: Some(9),
             announce: vec!["192.0.2.2".parse().unwrap()],
             ..Flags::default()
         };
         let config = check_with(text, &flags).unwrap();
         assert_eq!(config.server.listen.port(), 2);
         assert_eq!((config.server.workers, config.media.port), (5, 0));
+        assert_eq!(config.media.tcp_port, Some(9));
         assert_eq!(config.media.announce, flags.announce);
     }
 

@@ -21,6 +21,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "LEAFCUTTER_MEDIA_PORT")]
     pub media_port: Option<u16>,
 
+    /// First TCP port for media where UDP is blocked, one per worker; 0 lets the system choose each
+    #[arg(long, value_name = "N", env = "LEAFCUTTER_MEDIA_TCP_PORT")]
+    pub media_tcp_port: Option<u16>,
+
     /// Address that clients are told to send media to (repeatable)
     #[arg(
         long,

@@ -68,6 +68,7 @@ pub struct RawLimits {
 #[serde(default)]
 pub struct RawMedia {
     pub port: Option<u16>,
+    pub tcp_port: Option<u16>,
     pub ipv6: Option<bool>,
     pub announce: Option<Vec<IpAddr>>,
     pub even_lengths: Option<bool>,
@@ -284,7 +285,7 @@ pub const LIMITS_KEYS: [&str; 6] = [
     "max_messages_per_second",
 ];
 
-pub const MEDIA_KEYS: [&str; 4] = ["port", "ipv6", "announce", "even_lengths"];
+pub const MEDIA_KEYS: [&str; 5] = ["port", "tcp_port", "ipv6", "announce", "even_lengths"];
 
 #[cfg(test)]
 mod tests {

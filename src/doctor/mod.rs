@@ -64,6 +64,13 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(host::governor());
     findings.push(network::http_port(config.server.listen));
     findings.extend(network::media(config));
+    let workers = config.server.workers as u16;
+    findings.extend(
+        config
+            .media
+            .tcp_port
+            .map(|first| network::media_tcp(first, workers)),
+    );
     findings.extend(network::addresses(config));
     findings
 }

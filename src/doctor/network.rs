@@ -55,6 +55,25 @@ pub(super) fn media(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Whether every worker's TCP port for media is free, from `first` on.
+pub(super) fn media_tcp(first: u16, workers: u16) -> Finding {
+    let subject = "media TCP ports";
+    if first == 0 {
+        let text = "any free ones: a firewall cannot know them";
+        return Finding::new(subject, Good, text);
+    }
+    let last = first.saturating_add(workers - 1);
+    for port in first..=last {
+        let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        if let Err(error) = TcpListener::bind(addr) {
+            let hint = hint(&error, "--media-tcp-port");
+            let text = format!("TCP {port}: {error}{hint}");
+            return Finding::new(subject, Bad, text);
+        }
+    }
+    Finding::new(subject, Good, format!("TCP {first} to {last} are free"))
+}
+
 fn granted(granted: net::Granted) -> [Finding; 3] {
     let buffers = [
         ("net.core.rmem_max", granted.recv_buffer_len),
@@ -198,6 +217,16 @@ mod tests {
         let finding = http_port(holder.local_addr().unwrap());
         assert_eq!(finding.verdict, Bad);
         assert!(finding.text.contains("--listen"), "{finding:?}");
+    }
+
+    #[test]
+    fn a_tcp_port_for_media_in_use_is_bad_too() {
+        let holder = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let finding = media_tcp(port, 1);
+        assert_eq!(finding.verdict, Bad);
+        assert!(finding.text.contains("--media-tcp-port"), "{finding:?}");
+        assert_eq!(media_tcp(0, 2).verdict, Good);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::peer::{Peer, Side};
 /// How many entries an engine's tables and queues hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Addresses that ICE has validated.
-    pub addresses: usize,
+    /// Addresses and connections that ICE has validated.
+    pub sources: usize,
     /// User fragments that STUN may name.
     pub user_fragments: usize,
     /// Tracks, copies of other workers' included.
@@ -34,7 +34,7 @@ impl Engine {
     /// What there is at the moment; all 0 when everybody has gone and the last timer has run.
     pub fn sizes(&self) -> Sizes {
         Sizes {
-            addresses: self.addresses.len(),
+            sources: self.sources.len(),
             user_fragments: self.ufrags.len(),
             tracks: self.tracks.len(),
             published: self.published.len(),
@@ -71,9 +71,12 @@ impl Engine {
         // Writing to a text cannot fail.
         let _ = write!(out, "\n{role} {}: {state}", peer.stream);
         if let Some(route) = peer.transport.route() {
-            let local = self.config.candidates.first();
-            let local = local.map_or_else(|| "?".to_owned(), ToString::to_string);
+            let pair = self.pair(route).map(|pair| pair.local);
+            let local = pair.map_or_else(|| "?".to_owned(), |local| local.to_string());
             let _ = write!(out, ", candidate pair {local} <-> {}", route.remote);
+            if route.tcp.is_some() {
+                out.push_str(" tcp");
+            }
         }
         match &peer.side {
             Side::Publisher(publisher) => {

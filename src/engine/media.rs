@@ -50,8 +50,8 @@ impl Engine {
         if protocol == Protocol::Stun {
             return self.accept_stun(now, route, datagram);
         }
-        // The gate: nothing but STUN from an address that ICE has not validated.
-        let peer = self.addresses.get(&route.remote).copied();
+        // The gate: nothing but STUN from a source that ICE has not validated.
+        let peer = self.sources.get(&route.source()).copied();
         let peer = peer.ok_or(DropReason::UnvalidatedSource)?;
         match protocol {
             Protocol::Rtp => self.accept_rtp(now, peer, datagram),
@@ -100,20 +100,21 @@ impl Engine {
         let (local, _) = message.split_username().ok_or(DropReason::UnknownUfrag)?;
         let id = *self.ufrags.get(local).ok_or(DropReason::UnknownUfrag)?;
         let peer = self.peers.get_mut(id).ok_or(DropReason::UnknownUfrag)?;
-        let was_connected = peer.transport.is_connected();
         let accepted = peer.transport.handle_stun(now, route, message);
         let flushed = peer.transport.flush(&mut self.urgent);
         let accepted = accepted?;
-        let connected = !was_connected && peer.transport.is_connected();
         if accepted.newly_validated {
             peer.journal.note(now.instant, Note::AddressValidated);
-            self.addresses.insert(route.remote, id);
+            let before = self.sources.insert(route.source(), id);
+            // A connection is one peer's.
+            if let (Some(tcp), Some(before)) = (route.tcp, before.filter(|before| *before != id))
+                && let Some(other) = self.peers.get_mut(before)
+            {
+                other.transport.handle_tcp_closed(tcp);
+            }
         }
         if let Some(forgotten) = accepted.forgotten {
-            self.addresses.remove(&forgotten);
-        }
-        if connected {
-            self.peer_connected(now, id);
+            self.sources.remove(&forgotten);
         }
         flushed
     }

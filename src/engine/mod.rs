@@ -32,7 +32,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::base::clock::Now;
-use crate::base::egress::{Egress, Route};
+use crate::base::egress::{Egress, Route, Source, TcpId};
 use crate::base::fault::{DropCounters, DropReason};
 use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 use crate::base::table::Table;
@@ -40,6 +40,7 @@ use crate::model::mail::{AppName, Client, Outgoing, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::model::track::StreamId;
 use crate::peer::Peer;
+use crate::peer::journal::Note;
 use crate::peer::send::Sent;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::sdp::{IceParameters, LocalParameters};
@@ -58,6 +59,8 @@ pub struct Config {
     pub worker: WorkerId,
     /// The addresses that clients are told, most wanted first; at least one.
     pub candidates: Vec<SocketAddr>,
+    /// The same for TCP, which clients use when UDP does not come through; none: not served.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// Seeds SSRCs and ICE credentials: from the operating system, or fixed in a simulation.
     pub seed: [u8; 32],
     /// Pads neighbouring packets to one length, so that they share a UDP_SEGMENT run.
@@ -153,8 +156,8 @@ pub struct Engine {
     conns: HashMap<ConnId, Conn>,
     peers: Table<Peer>,
     tracks: Tracks,
-    /// The gate: source addresses that ICE has validated.
-    addresses: HashMap<SocketAddr, PeerId>,
+    /// The gate: sources that ICE has validated.
+    sources: HashMap<Source, PeerId>,
     /// Peers by the user fragment that STUN names.
     ufrags: HashMap<String, PeerId>,
     /// Tracks of this worker's own publishers, by broadcast; they outlive the publisher's peer
@@ -191,7 +194,7 @@ impl Engine {
             conns: HashMap::new(),
             peers: Table::default(),
             tracks: Tracks::default(),
-            addresses: HashMap::new(),
+            sources: HashMap::new(),
             ufrags: HashMap::new(),
             published: HashMap::new(),
             tracks_made: 0,
@@ -250,6 +253,20 @@ impl Engine {
         }
     }
 
+    /// True while a TCP connection is one that ICE has validated, of a peer that exists.
+    pub fn is_validated(&self, tcp: TcpId) -> bool {
+        self.sources.contains_key(&Source::Tcp(tcp))
+    }
+
+    /// A TCP connection is gone: its peer goes on by another way, or falls silent.
+    pub fn handle_tcp_closed(&mut self, now: Now, tcp: TcpId) {
+        let id = self.sources.remove(&Source::Tcp(tcp));
+        if let Some(peer) = id.and_then(|id| self.peers.get_mut(id)) {
+            peer.journal.note(now.instant, Note::TcpClosed);
+            peer.transport.handle_tcp_closed(tcp);
+        }
+    }
+
     /// Runs the timers that are due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.run_session_timers(now);
@@ -305,9 +322,9 @@ impl Engine {
         }
     }
 
-    /// Counts datagrams that the kernel refused after they were written.
-    pub fn count_send_failures(&mut self, datagrams: u64) {
-        self.counters.dropped.add(DropReason::SendFailed, datagrams);
+    /// Counts datagrams that went no further after they were written.
+    pub fn count_dropped(&mut self, reason: DropReason, datagrams: u64) {
+        self.counters.dropped.add(reason, datagrams);
     }
 
     /// Asks for the timers of `peer` to run at `at`, unless they will run earlier anyway.

@@ -3,7 +3,7 @@
 
 use rand::Rng;
 
-use super::Engine;
+use super::{Config, Engine};
 use crate::base::clock::Now;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::fault::DropCounters;
@@ -284,9 +284,9 @@ impl Engine {
         };
         self.drop_data(id);
         self.ufrags.remove(&peer.transport.credentials().ufrag);
-        for address in peer.transport.validated() {
-            if self.addresses.get(address) == Some(&id) {
-                self.addresses.remove(address);
+        for source in peer.transport.validated() {
+            if self.sources.get(source) == Some(&id) {
+                self.sources.remove(source);
             }
         }
         if peer.transport.is_connected() {
@@ -390,13 +390,6 @@ impl Engine {
 
     pub(super) fn local_parameters(&self, id: PeerId) -> Option<LocalParameters> {
         let credentials = self.peers.get(id)?.transport.credentials();
-        let addresses = self.config.candidates.iter().enumerate();
-        let candidates = addresses.map(|(at, address)| {
-            // RFC 8445 §5.1.2.1: host preference 126, local preference by order, component 1.
-            let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
-            let (ip, port) = (address.ip(), address.port());
-            format!("candidate:{} 1 udp {priority} {ip} {port} typ host", at + 1)
-        });
         Some(LocalParameters {
             ice: IceParameters {
                 ufrag: credentials.ufrag.clone(),
@@ -406,9 +399,30 @@ impl Engine {
                 hash: HashFunction::Sha256,
                 bytes: self.config.certificate.fingerprint().to_vec(),
             },
-            candidates: candidates.collect(),
+            candidates: candidates(&self.config),
         })
     }
+}
+
+/// `candidate:...` texts (RFC 8839 §5.1, RFC 6544 §4.5), those over UDP first.
+fn candidates(config: &Config) -> Vec<String> {
+    let udp = config.candidates.iter().enumerate().map(|(at, address)| {
+        // RFC 8445 §5.1.2.1: host preference 126, local preference by order, component 1.
+        let priority = (126u32 << 24) | ((65_535 - at as u32) << 8) | 255;
+        let (ip, port) = (address.ip(), address.port());
+        format!("candidate:{} 1 udp {priority} {ip} {port} typ host", at + 1)
+    });
+    let tcp = config.tcp_candidates.iter().enumerate();
+    let tcp = tcp.map(|(at, address)| {
+        // RFC 6544 §4.2: a type preference below that of UDP, 90 as browsers have it; the local
+        // preference is 3 bits of direction, 4 for a passive host, and 13 bits by order.
+        let local = (4u32 << 13) | (8191 - at as u32);
+        let priority = (90u32 << 24) | (local << 8) | 255;
+        let (ip, port) = (address.ip(), address.port());
+        let foundation = config.candidates.len() + at + 1;
+        format!("candidate:{foundation} 1 tcp {priority} {ip} {port} typ host tcptype passive")
+    });
+    udp.chain(tcp).collect()
 }
 
 /// What an m-line publishes at once, by RID; simulcast from before RIDs has several sources
@@ -455,4 +469,37 @@ fn policy(settings: &AppSettings) -> CodecPolicy {
         .with(Codec::H265, settings.h265_enabled)
         .with(Codec::Av1, settings.av1_enabled)
         .with_data_channels(settings.data_channel_enabled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::ids::WorkerId;
+    use crate::transport::certificate::Certificate;
+
+    #[test]
+    fn candidates_over_tcp_come_behind_those_over_udp() {
+        let config = Config {
+            worker: WorkerId(0),
+            candidates: vec!["192.0.2.1:5".parse().unwrap()],
+            tcp_candidates: vec![
+                "192.0.2.1:6".parse().unwrap(),
+                "[2001:db8::1]:6".parse().unwrap(),
+            ],
+            seed: [0; 32],
+            even_lengths: true,
+            certificate: Arc::new(Certificate::generate().unwrap()),
+        };
+        // 126 << 24 | 65535 << 8 | 255, then 90 << 24 | (4 << 13 | 8191) << 8 | 255.
+        assert_eq!(
+            candidates(&config),
+            [
+                "candidate:1 1 udp 2130706431 192.0.2.1 5 typ host",
+                "candidate:2 1 tcp 1520435199 192.0.2.1 6 typ host tcptype passive",
+                "candidate:3 1 tcp 1520434943 2001:db8::1 6 typ host tcptype passive",
+            ]
+        );
+    }
 }

@@ -9,7 +9,7 @@ use crate::base::ids::PeerId;
 use crate::model::capture::Tap;
 use crate::model::layers::Layers;
 use crate::model::mail::ControlMail;
-use crate::model::peers::{PeerFigures, PeerTrack, PeersAsk};
+use crate::model::peers::{Pair, PeerFigures, PeerTrack, PeersAsk};
 use crate::peer::journal::Note;
 use crate::peer::publisher::Publisher;
 use crate::peer::subscriber::{Sending, Subscriber};
@@ -88,14 +88,22 @@ impl Engine {
         figures
     }
 
-    /// The local and the remote end of a route. The worker's socket takes all of the host's
-    /// addresses, so its port is that of any candidate.
-    fn pair(&self, route: Route) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
-        let mut local = *self.config.candidates.first()?;
+    /// Both ends of a route. The worker's sockets take all of the host's addresses, so their port
+    /// is that of any candidate.
+    pub(super) fn pair(&self, route: Route) -> Option<Pair> {
+        let candidates = match route.tcp {
+            None => &self.config.candidates,
+            Some(_) => &self.config.tcp_candidates,
+        };
+        let mut local = *candidates.first()?;
         if let Some(ip) = route.local {
             local.set_ip(ip);
         }
-        Some((local, route.remote))
+        Some(Pair {
+            local,
+            remote: route.remote,
+            is_tcp: route.tcp.is_some(),
+        })
     }
 
     fn add_publisher(&self, now: Now, publisher: &Publisher, figures: &mut PeerFigures) {

@@ -140,6 +140,7 @@ impl Workers {
                 conns: inbox.load().conns(),
                 ..inbox.load().engine()
             },
+            tcp: inbox.load().shell().tcp,
             datagrams_received: inbox.load().shell().datagrams_received,
             datagrams_sent: inbox.load().shell().datagrams_sent,
             runs: inbox.load().shell().runs,
@@ -184,6 +185,8 @@ mod tests {
             Bound::bind(Config {
                 worker: WorkerId(i),
                 media_bind: "127.0.0.1:0".parse().unwrap(),
+                tcp_bind: None,
+                tcp_limits: crate::base::crowd::CrowdLimits::default(),
                 announce: Vec::new(),
                 even_lengths: true,
                 pin_cpu: None,

@@ -83,6 +83,7 @@ impl World {
             engine: Engine::new(engine::Config {
                 worker: WorkerId(0),
                 candidates: vec![server()],
+                tcp_candidates: Vec::new(),
                 seed: [7; 32],
                 even_lengths: true,
                 certificate: certificate(),
@@ -288,10 +289,7 @@ impl World {
     }
 
     fn deliver(&mut self, remote: SocketAddr, datagram: &[u8]) {
-        let route = Route {
-            remote,
-            local: None,
-        };
+        let route = Route::udp(remote, None);
         self.engine
             .handle_datagram(self.now, route, &mut datagram.to_vec());
     }
@@ -510,7 +508,7 @@ impl Client {
         if link.remote().is_some() {
             return;
         }
-        let remote = description::remote(described, &self.candidates, server());
+        let remote = description::remote(described, &self.candidates, server(), false);
         if let Some(remote) = remote
             && link.set_remote(now.instant, remote).is_err()
         {

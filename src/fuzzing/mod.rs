@@ -39,7 +39,7 @@ pub use rest::rest;
 pub use router::{history, missing, rewriter};
 pub use secure::{replay, srtp};
 pub use selection::selector;
-pub use transport::{dtls, sctp, stun};
+pub use transport::{dtls, framing, sctp, stun};
 pub use wire::{rtcp, rtp, transport_feedback};
 
 /// A body.
@@ -47,7 +47,7 @@ pub type Body = fn(&[u8]);
 
 /// Every body with the name of its target.
 #[cfg(feature = "bench")]
-pub const TARGETS: [(&str, Body); 28] = [
+pub const TARGETS: [(&str, Body); 29] = [
     ("rtp", rtp),
     ("rtcp", rtcp),
     ("transport_feedback", transport_feedback),
@@ -71,6 +71,7 @@ pub const TARGETS: [(&str, Body); 28] = [
     ("history", history),
     ("missing", missing),
     ("stun", stun),
+    ("framing", framing),
     ("dtls", dtls),
     ("sctp", sctp),
     ("engine", engine),

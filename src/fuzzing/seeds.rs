@@ -71,6 +71,11 @@ pub(super) fn of(name: &str) -> Vec<Vec<u8>> {
         "dependency_descriptor" => descriptors(),
         "srtp" => (0..3).map(secured).collect(),
         "stun" => vec![hex("01 00 01 41 81 02 0123 02 0001 03 0004 00010000")],
+        "framing" => vec![
+            hex("0004 00020102 0001 00 0003 010300 0002 0000"),
+            hex("0005 00010a0000 0003 000107 0004 05dc0001 0002 0203"),
+            hex("0002 05dd 0001 00"),
+        ],
         "dtls" => vec![
             hex("05 05 05 05 05 05 05 05"),
             hex("05 00 01 80 05 05 04 05 02 0100 05 01 ff 05 05 05 05"),

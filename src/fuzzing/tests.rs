@@ -221,6 +221,11 @@ fn stun() {
 }
 
 #[test]
+fn framing() {
+    hold("framing", 3000);
+}
+
+#[test]
 fn dtls() {
     hold("dtls", 60);
 }

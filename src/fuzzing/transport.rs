@@ -20,7 +20,49 @@ use crate::srtp::{Keys, Protect};
 use crate::transport::SrtpKeys;
 use crate::transport::certificate::{Certificate, Fingerprint};
 use crate::transport::dtls::Dtls;
+use crate::transport::framing::{Deframer, Frames, MAX_FRAME_LEN};
 use crate::transport::ice::{Credentials, Ice};
+
+/// A stream of frames that comes in pieces: the same frames come out as when it comes whole, an
+/// error ends both at the same place, and at most one frame is kept (RFC 4571 §2).
+pub fn framing(bytes: &[u8]) {
+    let mut input = Reader::new(bytes);
+    let (mut deframer, mut whole) = (Deframer::default(), Vec::new());
+    let (mut came, mut ended) = (Vec::new(), false);
+    let mut buffer = vec![0; MAX_FRAME_LEN + MAX_PIECE_LEN];
+    while let Some(piece) = chunk(&mut input, MAX_PIECE_LEN)
+        && !ended
+    {
+        whole.extend_from_slice(piece);
+        let kept = deframer.resume(&mut buffer);
+        assert!(kept < MAX_FRAME_LEN);
+        let end = kept + piece.len();
+        buffer[kept..end].copy_from_slice(piece);
+        let (frames, rest) = take_all(&mut buffer[..end]);
+        came.extend(frames);
+        match rest {
+            Some(rest) => deframer.keep(&rest),
+            None => ended = true,
+        }
+    }
+    let (frames, rest) = take_all(&mut whole);
+    assert_eq!((frames, rest.is_none()), (came, ended));
+}
+
+/// The frames of `stream`, and what is left; `None` when one is too long.
+fn take_all(stream: &mut [u8]) -> (Vec<Vec<u8>>, Option<Vec<u8>>) {
+    let (mut out, mut frames) = (Vec::new(), Frames::of(stream));
+    loop {
+        match frames.take() {
+            Ok(Some(frame)) => out.push(frame.to_vec()),
+            Ok(None) => return (out, Some(frames.rest().to_vec())),
+            Err(_) => return (out, None),
+        }
+    }
+}
+
+/// Longer than a frame.
+const MAX_PIECE_LEN: usize = 2000;
 
 /// Messages to an ICE agent: only a genuine request is answered, to where it came from, and one of
 /// which a bit was changed is none (RFC 8445 §7.3, RFC 8489 §14.5).
@@ -28,10 +70,7 @@ pub fn stun(bytes: &[u8]) {
     let mut input = Reader::new(bytes);
     let mut agent = Ice::new(Credentials::random(&mut StdRng::seed_from_u64(1)));
     while let Some(what) = input.u8() {
-        let route = Route {
-            remote: ([127, 0, 0, 1], 4000 + u16::from(what >> 6)).into(),
-            local: None,
-        };
+        let route = Route::udp(([127, 0, 0, 1], 4000 + u16::from(what >> 6)).into(), None);
         match what % 4 {
             0 => agent.set_remote(Credentials {
                 ufrag: "them".to_owned(),

@@ -73,6 +73,23 @@ pub struct WebhookFigures {
     pub dropped: u64,
 }
 
+/// TCP connections that carry media, of one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpFigures {
+    /// Open ones, at the moment.
+    pub open: u64,
+    /// Accepted since the start.
+    pub accepted: u64,
+    /// Closed at once since the start, for want of a place.
+    pub refused: u64,
+    /// Closed since the start because they did not read.
+    pub slow_readers: u64,
+    /// Frames received.
+    pub frames_received: u64,
+    /// Frames queued to be sent.
+    pub frames_sent: u64,
+}
+
 /// One worker's figures.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerFigures {
@@ -90,6 +107,8 @@ pub struct WorkerFigures {
     pub datagrams_received: u64,
     /// Datagrams that the kernel took from it.
     pub datagrams_sent: u64,
+    /// Its TCP connections that carry media.
+    pub tcp: TcpFigures,
     /// Runs it gave to the kernel, by length: at index 0 those of one datagram.
     pub runs: [u64; MAX_GSO_SEGMENTS],
     /// Share of its time that it spends in turns, 0..=1, smoothed.
@@ -351,12 +370,13 @@ impl Snapshot {
         let sum = |of: fn(&WorkerFigures) -> u64| self.workers.iter().map(of).sum();
         page.counters(
             "datagrams",
-            "Datagrams of all kinds: in, received; out, taken by the kernel",
+            "UDP datagrams of all kinds: in, received; out, taken by the kernel",
             [
                 ([("direction", "in")], sum(|w| w.datagrams_received)),
                 ([("direction", "out")], sum(|w| w.datagrams_sent)),
             ],
         )?;
+        self.encode_tcp(page)?;
         let runs: [u64; MAX_GSO_SEGMENTS] = std::array::from_fn(|at| {
             let workers = self.workers.iter();
             workers.filter_map(|w| w.runs.get(at)).sum()
@@ -374,6 +394,36 @@ impl Snapshot {
             "forward_latency_seconds",
             "From a packet's arrival on the worker to the end of the pass that sent it",
             &latency,
+        )
+    }
+
+    fn encode_tcp(&self, page: &mut Page<'_, '_>) -> fmt::Result {
+        let sum = |of: fn(&TcpFigures) -> u64| self.workers.iter().map(|w| of(&w.tcp)).sum();
+        page.gauge(
+            "tcp_conns",
+            "Open TCP connections that carry media",
+            whole(sum(|tcp| tcp.open)),
+        )?;
+        page.counters(
+            "tcp_conns_opened",
+            "TCP connections for media: accepted, or closed at once for want of a place",
+            [
+                ([("result", "accepted")], sum(|tcp| tcp.accepted)),
+                ([("result", "refused")], sum(|tcp| tcp.refused)),
+            ],
+        )?;
+        page.counter(
+            "tcp_slow_readers",
+            "TCP connections for media that were closed because they did not read",
+            sum(|tcp| tcp.slow_readers),
+        )?;
+        page.counters(
+            "tcp_frames",
+            "Datagrams as frames on TCP connections: in, received; out, queued to be sent",
+            [
+                ([("direction", "in")], sum(|tcp| tcp.frames_received)),
+                ([("direction", "out")], sum(|tcp| tcp.frames_sent)),
+            ],
         )
     }
 
@@ -526,6 +576,11 @@ mod tests {
                 },
                 datagrams_received: 1,
                 datagrams_sent: 20,
+                tcp: TcpFigures {
+                    open: 3,
+                    frames_sent: 7,
+                    ..TcpFigures::default()
+                },
                 runs: std::array::from_fn(|at| if at < 2 { 4 } else { 1 }),
                 busy: 0.25,
             }
@@ -561,6 +616,9 @@ mod tests {
             "leafcutter_worker_peers{worker=\"1\"} 2\n",
             "leafcutter_worker_turn_seconds{worker=\"0\"} 0.00025\n",
             "leafcutter_datagrams_total{direction=\"out\"} 40\n",
+            "leafcutter_tcp_conns 6\n",
+            "leafcutter_tcp_conns_opened_total{result=\"refused\"} 0\n",
+            "leafcutter_tcp_frames_total{direction=\"out\"} 14\n",
             "leafcutter_gso_run_length_bucket{le=\"1.0\"} 8\n",
             "leafcutter_gso_run_length_bucket{le=\"3.0\"} 18\n",
             "leafcutter_gso_run_length_bucket{le=\"+Inf\"} 44\n",

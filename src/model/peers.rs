@@ -25,6 +25,17 @@ pub struct PeersAsk {
     pub max: usize,
 }
 
+/// The ends of a way to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// This server's.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// It is a TCP connection; else UDP.
+    pub is_tcp: bool,
+}
+
 /// One peer at one moment.
 #[derive(Clone, Debug)]
 pub struct PeerFigures {
@@ -41,7 +52,7 @@ pub struct PeerFigures {
     /// Milliseconds since it was made.
     pub age_ms: u64,
     /// The address pair that media takes; `None` before ICE has chosen one.
-    pub pair: Option<(SocketAddr, SocketAddr)>,
+    pub pair: Option<Pair>,
     /// Round trip in microseconds; 0 while not measured.
     pub rtt_us: u32,
     /// Of a publisher: packets lost and not repaired. Of a player: 0.

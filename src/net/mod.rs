@@ -1,5 +1,5 @@
 //! F5: UDP as the kernel does it best: many datagrams per system call, runs of equal length per
-//! entry.
+//! entry; and the options of TCP sockets.
 //!
 //! [`UdpSocket`] sends an [`Egress`](crate::base::egress::Egress) with `sendmmsg` + `UDP_SEGMENT`
 //! and receives into a [`RecvBatch`] with `recvmmsg` + `UDP_GRO`; where the kernel refuses either,
@@ -21,6 +21,7 @@ mod cmsg;
 mod recv;
 mod send;
 mod sys;
+mod tcp;
 mod timed;
 mod udp;
 
@@ -32,5 +33,6 @@ pub use send::SendReport;
 pub use sys::clock::is_clock_synchronised;
 pub use sys::interfaces::local_addresses;
 pub use sys::thread::pin_current_thread;
+pub use tcp::limit_unsent;
 pub use timed::{TimedBatch, note_times};
 pub use udp::{Granted, UdpSocket};

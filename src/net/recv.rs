@@ -89,10 +89,7 @@ impl RecvBatch {
             let remote = name.decode().filter(|_| !header.truncated);
             let len = if remote.is_some() { header.len } else { 0 };
             self.filled.push(Filled {
-                route: Route {
-                    remote: remote.unwrap_or(NOWHERE),
-                    local: said.local,
-                },
+                route: Route::udp(remote.unwrap_or(NOWHERE), said.local),
                 len,
                 segment_len: said.segment_len.unwrap_or(len).max(1),
             });

@@ -70,7 +70,8 @@ impl Outbox {
 
     /// Replaces the messages by the next ones of `egress` and moves `cursor` behind them; false
     /// when there are none left. Runs stay whole with `gso`, else each datagram is a message.
-    /// Destinations that a socket of `family` cannot reach are passed over.
+    /// Runs for TCP connections are passed over, and destinations that a socket of `family` cannot
+    /// reach.
     pub fn fill(
         &mut self,
         egress: &Egress,
@@ -82,6 +83,13 @@ impl Outbox {
         while let Some(run) = egress.runs().get(cursor.run) {
             if self.messages.len() == self.capacity {
                 break;
+            }
+            if run.route.tcp.is_some() {
+                *cursor = Cursor {
+                    run: cursor.run + 1,
+                    segment: 0,
+                };
+                continue;
             }
             let whole = gso && run.segments > 1;
             if let Some(to) = Destination::of(run.route, family) {

@@ -25,10 +25,7 @@ fn client(addr: &str) -> StdSocket {
 }
 
 fn route(remote: SocketAddr) -> Route {
-    Route {
-        remote,
-        local: None,
-    }
+    Route::udp(remote, None)
 }
 
 /// Writes one datagram of `len` bytes that begins with `tag`.

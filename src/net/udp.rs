@@ -122,9 +122,9 @@ impl UdpSocket {
         }
     }
 
-    /// Sends every run of `egress` once, oldest first. A datagram that its own destination or
-    /// path refuses is passed over; a full socket buffer is waited for once, at most
-    /// `ROOM_WAIT_MS`, then the rest is given up.
+    /// Sends every run of `egress` that is for UDP once, oldest first. A datagram that its own
+    /// destination or path refuses is passed over; a full socket buffer is waited for once, at
+    /// most `ROOM_WAIT_MS`, then the rest is given up.
     pub fn send(&mut self, egress: &Egress) -> SendReport {
         let mut pass = Pass::default();
         let mut cursor = Cursor::default();
@@ -135,7 +135,8 @@ impl UdpSocket {
         {
             self.send_filled(egress, &mut pass);
         }
-        let total: usize = egress.runs().iter().map(|run| run.segments).sum();
+        let runs = egress.runs().iter().filter(|run| run.route.tcp.is_none());
+        let total: usize = runs.map(|run| run.segments).sum();
         SendReport {
             sent: pass.sent as u64,
             failed: (total - pass.sent) as u64,

@@ -21,6 +21,8 @@ pub enum Note {
     Created,
     /// ICE has validated an address of it.
     AddressValidated,
+    /// A TCP connection of it is gone.
+    TcpClosed,
     /// Its description asked for an ICE restart.
     IceRestart,
     /// A DTLS record of it was refused.
@@ -95,6 +97,7 @@ impl fmt::Display for Note {
         match self {
             Note::Created => f.write_str("created"),
             Note::AddressValidated => f.write_str("address validated"),
+            Note::TcpClosed => f.write_str("TCP connection closed"),
             Note::IceRestart => f.write_str("ICE restart"),
             Note::DtlsRefused => f.write_str("DTLS record refused"),
             Note::Connected => f.write_str("connected"),

@@ -628,10 +628,7 @@ mod tests {
         /// Forwards from position `from`, or resumes; returns the packets written.
         fn serve(&mut self, from: Option<u64>) -> u64 {
             let before = self.sent.packets;
-            let route = Route {
-                remote: SocketAddr::from(([127, 0, 0, 1], 5000)),
-                local: None,
-            };
+            let route = Route::udp(SocketAddr::from(([127, 0, 0, 1], 5000)), None);
             let mut outlet = Outlet {
                 now: self.now.instant,
                 route,

@@ -263,10 +263,7 @@ mod tests {
             let password = Some(self.password.as_bytes());
             let len = request.to_bytes(password, &mut buf, hmac_sha1).unwrap();
             let message = StunMessage::parse(&buf[..len]).unwrap();
-            let route = Route {
-                remote: from.parse().unwrap(),
-                local: None,
-            };
+            let route = Route::udp(from.parse().unwrap(), None);
             agent.handle_stun(route, false, &message)
         }
     }

@@ -16,9 +16,9 @@
 pub mod certificate;
 pub mod demux;
 pub mod dtls;
+pub mod framing;
 pub mod ice;
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use smallvec::SmallVec;
 use str0m::ice::StunMessage;
 
 use crate::base::clock::Now;
-use crate::base::egress::{Egress, Route};
+use crate::base::egress::{Egress, Route, Source, TcpId};
 use crate::base::fault::{DropReason, PeerFault};
 use crate::base::limits::MAX_ADDRESSES_PER_PEER;
 use crate::srtp::{Protect, Unprotect};
@@ -41,7 +41,7 @@ pub struct Transport {
     dtls: Association,
     expected: Vec<Fingerprint>,
     keys: Option<SrtpKeys>,
-    validated: SmallVec<[SocketAddr; 2]>,
+    validated: SmallVec<[Source; 2]>,
     route: Option<Route>,
     /// When it was made, and from the end of the handshake on, when that was.
     since: Instant,
@@ -81,10 +81,10 @@ pub struct SrtpKeys {
 /// What an accepted STUN message changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StunAccepted {
-    /// This source address was validated for the first time: the gate must learn it.
+    /// This source was validated for the first time: the gate must learn it.
     pub newly_validated: bool,
-    /// A validated address that was forgotten to make room.
-    pub forgotten: Option<SocketAddr>,
+    /// A validated source that was forgotten to make room.
+    pub forgotten: Option<Source>,
 }
 
 /// What a DTLS record led to.
@@ -143,15 +143,26 @@ impl Transport {
         self.ice = Ice::new(credentials);
     }
 
-    /// Where datagrams for this peer go; `None` before ICE nominated a pair and after the peer
-    /// closed the association.
+    /// Where datagrams for this peer go; `None` before ICE nominated a pair, after the peer closed
+    /// the association, and from the loss of the TCP connection in use to the next binding
+    /// request.
     pub fn route(&self) -> Option<Route> {
         self.route.filter(|_| self.closed.is_none())
     }
 
-    /// Addresses that the gate lets in for this peer.
-    pub fn validated(&self) -> &[SocketAddr] {
+    /// Sources that the gate lets in for this peer.
+    pub fn validated(&self) -> &[Source] {
         &self.validated
+    }
+
+    /// Forgets a TCP connection that is gone. When media went over it, it stops until the next
+    /// authentic request, by whichever way that comes (RFC 6544 §7.3.1 lets the client connect
+    /// anew); without one the peer loses consent like any that fell silent.
+    pub fn handle_tcp_closed(&mut self, id: TcpId) {
+        self.validated.retain(|source| *source != Source::Tcp(id));
+        if self.route.is_some_and(|route| route.tcp == Some(id)) {
+            self.route = None;
+        }
     }
 
     /// The SRTP contexts; `None` before the handshake finished.
@@ -166,7 +177,7 @@ impl Transport {
 
     /// True once the handshake is done.
     pub fn is_connected(&self) -> bool {
-        self.keys.is_some() && self.route.is_some()
+        self.keys.is_some()
     }
 
     /// One STUN message whose user fragment is this peer's.
@@ -180,7 +191,7 @@ impl Transport {
         message: StunMessage<'_>,
     ) -> Result<StunAccepted, DropReason> {
         let nominated = message.use_candidate();
-        let known = self.validated.contains(&route.remote);
+        let known = self.validated.contains(&route.source());
         self.ice.handle_stun(route, known, &message)?;
         self.consent = Some(now.instant);
         // RFC 8445 §7.3.1.5, lite: the controlling side's latest nomination decides. An address
@@ -193,11 +204,11 @@ impl Transport {
             newly_validated: false,
             forgotten: None,
         };
-        if !self.validated.contains(&route.remote) {
+        if !known {
             if self.validated.len() >= MAX_ADDRESSES_PER_PEER {
                 accepted.forgotten = Some(self.validated.remove(0));
             }
-            self.validated.push(route.remote);
+            self.validated.push(route.source());
             accepted.newly_validated = true;
         }
         Ok(accepted)

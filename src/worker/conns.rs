@@ -302,8 +302,8 @@ impl Conns {
     }
 }
 
-/// Tokens below it are the media socket's and the waker's.
-pub(super) const FIRST_TOKEN: usize = 2;
+/// Tokens below it are the media socket's, the waker's and the listener's.
+pub(super) const FIRST_TOKEN: usize = 3;
 
 /// WebSockets per worker; further ones are dropped. The front door sheds load long before.
 pub(super) const MAX_CONNS: usize = 16_384;

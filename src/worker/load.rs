@@ -8,6 +8,7 @@ use crate::base::fault::{DropCounters, DropReason};
 use crate::base::histogram::Durations;
 use crate::base::limits::MAX_GSO_SEGMENTS;
 use crate::engine::Counters;
+use crate::metrics::TcpFigures;
 
 /// A worker's figures as of its last turn. Each is exact; two read together may be of
 /// neighbouring turns.
@@ -39,6 +40,8 @@ pub struct ShellCounters {
     pub mails_lost: u64,
     /// WebSockets closed because they did not read.
     pub slow_readers: u64,
+    /// Media connections over TCP.
+    pub tcp: TcpFigures,
     /// Runs given to the kernel, by length: at index 0 those of one datagram.
     pub runs: [u64; MAX_GSO_SEGMENTS],
     /// The longest turn of the last second in which there were turns, in microseconds: how long
@@ -114,7 +117,7 @@ impl Load {
 
     /// The shell's counters.
     pub fn shell(&self) -> ShellCounters {
-        let [a, b, c, d, e, f, g, h, runs @ ..] = self.shell.load();
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, runs @ ..] = self.shell.load();
         ShellCounters {
             runs,
             turns: a,
@@ -125,6 +128,14 @@ impl Load {
             mails_lost: f,
             slow_readers: g,
             lag_us: h,
+            tcp: TcpFigures {
+                open: i,
+                accepted: j,
+                refused: k,
+                slow_readers: l,
+                frames_received: m,
+                frames_sent: n,
+            },
             latency: Durations::of_figures(self.latency.load()),
         }
     }
@@ -160,6 +171,12 @@ impl Load {
             shell.mails_lost,
             shell.slow_readers,
             shell.lag_us,
+            shell.tcp.open,
+            shell.tcp.accepted,
+            shell.tcp.refused,
+            shell.tcp.slow_readers,
+            shell.tcp.frames_received,
+            shell.tcp.frames_sent,
         ];
         self.shell.store(figures.into_iter().chain(shell.runs));
         self.latency.store(shell.latency.figures());
@@ -267,7 +284,7 @@ impl<const N: usize> Published<N> {
 const ENGINE_FIGURES: usize = 16;
 
 /// Figures in [`ShellCounters`] beside the runs.
-const SHELL_FIGURES: usize = 8;
+const SHELL_FIGURES: usize = 14;
 
 /// How long a long turn is shown at least.
 const LAG_PERIOD: Duration = Duration::from_secs(1);
@@ -308,6 +325,14 @@ mod tests {
             relay_packets_dropped: 4,
             slow_readers: 5,
             lag_us: 8,
+            tcp: TcpFigures {
+                open: 10,
+                accepted: 11,
+                refused: 12,
+                slow_readers: 13,
+                frames_received: 14,
+                frames_sent: 15,
+            },
             ..ShellCounters::default()
         };
         shell.latency.add(Duration::from_millis(2), 3);

@@ -2,8 +2,8 @@
 //!
 //! Started in two phases, because each worker is given the inboxes of all: [`Bound::bind`] takes
 //! the sockets, [`Bound::run`] starts the thread. `run.rs` is the loop, `conn.rs` one WebSocket,
-//! `clock.rs` the only clock. Knows no protocol: that is `engine/`. Called by `main.rs`; mailed to
-//! by `front/`, `control/` and other workers.
+//! `tcp.rs` media over TCP, `clock.rs` the only clock. Knows no protocol: that is `engine/`.
+//! Called by `main.rs`; mailed to by `front/`, `control/` and other workers.
 #![cfg_attr(
     not(test),
     deny(
@@ -24,7 +24,11 @@ pub mod panic;
 mod resources;
 mod run;
 mod stream;
+mod tcp;
+mod tcp_conn;
 
+#[cfg(test)]
+mod tcp_tests;
 #[cfg(test)]
 mod tests;
 
@@ -34,12 +38,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use mio::{Events, Interest, Poll, Waker};
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Registry, Waker};
 use tokio::sync::mpsc::Sender;
 
 pub use inbox::{Inbox, Mail, NewConn, NewResource, Told};
 pub use load::{Load, ShellCounters};
 
+use crate::base::crowd::CrowdLimits;
 use crate::base::egress::Egress;
 use crate::base::ids::WorkerId;
 use crate::engine::{self, Engine};
@@ -54,6 +60,11 @@ pub struct Config {
     pub worker: WorkerId,
     /// Where its media socket is bound; port 0 takes any free one.
     pub media_bind: SocketAddr,
+    /// Where media over TCP is listened for; port 0 takes any free one; `None`: it is not served.
+    pub tcp_bind: Option<SocketAddr>,
+    /// How many TCP connections for media this worker holds at once, at most
+    /// `limits::MAX_TCP_CONNS`.
+    pub tcp_limits: CrowdLimits,
     /// Addresses that clients are told, most wanted first; empty: found out, see [`Bound::bind`].
     pub announce: Vec<IpAddr>,
     /// Neighbouring packets are padded to one length, see [`engine::Config::even_lengths`].
@@ -74,6 +85,8 @@ pub struct Config {
 pub enum StartError {
     /// The media socket could not be bound.
     Bind(SocketAddr, io::Error),
+    /// The same for TCP.
+    BindTcp(SocketAddr, io::Error),
     /// The addresses of this host could not be listed; `announce` would say them.
     Addresses(io::Error),
     /// The poll or its waker could not be made.
@@ -88,6 +101,8 @@ pub struct Bound {
     config: Config,
     candidates: Vec<SocketAddr>,
     socket: UdpSocket,
+    tcp_candidates: Vec<SocketAddr>,
+    listener: Option<TcpListener>,
     poll: Poll,
     inbox: Inbox,
 }
@@ -117,17 +132,28 @@ impl Bound {
             .register(&mut socket, run::MEDIA, Interest::READABLE)
             .map_err(StartError::Poll)?;
         let waker = Waker::new(poll.registry(), run::WAKER).map_err(StartError::Poll)?;
+        let listener = listen(config.tcp_bind, poll.registry())?;
+        let tcp_candidates = match &listener {
+            Some(listener) => {
+                let bound = listener.local_addr().map_err(StartError::Poll)?;
+                candidates(&config.announce, bound)?
+            }
+            None => Vec::new(),
+        };
         let candidates = candidates(&config.announce, socket.local_addr())?;
         tracing::info!(
             worker = config.worker.0,
             addr = %socket.local_addr(),
             granted = ?socket.granted(),
+            tcp = tcp_candidates.first().map(SocketAddr::port),
             "media socket"
         );
         Ok(Self {
             config,
             candidates,
             socket,
+            tcp_candidates,
+            listener,
             poll,
             inbox: Inbox::new(waker),
         })
@@ -148,6 +174,11 @@ impl Bound {
         &self.candidates
     }
 
+    /// The same for TCP; empty when it is not served.
+    pub fn tcp_candidates(&self) -> &[SocketAddr] {
+        &self.tcp_candidates
+    }
+
     /// Starts the thread `worker-N`. `workers` are the inboxes of all workers, this one's too, in
     /// the order of their [`WorkerId`]s; `control` takes its questions.
     ///
@@ -160,10 +191,11 @@ impl Bound {
     ) -> Result<Started, StartError> {
         let inbox = self.inbox();
         let media_addr = self.media_addr();
-        let registry = self.poll.registry().try_clone().map_err(StartError::Poll)?;
+        let registry = || self.poll.registry().try_clone().map_err(StartError::Poll);
+        let registries = [registry()?, registry()?];
         let thread = std::thread::Builder::new()
             .name(format!("worker-{}", self.config.worker.0))
-            .spawn(move || self.into_worker(registry, workers, control).run())
+            .spawn(move || self.into_worker(registries, workers, control).run())
             .map_err(StartError::Thread)?;
         Ok(Started {
             inbox,
@@ -175,7 +207,7 @@ impl Bound {
     /// Runs on the worker's own thread, so that what is allocated is near its CPU.
     fn into_worker(
         self,
-        registry: mio::Registry,
+        [registry, tcp_registry]: [mio::Registry; 2],
         workers: Vec<Inbox>,
         control: Sender<ControlMail>,
     ) -> run::Worker {
@@ -186,6 +218,7 @@ impl Bound {
             seed,
             certificate,
             messages_per_s,
+            tcp_limits,
             ..
         } = self.config;
         if let Some(cpu) = pin_cpu
@@ -198,6 +231,7 @@ impl Bound {
         let engine = Engine::new(engine::Config {
             worker,
             candidates: self.candidates,
+            tcp_candidates: self.tcp_candidates,
             seed,
             even_lengths,
             certificate,
@@ -213,6 +247,7 @@ impl Bound {
             socket: self.socket,
             egress: Egress::default(),
             conns: conns::Conns::new(worker, registry, now.instant, messages_per_s),
+            tcp: tcp::TcpConns::new(self.listener, tcp_registry, tcp_limits, now.instant),
             resources: resources::Resources::new(worker),
             turn: run::Turn {
                 now,
@@ -253,6 +288,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Bind(addr, error) => write!(f, "cannot bind UDP {addr}: {error}"),
+            StartError::BindTcp(addr, error) => write!(f, "cannot listen on TCP {addr}: {error}"),
             StartError::Addresses(error) => {
                 write!(
                     f,
@@ -266,6 +302,16 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+fn listen(at: Option<SocketAddr>, registry: &Registry) -> Result<Option<TcpListener>, StartError> {
+    let Some(at) = at else { return Ok(None) };
+    let listener = TcpListener::bind(at).map_err(|error| StartError::BindTcp(at, error));
+    let mut listener = listener?;
+    registry
+        .register(&mut listener, tcp::LISTENER, Interest::READABLE)
+        .map_err(StartError::Poll)?;
+    Ok(Some(listener))
+}
 
 /// The addresses that clients are told; at least one. See [`Bound::bind`].
 fn candidates(announce: &[IpAddr], bound: SocketAddr) -> Result<Vec<SocketAddr>, StartError> {

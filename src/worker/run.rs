@@ -13,8 +13,10 @@ use super::inbox::{Inbox, Mail, Told};
 use super::load::{Lag, ShellCounters};
 use super::outbox::Outbox;
 use super::resources::Resources;
+use super::tcp::{FIRST_TCP_TOKEN, LISTENER, TcpConns};
 use crate::base::clock::Now;
 use crate::base::egress::Egress;
+use crate::base::fault::DropReason;
 use crate::engine::{Engine, Progress};
 use crate::net::{RecvBatch, UdpSocket};
 
@@ -31,6 +33,7 @@ pub(super) struct Worker {
     pub batch: RecvBatch,
     pub egress: Egress,
     pub conns: Conns,
+    pub tcp: TcpConns,
     pub resources: Resources,
     pub turn: Turn,
     pub counters: ShellCounters,
@@ -105,6 +108,7 @@ impl Worker {
             match event.token() {
                 MEDIA => self.turn.media_ready = true,
                 WAKER => {}
+                LISTENER | Token(FIRST_TCP_TOKEN..) => self.tcp.note(event),
                 Token(_) => self.conns.note(event),
             }
         }
@@ -121,6 +125,7 @@ impl Worker {
         let pending = [
             self.engine.poll_timeout(),
             self.conns.next_sweep(),
+            self.tcp.next_sweep(),
             delayed,
             ending,
         ];
@@ -176,7 +181,7 @@ impl Worker {
                 // An error of an earlier send, reported late; it cleared itself by being read.
                 Err(error) => {
                     tracing::debug!(%error, "recvmmsg failed");
-                    return;
+                    break;
                 }
             };
             self.turn.media_ready = messages == self.batch.slots();
@@ -186,6 +191,15 @@ impl Worker {
             }
         }
         self.counters.datagrams_received += received as u64;
+        self.receive_frames();
+    }
+
+    /// The same from TCP connections, with a time of its own.
+    fn receive_frames(&mut self) {
+        let until = self.clock.now().instant + RECEIVING_PER_TURN;
+        let clock = &mut self.clock;
+        let has_time = || clock.now().instant < until;
+        self.turn.more |= self.tcp.serve(self.turn.now, has_time, &mut self.engine);
     }
 
     /// Step 5: fresh packets to their subscribers. A full egress buffer is sent and filled again.
@@ -223,6 +237,7 @@ impl Worker {
         let due = self.engine.poll_timeout();
         self.turn.more |= due.is_some_and(|at| at <= now.instant);
         self.turn.more |= self.conns.sweep(now, &mut self.engine);
+        self.turn.more |= self.tcp.sweep(now, &mut self.engine);
     }
 
     /// Step 8: messages from WebSockets.
@@ -237,6 +252,7 @@ impl Worker {
     fn flush(&mut self) {
         let now = self.turn.now;
         self.send_datagrams();
+        self.tcp.flush(now, &mut self.engine);
         self.turn.delayed = self.outbox.retry();
         while let Some(mail) = self.engine.poll_mail() {
             self.turn.delayed |= self.outbox.send(mail, &mut self.counters);
@@ -257,6 +273,7 @@ impl Worker {
         let now = self.turn.now;
         self.counters.turns += 1;
         self.counters.slow_readers = self.conns.slow_readers();
+        self.counters.tcp = self.tcp.counters();
         let end = self.clock.now().instant;
         let took = end - now.instant;
         self.counters.lag_us = self.lag.note(end, took);
@@ -288,8 +305,15 @@ impl Worker {
         }
         let report = self.socket.send(&self.egress);
         let sent_at = self.clock.now().instant;
+        let mut unqueued = 0;
         for run in self.egress.runs() {
-            self.counters.count_run(run.segments);
+            match run.route.tcp {
+                None => self.counters.count_run(run.segments),
+                Some(to) => {
+                    let bytes = self.egress.bytes_of(run);
+                    unqueued += self.tcp.send(self.turn.now.instant, to, run, bytes);
+                }
+            }
             if let Some(stored) = run.stored {
                 let took = sent_at.saturating_duration_since(stored);
                 self.counters.latency.add(took, run.segments as u64);
@@ -299,8 +323,13 @@ impl Worker {
         self.counters.datagrams_sent += report.sent;
         self.counters.datagrams_refused += report.failed;
         if report.failed > 0 {
-            self.engine.count_send_failures(report.failed);
+            let reason = DropReason::SendFailed;
+            self.engine.count_dropped(reason, report.failed);
         }
+        if unqueued > 0 {
+            self.engine.count_dropped(DropReason::TcpFull, unqueued);
+        }
+        self.tcp.flush(self.turn.now, &mut self.engine);
     }
 }
 

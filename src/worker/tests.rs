@@ -26,10 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 type Client = WebSocket<TcpStream>;
 
-fn config(worker: u16) -> Config {
+pub(super) fn config(worker: u16) -> Config {
     Config {
         worker: WorkerId(worker),
         media_bind: "127.0.0.1:0".parse().unwrap(),
+        tcp_bind: Some("127.0.0.1:0".parse().unwrap()),
+        tcp_limits: crate::base::crowd::CrowdLimits::default(),
         announce: Vec::new(),
         even_lengths: true,
         pin_cpu: None,
@@ -46,7 +48,7 @@ fn start() -> (Started, Receiver<ControlMail>) {
     (bound.run(inboxes, control).unwrap(), mails)
 }
 
-fn stop(worker: Started) {
+pub(super) fn stop(worker: Started) {
     assert!(worker.inbox().send(Mail::Stop).is_ok());
     worker.join();
 }
@@ -96,7 +98,7 @@ fn assert_answers_ping(client: &mut Client) {
     assert_eq!(read_control(client).unwrap(), Message::Pong(token));
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let mut clock = Clock::start();
     let until = clock.now().instant + PATIENCE;
     while !holds() {

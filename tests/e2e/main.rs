@@ -8,6 +8,7 @@ mod clients;
 mod faults;
 mod front;
 mod hooks;
+mod ice_tcp;
 mod limits;
 mod log;
 mod peers;

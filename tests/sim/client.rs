@@ -243,6 +243,11 @@ impl Client {
         client
     }
 
+    /// Where its datagrams come from.
+    pub fn address(&self) -> SocketAddr {
+        self.local
+    }
+
     /// Adds members to the command that it begins with.
     pub fn with(mut self, members: Value) -> Self {
         let first = self

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use leafcutter::base::clock::Now;
-use leafcutter::base::egress::{Egress, Route};
+use leafcutter::base::egress::{Egress, Route, TcpId};
 use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{ConnId, Ssrc, TrackId, WorkerId};
 use leafcutter::base::seq::SeqUnwrapper;
@@ -41,6 +41,10 @@ pub struct World {
     pub control: Control,
     /// Datagrams that engines sent to addresses of no client.
     pub strays: Vec<(SocketAddr, Vec<u8>)>,
+    /// Connections of clients whose datagrams go over TCP, by their addresses.
+    pub tcp: HashMap<SocketAddr, TcpId>,
+    /// Datagrams that engines sent over TCP connections that were closed before.
+    pub lost_with_tcp: u64,
     /// RTP packets that clients sent, retransmissions included.
     pub rtp_sent: u64,
     /// When an engine last sent RTP to each client that ever was sent any.
@@ -56,6 +60,7 @@ pub struct World {
     /// The extended numbers of each source that engines send.
     numbers: HashMap<(SocketAddr, Ssrc), SeqUnwrapper>,
     seed: u64,
+    tcp_opened: u32,
     agenda: Agenda,
     conns: Vec<u64>,
 }
@@ -133,6 +138,7 @@ impl World {
                 engine: Engine::new(engine::Config {
                     worker: WorkerId(worker),
                     candidates: vec![address],
+                    tcp_candidates: Vec::new(),
                     seed: bytes,
                     even_lengths: true,
                     certificate: certificate(),
@@ -151,6 +157,8 @@ impl World {
             network: Network::new(seed),
             control: Control::default(),
             strays: Vec::new(),
+            tcp: HashMap::new(),
+            lost_with_tcp: 0,
             rtp_sent: 0,
             last_rtp: HashMap::new(),
             slow: HashMap::new(),
@@ -159,6 +167,7 @@ impl World {
             written: HashMap::new(),
             numbers: HashMap::new(),
             seed,
+            tcp_opened: 0,
             agenda: Agenda::default(),
             conns: vec![0; usize::from(workers)],
         }
@@ -334,6 +343,23 @@ impl World {
         self.network.set(client, Direction::Down, down);
     }
 
+    /// From here on a client's datagrams go over a TCP connection; over another one if they did.
+    pub fn open_tcp(&mut self, client: usize) {
+        let serial = self.tcp_opened;
+        self.tcp_opened += 1;
+        let id = TcpId { slot: 7, serial };
+        self.tcp.insert(self.clients[client].address(), id);
+    }
+
+    /// The TCP connection of a client closes, and its engine is told: what it sends goes by UDP.
+    pub fn close_tcp(&mut self, client: usize) {
+        let Client { conn, .. } = self.clients[client];
+        let closed = self.tcp.remove(&self.clients[client].address());
+        let (now, server) = (self.now, self.server(conn.worker));
+        server.engine.handle_tcp_closed(now, closed.expect("open"));
+        server.dirty = true;
+    }
+
     /// A datagram from anywhere reaches an engine in its next turn.
     pub fn inject(&mut self, worker: usize, from: SocketAddr, datagram: &[u8]) {
         let datagram = datagram.to_vec();
@@ -475,9 +501,10 @@ impl World {
                 from,
                 mut datagram,
             } => {
+                let tcp = self.tcp.get(&from).copied();
                 let route = Route {
-                    remote: from,
-                    local: None,
+                    tcp,
+                    ..Route::udp(from, None)
                 };
                 let server = &mut self.servers[worker];
                 server.engine.handle_datagram(now, route, &mut datagram);
@@ -575,6 +602,8 @@ impl World {
             agenda,
             strays,
             last_rtp,
+            tcp,
+            lost_with_tcp,
             now,
             ..
         } = self;
@@ -584,6 +613,11 @@ impl World {
             ..
         } = &mut servers[worker];
         for run in egress.runs() {
+            if run.route.tcp != tcp.get(&run.route.remote).copied() {
+                assert!(run.route.tcp.is_some(), "UDP to a client behind TCP");
+                *lost_with_tcp += run.segments as u64;
+                continue;
+            }
             for datagram in egress.bytes_of(run).chunks(run.segment_len) {
                 let Some(client) = network.client_at(run.route.remote) else {
                     strays.push((run.route.remote, datagram.to_vec()));

@@ -170,7 +170,7 @@ function details(peer) {
   const drops = Object.entries(peer.drops).map(([reason, number]) => `${reason} ${number}`).join(", ");
   const line = (name, text) => make("p", "", make("span", "muted", `${name}: `), text);
   return make("div", "more",
-    line("pair", `${peer.localAddress ?? "–"} ↔ ${peer.remoteAddress ?? "–"}, worker ${peer.worker}, socket ${peer.clientId}`),
+    line("pair", `${peer.localAddress ?? "–"} ↔ ${peer.remoteAddress ?? "–"} ${peer.protocol ?? ""}, worker ${peer.worker}, socket ${peer.clientId}`),
     ...peer.tracks.map((track) => line(track.kind, trackText(track))),
     line("dropped", drops || "nothing"),
     line("events", peer.events.map((event) => `${(event.ms / 1000).toFixed(3)} s ${event.what}`).join(", ")));

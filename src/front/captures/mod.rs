@@ -113,7 +113,7 @@ pub async fn start(
     let name = format!("{}-{index}-{generation}-{seconds}{SUFFIX}", key.0.0);
     let tap = Tap::new(
         wish.content,
-        pair,
+        (pair.local, pair.remote),
         peer.is_publisher,
         (now.instant, now.unix_us),
     );

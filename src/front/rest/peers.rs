@@ -65,6 +65,8 @@ struct PeerView {
     local_address: Option<String>,
     /// The other end of it.
     remote_address: Option<String>,
+    /// `udp` or `tcp`; null before there is a pair.
+    protocol: Option<&'static str>,
     /// Milliseconds; null while not measured.
     rtt_ms: Option<f64>,
     /// Of a publisher: packets lost and not repaired.
@@ -130,7 +132,7 @@ impl PeerView {
             play.and_then(|play: &Play| play.subscriber_id.clone())
         };
         let drops = DropReason::ALL.map(|reason| (reason.label(), figures.drops.get(reason)));
-        let (local, remote) = figures.pair.unzip();
+        let pair = figures.pair;
         Self {
             peer_id: PeerName(figures.conn.worker.0, figures.peer).to_string(),
             client_id: life::name(figures.conn),
@@ -148,8 +150,9 @@ impl PeerView {
             age_ms: figures.age_ms,
             subscriber_id,
             subscriber_name: play.and_then(|play| play.subscriber_name.clone()),
-            local_address: local.map(|address| address.to_string()),
-            remote_address: remote.map(|address| address.to_string()),
+            local_address: pair.map(|pair| pair.local.to_string()),
+            remote_address: pair.map(|pair| pair.remote.to_string()),
+            protocol: pair.map(|pair| if pair.is_tcp { "tcp" } else { "udp" }),
             rtt_ms: (figures.rtt_us > 0).then_some(f64::from(figures.rtt_us) / 1e3),
             packets_lost: figures.packets_lost,
             loss: figures.loss,

@@ -393,7 +393,9 @@ fn every_reason_to_drop_is_given_by_somebody() {
     awkward_peers(&mut world);
     lossy_call(&mut world);
     stun_storm(&mut world);
-    world.servers[0].engine.count_send_failures(1);
+    world.servers[0]
+        .engine
+        .count_dropped(DropReason::SendFailed, 1);
     let publisher = world.publish(0, "forged");
     world.connect();
     let viewer = world.play(0, "forged");
@@ -414,8 +416,12 @@ fn every_reason_to_drop_is_given_by_somebody() {
 }
 
 /// Reasons that are not produced here: `NotConnected` guards timers of peers that lost their route,
-/// which a peer never does; `layers.rs` produces `NotSelected`.
-const NEVER_HERE: [DropReason; 2] = [DropReason::NotConnected, DropReason::NotSelected];
+/// which are not asked first; `layers.rs` produces `NotSelected`, a worker with a socket `TcpFull`.
+const NEVER_HERE: [DropReason; 3] = [
+    DropReason::NotConnected,
+    DropReason::NotSelected,
+    DropReason::TcpFull,
+];
 
 fn awkward_peers(world: &mut World) {
     let mut other = Negotiated::publisher(world, 0, "other");

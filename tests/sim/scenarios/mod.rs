@@ -14,6 +14,7 @@ mod reports;
 mod rooms;
 mod slots;
 mod switches;
+mod tcp;
 mod vanishing;
 mod workers;
 mod worlds;

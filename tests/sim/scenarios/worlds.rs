@@ -390,10 +390,7 @@ impl Life {
                 sizes.user_fragments <= 2 * peers,
                 "{sizes:?}, {peers} peers"
             );
-            assert!(
-                sizes.addresses <= MAX_ADDRESSES_PER_PEER * peers,
-                "{sizes:?}"
-            );
+            assert!(sizes.sources <= MAX_ADDRESSES_PER_PEER * peers, "{sizes:?}");
             assert!(sizes.tracks <= 5 * self.people.len(), "{sizes:?}");
             assert!(sizes.published <= self.people.len(), "{sizes:?}");
             // Each timer that was moved forward leaves the old one behind until it is due.
