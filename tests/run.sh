@@ -219,7 +219,7 @@ if ! $fast; then
   for file in tests/browser/*.test.mjs; do
     case "${file##*/}" in
       # A minute each, of what rarely changes.
-      examples.test.mjs | limited_link.test.mjs | turn.test.mjs | whip.test.mjs)
+      examples.test.mjs | ice_tcp.test.mjs | limited_link.test.mjs | turn.test.mjs | whip.test.mjs)
         if [[ ${LEAFCUTTER_ALL-} == 1 ]]; then browser_tests+=("$file"); fi ;;
       *) browser_tests+=("$file") ;;
     esac

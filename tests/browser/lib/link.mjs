@@ -77,6 +77,19 @@ export class Link {
     }
   }
 
+  /** Lets no UDP through from here on, in either direction, as some firewalls do; `false`: again. */
+  blockUdp(blocked = true) {
+    for (const [prefix, device] of [[[], this.near], [this.inside, this.far]]) {
+      const [program, ...args] = [...prefix, "nft", "-f", "-"];
+      const rule = `add rule inet ${this.table} firewall iifname "${device}" meta l4proto udp drop\n`;
+      run(program, args, `table inet ${this.table} {
+        chain firewall { type filter hook prerouting priority raw; policy accept; }
+      }
+      flush chain inet ${this.table} firewall
+      ${blocked ? rule : ""}`);
+    }
+  }
+
   /** Carries at most `kbps` kilobits per second towards the namespace from here on. */
   limit(kbps) {
     const bucket = ["rate", `${kbps}kbit`, "burst", `${BURST}`, "latency", `${QUEUE_MS}ms`];

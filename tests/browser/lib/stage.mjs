@@ -98,12 +98,12 @@ export class Stage {
    *
    * @param {import("./link.mjs").Link} link
    */
-  static async openBehind(link, { label, app = "LiveApp" }) {
+  static async openBehind(link, { label, serverArgs = [], app = "LiveApp" }) {
     const stage = new Stage();
     stage.app = app;
     stage.closers = [() => link.close()];
     try {
-      stage.server = await Server.start({ label, host: link.address, args: ["--announce", link.address] });
+      stage.server = await Server.start({ label, host: link.address, args: ["--announce", link.address, ...serverArgs] });
       stage.closers.push(() => stage.server.stop());
       stage.site = await openSite(link.address);
       stage.closers.push(() => stage.site.close());
