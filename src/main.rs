@@ -221,7 +221,7 @@ async fn open_doors(server: &config::Server) -> Result<Vec<Door>, StartError> {
         certificates: None,
     }];
     if let Some(tls) = &server.tls {
-        let certificates = Certificates::load(&tls.cert, &tls.key)
+        let certificates = Certificates::load(tls.certificate.clone())
             .map_err(|e| StartError::new(e).at_key("server.tls_listen"))?;
         doors.push(Door {
             listener: listen(tls.listen, "server.tls_listen").await?,

@@ -10,7 +10,8 @@ use toml::Table;
 
 use super::error::StartError;
 use super::flags::Flags;
-use super::raw::{RawFile, RawLimits, RawMedia, RawServer};
+use super::raw::{RawFile, RawLimits, RawMedia};
+use super::tls::{Acme, check_tls};
 use crate::base::crowd::CrowdLimits;
 use crate::model::mail::AppName;
 use crate::model::settings::{AppSettings, BadSetting};
@@ -66,15 +67,27 @@ pub struct Limits {
     pub messages_per_s: u32,
 }
 
-/// `tls_listen`, `tls_cert` and `tls_key` of `[server]`.
+/// `tls_listen` of `[server]`, and where its certificate is from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// TCP address; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// PEM file: the certificate first, then those that lead to its root.
-    pub cert: PathBuf,
-    /// PEM file of its private key.
-    pub key: PathBuf,
+    /// Whose certificate is shown.
+    pub certificate: TlsCertificate,
+}
+
+/// Where a certificate is from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TlsCertificate {
+    /// `tls_cert` and `tls_key` of `[server]`.
+    Files {
+        /// PEM file: the certificate first, then those that lead to its root.
+        cert: PathBuf,
+        /// PEM file of its private key.
+        key: PathBuf,
+    },
+    /// An authority that is asked for it.
+    Acme(Acme),
 }
 
 /// `[media]`.
@@ -108,36 +121,6 @@ impl Config {
     }
 }
 
-fn check_tls(file: &RawFile) -> Result<Option<Tls>, StartError> {
-    let RawServer {
-        tls_listen,
-        tls_cert,
-        tls_key,
-        ..
-    } = &file.server;
-    if let (Some(listen), Some(cert), Some(key)) = (tls_listen, tls_cert, tls_key) {
-        return Ok(Some(Tls {
-            listen: *listen,
-            cert: cert.clone(),
-            key: key.clone(),
-        }));
-    }
-    let given = [
-        ("server.tls_listen", tls_listen.is_some()),
-        ("server.tls_cert", tls_cert.is_some()),
-        ("server.tls_key", tls_key.is_some()),
-    ];
-    let set = given.iter().find(|(_, is_set)| *is_set);
-    let missing = given.iter().find(|(_, is_set)| !is_set);
-    match (set, missing) {
-        (Some((key, _)), Some((other, _))) => {
-            let message = format!("is set without {other}; TLS needs all three");
-            Err(file.error(key, message))
-        }
-        (Some(_) | None, _) => Ok(None),
-    }
-}
-
 fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, StartError> {
     let raw = &file.server;
     let asked = flags.workers.or(raw.workers).unwrap_or(0);
@@ -154,14 +137,12 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
         let message = format!("{cpu_limit} is not in 10..=100 percent");
         return Err(file.error("server.cpu_limit", message));
     }
+    let data_dir = flags.data_dir.clone().or_else(|| raw.data_dir.clone());
+    let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     Ok(Server {
         listen: flags.listen.or(raw.listen).unwrap_or(DEFAULT_LISTEN),
-        tls: check_tls(file)?,
-        data_dir: flags
-            .data_dir
-            .clone()
-            .or_else(|| raw.data_dir.clone())
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+        tls: check_tls(file, &data_dir)?,
+        data_dir,
         capture_dir: raw.capture_dir.clone(),
         workers: workers.min(MAX_WORKERS),
         pin_workers: raw.pin_workers.unwrap_or(false),
@@ -324,7 +305,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::raw::{LIMITS_KEYS, MEDIA_KEYS, SERVER_KEYS, setting_names};
+    use crate::config::raw::{ACME_KEYS, LIMITS_KEYS, MEDIA_KEYS, SERVER_KEYS, setting_names};
 
     fn check(text: &str) -> Result<Config, String> {
         check_with(text, &Flags::default())
@@ -343,6 +324,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().map(|l| l.trim_start_matches("# ")).collect();
         let keys = SERVER_KEYS
             .iter()
+            .chain(&ACME_KEYS)
             .chain(&MEDIA_KEYS)
             .chain(&LIMITS_KEYS)
             .map(ToString::to_string);
@@ -419,14 +401,6 @@ mod tests {
     #[test]
     fn refuses_what_cannot_work() {
         let cases = [
-            (
-                "[server]\ntls_cert = \"c\"",
-                "server.tls_cert: is set without server.tls_listen",
-            ),
-            (
-                "[server]\ntls_listen = \"0.0.0.0:1\"\ntls_key = \"k\"",
-                "x.toml:2: server.tls_listen: is set without server.tls_cert",
-            ),
             ("[server]\ncpu_limit = 5", "server.cpu_limit: 5 is not in"),
             (
                 "[server]\nworkers = 257",

@@ -8,16 +8,18 @@ mod checked;
 mod error;
 mod flags;
 mod raw;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use checked::{Config, Limits, Media, Server, Tls};
+pub use checked::{Config, Limits, Media, Server, Tls, TlsCertificate};
 pub use error::StartError;
 pub use flags::{Flags, LogFormat};
 pub use raw::DEFAULT_FILE;
+pub use tls::Acme;
 
-/// `[server]`, `[media]` and `[limits]` of the file that `flags` name, as they are written:
+/// What the file that `flags` name says outside of applications, as it is written:
 /// `server.listen` and so on.
 ///
 /// # Errors

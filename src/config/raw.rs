@@ -21,6 +21,8 @@ use crate::model::settings::{ALIASES, AppSettings, is_foreign};
 pub struct RawFile {
     /// `[server]`.
     pub server: RawServer,
+    /// `[acme]`.
+    pub acme: RawAcme,
     /// `[media]`.
     pub media: RawMedia,
     /// `[limits]`.
@@ -29,7 +31,7 @@ pub struct RawFile {
     pub apps: BTreeMap<String, Table>,
     /// Keys in them that are Ant Media's and have no meaning here, with their tables.
     pub ignored: Vec<String>,
-    /// `[server]`, `[media]` and `[limits]`, key by key, values as TOML.
+    /// All sections but the applications', key by key, values as TOML.
     pub written: BTreeMap<String, String>,
     places: Places,
 }
@@ -49,6 +51,16 @@ pub struct RawServer {
     pub cpu_limit: Option<u8>,
     pub min_free_ram: Option<u64>,
     pub drain_timeout: Option<u64>,
+}
+
+/// `[acme]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct RawAcme {
+    pub domains: Vec<String>,
+    pub contact: Option<String>,
+    pub directory_url: Option<String>,
+    pub cache_dir: Option<PathBuf>,
 }
 
 /// `[limits]` as written.
@@ -105,7 +117,7 @@ impl RawFile {
         collect_lines(text, spanned.get_ref(), "", &mut file.places.lines);
 
         file.places.known("", &values, &SECTIONS)?;
-        for section in ["server", "media", "limits"] {
+        for section in ["server", "acme", "media", "limits"] {
             let table = values.get(section).and_then(toml::Value::as_table);
             for (key, value) in table.into_iter().flatten() {
                 file.written.insert(join(section, key), value.to_string());
@@ -113,6 +125,8 @@ impl RawFile {
         }
         let server = file.places.table("server", values.remove("server"))?;
         file.server = file.places.section("server", &server, &SERVER_KEYS)?;
+        let acme = file.places.table("acme", values.remove("acme"))?;
+        file.acme = file.places.section("acme", &acme, &ACME_KEYS)?;
         let media = file.places.table("media", values.remove("media"))?;
         file.media = file.places.section("media", &media, &MEDIA_KEYS)?;
         let limits = file.places.table("limits", values.remove("limits"))?;
@@ -260,7 +274,7 @@ pub const DEFAULT_FILE: &str = "leafcutter.toml";
 /// Jaro-Winkler likeness (0 to 1) from which a suggestion helps; below it is a guess.
 const MIN_LIKENESS: f64 = 0.7;
 
-const SECTIONS: [&str; 4] = ["server", "media", "limits", "app"];
+const SECTIONS: [&str; 5] = ["server", "acme", "media", "limits", "app"];
 
 pub const SERVER_KEYS: [&str; 11] = [
     "listen",
@@ -275,6 +289,8 @@ pub const SERVER_KEYS: [&str; 11] = [
     "min_free_ram",
     "drain_timeout",
 ];
+
+pub const ACME_KEYS: [&str; 4] = ["domains", "contact", "directory_url", "cache_dir"];
 
 pub const LIMITS_KEYS: [&str; 6] = [
     "max_sockets",

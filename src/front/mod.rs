@@ -5,6 +5,7 @@
 //! (behind `tls.rs` where that is asked for), `routes.rs`
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
+mod acme;
 mod app;
 mod captures;
 mod census;

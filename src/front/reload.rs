@@ -26,7 +26,7 @@ pub struct Reload {
 struct State {
     /// When the file was changed last; `None`: there is none.
     changed: Option<SystemTime>,
-    /// `[server]`, `[media]` and `[limits]` as they were at the start.
+    /// What is outside of applications, as it was at the start.
     started_with: BTreeMap<String, String>,
     apps: BTreeMap<AppName, Arc<AppSettings>>,
     /// What was applied without being asked for, since somebody asked last.

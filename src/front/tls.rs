@@ -1,5 +1,5 @@
 //! TLS (RFC 8446, RFC 5246 for old clients) in front of HTTP: the certificate from its files, read
-//! again when they change, and the handshake.
+//! again when they change, or from an authority (`acme/`), and the handshake.
 //!
 //! Connections keep the certificate that they began with. Behind a WebSocket upgrade the state of
 //! the connection goes to the worker together with the socket (`upgrade.rs`).
@@ -19,12 +19,21 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::acme::Acme;
+use crate::config::TlsCertificate;
+
 /// A certificate and its key, as they are at the moment. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Certificates(Arc<Inner>);
+pub enum Certificates {
+    /// From two files.
+    Files(Arc<Files>),
+    /// From an authority.
+    Acme(Acme),
+}
 
+/// Two files and what was read from them.
 #[derive(Debug)]
-struct Inner {
+pub struct Files {
     cert: PathBuf,
     key: PathBuf,
     current: Mutex<Current>,
@@ -40,39 +49,42 @@ struct Current {
 type Stamps = [Option<(SystemTime, u64)>; 2];
 
 impl Certificates {
-    /// Reads both files. Blocks on the disk.
+    /// Reads both files, or what an authority gave before. Blocks on the disk.
     ///
     /// # Errors
-    /// A sentence that names the file.
-    pub fn load(cert: &Path, key: &Path) -> Result<Self, String> {
-        Ok(Self(Arc::new(Inner {
-            current: Mutex::new(read(cert, key)?),
-            cert: cert.to_owned(),
-            key: key.to_owned(),
-        })))
-    }
-
-    /// Reads the files again, if they have changed or `anyway`. What cannot be used is logged, and
-    /// the certificate stays as it was.
-    pub async fn refresh(&self, anyway: bool) {
-        let this = self.clone();
-        let read = move || {
-            if anyway || stamps(&this.0.cert, &this.0.key) != this.current().stamps {
-                this.read_again();
-            }
-        };
-        if let Err(error) = tokio::task::spawn_blocking(read).await {
-            tracing::error!(%error, "the certificate was not looked at");
+    /// A sentence that names the file or directory.
+    pub fn load(source: TlsCertificate) -> Result<Self, String> {
+        match source {
+            TlsCertificate::Files { cert, key } => Ok(Self::Files(Arc::new(Files {
+                current: Mutex::new(read(&cert, &key)?),
+                cert,
+                key,
+            }))),
+            TlsCertificate::Acme(settings) => Acme::load(settings).map(Self::Acme),
         }
     }
 
-    /// Looks at the files again and again.
+    /// Reads the files again, if they have changed or `anyway`; what cannot be used is logged, and
+    /// the certificate stays as it was. An authority is asked `anyway` when a renewal is due.
+    pub async fn refresh(&self, anyway: bool) {
+        match self {
+            Self::Files(files) => files.clone().refresh(anyway).await,
+            Self::Acme(acme) if anyway => acme.hurry(),
+            Self::Acme(_) => {}
+        }
+    }
+
+    /// Looks at the files again and again, or renews what is due.
     pub async fn watch(self) {
+        let files = match self {
+            Self::Files(files) => files,
+            Self::Acme(acme) => return acme.run().await,
+        };
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.refresh(false).await;
+            files.clone().refresh(false).await;
         }
     }
 
@@ -81,15 +93,32 @@ impl Certificates {
     /// # Errors
     /// The client's fault, or its silence for `HANDSHAKE_TIME`.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let acceptor = TlsAcceptor::from(self.current().config);
+        let config = match self {
+            Self::Files(files) => files.current().config,
+            Self::Acme(acme) => acme.config(),
+        };
+        let acceptor = TlsAcceptor::from(config);
         match timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
             Ok(result) => result,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+}
+
+impl Files {
+    async fn refresh(self: Arc<Self>, anyway: bool) {
+        let read = move || {
+            if anyway || stamps(&self.cert, &self.key) != self.current().stamps {
+                self.read_again();
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(read).await {
+            tracing::error!(%error, "the certificate was not looked at");
+        }
+    }
 
     fn read_again(&self) {
-        let Inner { cert, key, .. } = &*self.0;
+        let Self { cert, key, .. } = self;
         match read(cert, key) {
             Ok(fresh) => {
                 *self.lock() = fresh;
@@ -108,8 +137,8 @@ impl Certificates {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
-        let current = &self.0.current;
-        current.lock().unwrap_or_else(PoisonError::into_inner)
+        let current = self.current.lock();
+        current.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! `server.rs` starts and ends a server; each other file tests one side of it.
 
+mod acme;
 mod attack;
+mod authority;
 mod bench;
 mod clients;
 mod faults;

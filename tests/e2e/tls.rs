@@ -15,7 +15,7 @@ use tungstenite::{Message, WebSocket};
 use crate::clients::PATIENCE;
 use crate::server::Server;
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Writes a fresh certificate for `localhost` and its key.
 fn certify(directory: &Path) -> CertificateDer<'static> {
@@ -41,15 +41,24 @@ fn start() -> (Server, CertificateDer<'static>) {
 
 /// A connection that trusts `certificate` alone.
 fn connect(server: &Server, certificate: &CertificateDer<'static>) -> std::io::Result<Stream> {
+    connect_to(server, "localhost", certificate)
+}
+
+/// A connection to a server of this name that trusts `root` alone.
+pub fn connect_to(
+    server: &Server,
+    name: &'static str,
+    root: &CertificateDer<'static>,
+) -> std::io::Result<Stream> {
     let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
+    roots.add(root.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     let client = ClientConnection::new(Arc::new(config), name).unwrap();
     let socket = TcpStream::connect(server.tls_addr.unwrap())?;
     socket.set_read_timeout(Some(PATIENCE))?;
@@ -68,7 +77,7 @@ fn websocket(server: &Server, certificate: &CertificateDer<'static>) -> WebSocke
         .0
 }
 
-fn ping(socket: &mut WebSocket<Stream>) {
+pub fn ping(socket: &mut WebSocket<Stream>) {
     socket.send(Message::text(r#"{"command":"ping"}"#)).unwrap();
     let answer = socket.read().unwrap().into_text().unwrap();
     assert!(answer.contains("\"pong\""), "{answer}");

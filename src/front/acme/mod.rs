@@ -1,0 +1,179 @@
+//! Certificates from an authority that speaks ACME (RFC 8555): ordered when there is none, renewed
+//! before the one there is ends, kept on disk.
+//!
+//! Domains are proven on the TLS listener itself (`shown.rs`, RFC 8737), so that no other port has
+//! to be reachable. `order.rs` talks to the authority, `cache.rs` keeps what it gave. Everything
+//! runs on the control plane's runtime; open connections keep the certificate they began with.
+//! Called by `tls.rs`.
+
+mod cache;
+mod client;
+mod order;
+mod shown;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::config::Acme as Settings;
+use crate::worker::clock;
+use cache::{Cache, Issued};
+use order::Failure;
+use shown::Shown;
+
+/// A certificate that is ordered and renewed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Acme(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    cache: Cache,
+    shown: Arc<Shown>,
+    config: Arc<ServerConfig>,
+    /// Seconds since 1970 at which the certificate is renewed; 0: there is none.
+    renew_at: Mutex<u64>,
+    hurry: Notify,
+}
+
+impl Acme {
+    /// Takes the certificate that is kept, if it is for these domains. Blocks on the disk.
+    ///
+    /// # Errors
+    /// A sentence that names the directory that cannot be used.
+    pub fn load(settings: Settings) -> Result<Self, String> {
+        let cache = Cache::open(&settings.cache_dir).map_err(|error| {
+            let directory = settings.cache_dir.display();
+            format!("{directory} cannot be used: {error}")
+        })?;
+        let shown = Arc::new(Shown::default());
+        let config = shown::config(shown.clone()).map_err(|e| format!("no TLS: {e}"))?;
+        let acme = Self(Arc::new(Inner {
+            cache,
+            shown,
+            config: Arc::new(config),
+            renew_at: Mutex::new(0),
+            hurry: Notify::new(),
+            settings,
+        }));
+        if let Some(issued) = acme.0.cache.certificate(&acme.0.settings)
+            && let Err(error) = acme.show(&issued)
+        {
+            tracing::warn!("the certificate that was kept is not used: {error}");
+        }
+        Ok(acme)
+    }
+
+    /// What connections begin with.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        self.0.config.clone()
+    }
+
+    /// Orders at once what is due, whatever was to be waited for.
+    pub(super) fn hurry(&self) {
+        self.0.hurry.notify_one();
+    }
+
+    /// Orders and renews until it is aborted.
+    pub(super) async fn run(self) {
+        let mut failures = 0;
+        let mut wait = self.until_due();
+        loop {
+            tokio::select! {
+                () = sleep(wait.min(LOOK_EVERY)) => {}
+                () = self.0.hurry.notified() => {}
+            }
+            wait = self.until_due();
+            if wait.is_zero() {
+                let ordered = timeout(ORDER_TIME, self.order()).await;
+                wait = match ordered.unwrap_or(Err(Failure::TooSlow)) {
+                    Ok(()) => {
+                        failures = 0;
+                        LOOK_EVERY
+                    }
+                    Err(error) => {
+                        let pause = pause_after(failures);
+                        failures += 1;
+                        self.complain(&error, pause);
+                        pause
+                    }
+                };
+            }
+        }
+    }
+
+    async fn order(&self) -> Result<(), Failure> {
+        let Inner {
+            settings,
+            cache,
+            shown,
+            ..
+        } = &*self.0;
+        let issued = order::order(settings, cache, shown).await?;
+        self.show(&issued)?;
+        tracing::info!(domains = settings.domains.join(", "), "certificate issued");
+        let cache = cache.clone();
+        let kept = tokio::task::spawn_blocking(move || cache.keep(&issued)).await;
+        if !matches!(kept, Ok(Ok(()))) {
+            tracing::error!(?kept, "the certificate is used but cannot be kept");
+        }
+        Ok(())
+    }
+
+    fn show(&self, issued: &Issued) -> Result<(), Failure> {
+        let (certificate, renew_at) = shown::certified(issued)?;
+        self.0.shown.set(certificate);
+        *self.renew_at() = renew_at;
+        Ok(())
+    }
+
+    /// Zero when a certificate is to be ordered.
+    fn until_due(&self) -> Duration {
+        let now_s = clock::Clock::start().now().unix_us / 1_000_000;
+        Duration::from_secs(self.renew_at().saturating_sub(now_s))
+    }
+
+    fn complain(&self, error: &Failure, pause: Duration) {
+        let domains = self.0.settings.domains.join(", ");
+        let again_s = pause.as_secs();
+        match *self.renew_at() {
+            0 => tracing::error!(domains, again_s, "there is no certificate: {error}"),
+            _ => tracing::error!(domains, again_s, "the certificate is not renewed: {error}"),
+        }
+    }
+
+    fn renew_at(&self) -> std::sync::MutexGuard<'_, u64> {
+        let renew_at = self.0.renew_at.lock();
+        renew_at.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Four times as long after each failure. Public authorities allow five failures an hour.
+fn pause_after(failures: u32) -> Duration {
+    let factor = 4u32.saturating_pow(failures);
+    FIRST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE)
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 3600);
+
+/// How long an order may take: authorities look at each domain from several places.
+const ORDER_TIME: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether a certificate is due: the wall clock may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_half_a_day() {
+        let pauses = [0, 1, 2, 3, 4, 5, 40].map(|failures| pause_after(failures).as_secs());
+        assert_eq!(pauses, [60, 240, 960, 3840, 15_360, 43_200, 43_200]);
+    }
+}

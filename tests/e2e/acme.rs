@@ -1,0 +1,139 @@
+//! Certificates from an authority: ordered, proven on the TLS listener, shown, renewed, kept.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+use tungstenite::Message;
+
+use crate::authority::Authority;
+use crate::server::Server;
+use crate::tls::{connect_to, ping};
+
+const DOMAIN: &str = "sfu.example";
+
+/// More than two thirds of its time are over.
+const NEARLY_OVER: std::ops::Range<i64> = -10_000..3_600;
+const FRESH: std::ops::Range<i64> = -60..7_776_000;
+
+fn directory(authority: &Authority) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[server]\ntls_listen = \"127.0.0.1:0\"\nworkers = 1\n\
+         [acme]\ndomains = [\"{DOMAIN}\", \"other.example\"]\ncontact = \"ops@sfu.example\"\n\
+         directory_url = \"{}\"\n",
+        authority.directory_url
+    );
+    fs::write(directory.path().join("leafcutter.toml"), text).unwrap();
+    directory
+}
+
+/// The certificate that a connection is shown, once there is one that is not `old`.
+fn shown(
+    server: &Server,
+    authority: &Authority,
+    old: Option<&CertificateDer<'static>>,
+) -> CertificateDer<'static> {
+    let mut tries = (0..MANY_TIMES).filter_map(|_| {
+        let stream = connect_to(server, DOMAIN, &authority.root).ok()?;
+        let certificate = stream
+            .conn
+            .peer_certificates()?
+            .first()?
+            .clone()
+            .into_owned();
+        (Some(&certificate) != old).then_some(certificate)
+    });
+    let found = tries.next();
+    found.unwrap_or_else(|| panic!("{:?}\n{}", authority.state(), server.log()))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_certificate_is_ordered_shown_renewed_under_open_sockets_and_kept() {
+    let authority = Authority::start(NEARLY_OVER);
+    let server = Server::start_logged(directory(&authority));
+    authority.look_at(server.tls_addr.unwrap());
+    let first = shown(&server, &authority, None);
+    assert_eq!(authority.state().contact[0], "mailto:ops@sfu.example");
+    connect_to(&server, "other.example", &authority.root).unwrap();
+    assert!(connect_to(&server, "third.example", &authority.root).is_err());
+
+    let mut stream = connect_to(&server, DOMAIN, &authority.root).unwrap();
+    write!(stream, "GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    let _ = stream.read_to_string(&mut page);
+    assert!(page.contains(" 200 "), "{page}");
+
+    let stream = connect_to(&server, DOMAIN, &authority.root).unwrap();
+    let url = format!("wss://{DOMAIN}/live/websocket");
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    ping(&mut socket);
+    authority.state().validity = FRESH;
+    server.signal("HUP");
+    let second = shown(&server, &authority, Some(&first));
+    assert_ne!(second, first);
+    ping(&mut socket);
+    socket.send(Message::Close(None)).unwrap();
+    assert_eq!(authority.state().orders, 2);
+
+    // What is kept is shown by the next process, which asks for nothing.
+    let kept = server.directory().join("leafcutter-data/acme");
+    assert_eq!(mode(&kept), 0o700);
+    for name in ["certificate.json", "account.json"] {
+        assert_eq!(mode(&kept.join(name)), 0o600, "{name}");
+    }
+    let log = server.log();
+    assert_eq!(log.matches("certificate issued").count(), 2, "{log}");
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
+    let server = Server::start_logged(server.kill());
+    assert_eq!(shown(&server, &authority, None), second);
+    let state = authority.state();
+    assert_eq!((state.orders, state.accounts), (2, 1));
+    assert!(state.faults.is_empty(), "{:?}", state.faults);
+}
+
+#[test]
+fn without_a_certificate_plain_http_is_served_and_the_refusal_is_told() {
+    let authority = Authority::start(FRESH);
+    authority.state().refusals = 1;
+    let server = Server::start_logged(directory(&authority));
+    authority.look_at(server.tls_addr.unwrap());
+    assert_eq!(server.get("/healthz").status, 200);
+    let told = (0..MANY_TIMES).any(|_| server.log().contains("there is no certificate"));
+    let log = server.log();
+    assert!(told && log.contains("too many of those this week"), "{log}");
+    assert!(connect_to(&server, DOMAIN, &authority.root).is_err());
+    // It would be tried again in a minute.
+    server.signal("HUP");
+    shown(&server, &authority, None);
+    let state = authority.state();
+    assert_eq!((state.orders, state.accounts), (2, 1));
+    assert!(state.faults.is_empty(), "{:?}", state.faults);
+}
+
+#[test]
+fn an_authority_that_is_away_does_not_hold_up_the_start() {
+    let authority = Authority::start(FRESH);
+    let directory = directory(&authority);
+    let nobody = TcpStream::connect(("127.0.0.1", 1)).is_err();
+    assert!(nobody, "port 1 is nobody's");
+    let path = directory.path().join("leafcutter.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace(&authority.directory_url, "http://127.0.0.1:1/directory");
+    fs::write(&path, text).unwrap();
+    let server = Server::start_logged(directory);
+    let told = (0..MANY_TIMES).any(|_| server.log().contains("there is no certificate"));
+    assert!(told, "{}", server.log());
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+/// Enough tries for what happens within a second or so.
+const MANY_TIMES: usize = 20_000;
