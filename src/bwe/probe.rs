@@ -190,9 +190,9 @@ impl Prober {
         proved
     }
 
-    /// What a probe proved was wrong: there was a queue as soon as it was believed. A token bucket on
-    /// the way lets short bursts pass faster than the link is. So the next probes are longer and go
-    /// up in smaller steps, until several in a row have emptied any such bucket.
+    /// What a probe proved was wrong: there was a queue as soon as it was believed. A token bucket
+    /// on the way lets short bursts pass faster than the link is. So the next probes are longer and
+    /// go up in smaller steps, until several in a row have emptied any such bucket.
     pub fn doubt(&mut self) {
         self.doubts = DOUBTS;
     }

@@ -1,8 +1,8 @@
 //! How much waits on the path: the delay above the least one seen lately.
 //!
 //! A slope tells that a queue grows, not how long it is; jitter makes slopes where there is no
-//! queue. Minima are blind to jitter: the least delay of the last tenth of a second against the least
-//! of the last half minute. RFC 8836 §2 (1) asks for low delay, so the length is what counts.
+//! queue. Minima are blind to jitter: the least delay of the last tenth of a second against the
+//! least of the last half minute. RFC 8836 §2 (1) asks for low delay, so the length is what counts.
 //! Called by [`super::estimator`].
 
 /// Minima of one-way delays. Clocks need not agree: only differences count.

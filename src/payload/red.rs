@@ -64,9 +64,9 @@ pub fn unwrap(payload: &mut [u8]) -> Option<usize> {
     payload.len().checked_sub(at)
 }
 
-/// Puts `earlier`, a payload of `ticks` before, ahead of the payload at `at..len` of `packet`, both of
-/// type `pt`; returns where the packet ends then. `None`, with nothing changed, when the header has
-/// no room for `ticks` (14 bits) or the length of `earlier` (10 bits), or `packet` none for all.
+/// Puts `earlier`, a payload of `ticks` before, ahead of the payload at `at..len` of `packet`, both
+/// of type `pt`; returns where the packet ends then. `None`, with nothing changed, when the header
+/// has no room for `ticks` (14 bits) or the length of `earlier` (10 bits), or `packet` for it all.
 pub fn wrap(
     packet: &mut [u8],
     (at, len): (usize, usize),

@@ -80,9 +80,9 @@ impl Known {
         !self.behind.is_empty() || self.estimator.is_probing()
     }
 
-    /// Sets how fast the bucket fills: at twice the estimate, for frames differ in size, and one that
-    /// is larger than most must not wait for half of the next. Behind a queue that is long already,
-    /// no faster than the path carries; but always faster than what was chosen to be sent.
+    /// Sets how fast the bucket fills: at twice the estimate, for frames differ in size, and one
+    /// that is larger than most must not wait for half of the next. Behind a queue that is long
+    /// already, no faster than the path carries; but always faster than what was chosen to be sent.
     fn pace(&mut self, now: Instant, is_unknown: bool) {
         let is_full = self.is_full();
         let least_bps = self.sent_bps * LEAST_PERCENT / 100;
@@ -262,8 +262,8 @@ impl Path {
         }
     }
 
-    /// Counts repairs anew: what they were of is not sent any more, and what takes its place must not
-    /// go without.
+    /// Counts repairs anew: what they were of is not sent any more, and what takes its place must
+    /// not go without.
     pub fn forget_repairs(&mut self) {
         if let Some(known) = &mut self.known {
             known.resent = Rate::default();
@@ -472,7 +472,7 @@ const _: () = assert!(WANTED_PERCENT as f64 / 100.0 >= UP_PERCENT as f64 / 100.0
 /// From this share of packets lost on, a listener hears it.
 const REDUNDANT_FROM: f64 = 0.005;
 
-/// Repairs are allowed for, and on a full path allowed, this share of what it takes at most (1 / n).
+/// Repairs are allowed for, and on a full path allowed, this share of what it takes (1 / n).
 const REPAIRS_SHARE: u64 = 4;
 
 /// What a path takes is divided anew, at most so often, when it has fallen to this share of what it
@@ -480,8 +480,8 @@ const REPAIRS_SHARE: u64 = 4;
 const DIVIDE_EVERY: Duration = Duration::from_millis(50);
 const FALLEN_PERCENT: u64 = 95;
 
-/// This share of what is sent fills the bucket at least, so that nothing piles up because an estimate
-/// is low.
+/// This share of what is sent fills the bucket at least, so that nothing piles up because an
+/// estimate is low.
 const LEAST_PERCENT: u64 = 150;
 
 /// Video that waits longer is left out up to the next key frame: the player would show it late or

@@ -334,8 +334,8 @@ impl Sending {
         is_red(packet, self.info.kind) && !self.takes_red
     }
 
-    /// True for audio that is to bring along what was sent before it. A plain copy of it, which would
-    /// be other bytes under the same SRTP index, must not be possible (see `write_again`).
+    /// True for audio that is to bring along what was sent before it. A plain copy of it, which
+    /// would be other bytes under the same SRTP index, must not be possible (see `write_again`).
     fn repeats(&self, packet: &[u8], path: &Path) -> bool {
         let is_plain = self.info.kind == MediaKind::Audio && self.takes_red && self.transport_cc;
         is_plain && !is_red(packet, self.info.kind) && path.wants_redundancy()
@@ -408,8 +408,8 @@ fn is_red(packet: &[u8], kind: MediaKind) -> bool {
     kind == MediaKind::Audio && canonical::pt(packet) == Some(RED_PT)
 }
 
-/// Puts the payload sent before `entry` ahead of the one at `from.0..from.1` of `slot`, where both are
-/// plain packets of one stretch of `track`; returns where the packet ends.
+/// Puts the payload sent before `entry` ahead of the one at `from.0..from.1` of `slot`, where both
+/// are plain packets of one stretch of `track`; returns where the packet ends.
 fn repeat(slot: &mut [u8], track: &Track, entry: &Entry, from: (usize, usize), pt: Pt) -> usize {
     let before = entry.seq.checked_sub(1);
     let before = before.and_then(|seq| track.history.find(seq));
