@@ -417,9 +417,9 @@ mod tests {
     fn a_probe_without_padding_or_reports_is_given_up() {
         let mut prober = Prober::default();
         assert!(prober.poll(0, SITUATION));
-        assert!(!prober.poll(300_000, SITUATION));
+        assert!(!prober.poll(500_000, SITUATION));
         assert_eq!(prober.id(), 0);
-        assert!(!prober.poll(1_400_000, SITUATION), "a while");
+        assert!(!prober.poll(1_600_000, SITUATION), "a while");
         assert!(prober.poll(7_000_000, SITUATION));
     }
 }

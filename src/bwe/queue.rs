@@ -78,13 +78,14 @@ mod tests {
             let jitter = n * 7919 % 30 * 1000;
             queue.add(n * 10_000, n * 10_000 - 5_000_000 + jitter);
         }
-        assert!(queue.delay_us() < 5000, "{}", queue.delay_us());
+        // What counts as none: `rate::MIN_QUEUE_US`.
+        assert!(queue.delay_us() < 12_000, "{}", queue.delay_us());
         for n in 500..550_i64 {
             let jitter = n * 7919 % 30 * 1000;
             queue.add(n * 10_000, n * 10_000 - 4_940_000 + jitter);
         }
         let delay = queue.delay_us();
-        assert!((55_000..65_000).contains(&delay), "{delay}");
+        assert!((55_000..75_000).contains(&delay), "{delay}");
     }
 
     #[test]

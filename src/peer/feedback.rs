@@ -206,7 +206,9 @@ impl Subscriber {
                 Packet::Remb { bitrate_bps, .. } => self.path.handle_remb(now.instant, bitrate_bps),
                 Packet::TransportFeedback(feedback) => {
                     self.path.handle_feedback(now.instant, &feedback);
-                    self.settle_path(now, tracks);
+                    if self.path.is_unsettled(now.instant) {
+                        self.settle_path(now, tracks);
+                    }
                 }
                 // Nothing else in a subscriber's compound matters to a sender.
                 Packet::SenderReport { .. }

@@ -49,6 +49,8 @@ pub(super) struct Known {
     is_listed: bool,
     /// What all that is sent came to when it was last summed up, bits per second on the wire.
     sent_bps: u64,
+    /// When it was last summed up, and what the path was thought to take then.
+    settled: Option<(Instant, u64)>,
     /// What was sent again for who asked: no layer is chosen for it, but the path carries it.
     resent: Rate,
     /// When it was last divided among what is sent, and what it was thought to take then.
@@ -114,6 +116,7 @@ impl Path {
                 behind: SmallVec::new(),
                 is_listed: false,
                 sent_bps: 0,
+                settled: None,
                 resent: Rate::default(),
                 divided: None,
             }));
@@ -222,6 +225,7 @@ impl Path {
     pub(super) fn handle_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         if let Some(known) = &mut self.known {
             known.estimator.handle_feedback(now, feedback);
+            known.estimator.handle_timeout(now);
         }
     }
 
@@ -319,6 +323,19 @@ impl Path {
         }
     }
 
+    /// True when what is sent is to be summed up anew: it was some time ago, or the path has fallen
+    /// since.
+    pub(super) fn is_unsettled(&self, now: Instant) -> bool {
+        let Some(known) = &self.known else {
+            return false;
+        };
+        known.settled.is_none_or(|(at, before_bps)| {
+            let bps = known.estimator.estimate_bps().unwrap_or(0);
+            let is_due = now.saturating_duration_since(at) >= SETTLE_EVERY;
+            is_due || bps < before_bps * FALLEN_PERCENT / 100
+        })
+    }
+
     /// Sets how fast the bucket fills, and what probes reach for. What cannot be summed up yet is
     /// not paced.
     pub(super) fn settle(&mut self, now: Instant, sums: Sums) {
@@ -330,6 +347,8 @@ impl Path {
             known.estimator.set_wanted(wanted_bps);
             known.sent_bps = sums.sent_bps;
             known.pace(now, sums.is_unknown);
+            let estimate_bps = known.estimator.estimate_bps().unwrap_or(0);
+            known.settled = Some((now, estimate_bps));
         }
         known.estimator.handle_timeout(now);
     }
@@ -474,6 +493,9 @@ const REDUNDANT_FROM: f64 = 0.005;
 
 /// Repairs are allowed for, and on a full path allowed, this share of what it takes (1 / n).
 const REPAIRS_SHARE: u64 = 4;
+
+/// What is sent is summed up anew so often: as often as layers are looked at.
+const SETTLE_EVERY: Duration = Duration::from_millis(200);
 
 /// What a path takes is divided anew, at most so often, when it has fallen to this share of what it
 /// was; else when layers are looked at.

@@ -62,7 +62,7 @@ describe("admin page", () => {
     await press(row("play"), "More");
     await until("the details are shown", async () => {
       const details = await text(`${row("play")} .more`);
-      return /pair: (\[[\da-f:]+\]|[\d.]+):\d+ ↔ (\[[\da-f:]+\]|[\d.]+):\d+,/.test(details) && /video: .*packets/.test(details)
+      return /pair: (\[[\da-f:]+\]|[\d.]+):\d+ ↔ (\[[\da-f:]+\]|[\d.]+):\d+ .*udp/.test(details) && /video: .*packets/.test(details)
         && /created, .*address validated, .*connected/.test(details);
     });
     await until("the chart has a line", () => admin.run(() =>
