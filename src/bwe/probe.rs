@@ -192,7 +192,7 @@ impl Prober {
 
     /// What a probe proved was wrong: there was a queue as soon as it was believed. A token bucket
     /// on the way lets short bursts pass faster than the link is. So the next probes are longer and
-    /// go up in smaller steps, until several in a row have emptied any such bucket.
+    /// go up in smaller steps, until several of them have succeeded.
     pub fn doubt(&mut self) {
         self.doubts = DOUBTS;
     }

@@ -33,18 +33,26 @@ struct Ladder {
 }
 
 impl Ladder {
-    /// True when what flows at present cannot go on beside the others until the encoding of
-    /// `choice` takes over: it costs half as much again as there is room for.
-    fn is_far_above(&self, choice: Choice, left_bps: u64) -> bool {
-        let at = |choice| match choice {
-            Choice::Layer(at) => Some((self.layers.get(at)?, *self.bps.get(at)?)),
-            Choice::Paused => None,
-        };
-        let (Some((present, costs_bps)), Some((next, room_bps))) = (at(self.present), at(choice))
-        else {
+    /// True when `flowing` cannot go on beside the others until the encoding of `choice` takes
+    /// over: it costs half as much again as there is room for.
+    fn is_far_above(&self, flowing: Layer, choice: Choice, left_bps: u64) -> bool {
+        let Choice::Layer(at) = choice else {
             return false;
         };
-        present.encoding != next.encoding && costs_bps > (room_bps + left_bps) * 3 / 2
+        let (Some(next), Some(room_bps)) = (self.layers.get(at), self.bps.get(at)) else {
+            return false;
+        };
+        let flows = |layer: &Layer| {
+            layer.encoding == flowing.encoding
+                && layer.spatial <= flowing.spatial
+                && layer.temporal <= flowing.temporal
+        };
+        let priced = self.layers.iter().zip(&self.bps);
+        let costs_bps = priced
+            .filter(|(layer, _)| flows(layer))
+            .map(|(_, bps)| *bps);
+        let costs_bps = costs_bps.max().unwrap_or(0);
+        flowing.encoding != next.encoding && costs_bps > (room_bps + left_bps) * 3 / 2
     }
 }
 
@@ -88,7 +96,8 @@ impl Engine {
             }
             let was_paused = sending.target == Target::Paused;
             let choice = patiently(now.instant, sending, *choice, suffers);
-            if suffers && ladder.is_far_above(choice, left_bps) {
+            let flowing = sending.flowing().filter(|_| suffers);
+            if flowing.is_some_and(|layer| ladder.is_far_above(layer, choice, left_bps)) {
                 sending.stop_encoding();
                 subscriber.path.forget_repairs();
             }

@@ -4,10 +4,10 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use tokio::time::timeout;
 
+use super::outgoing;
 use super::shared::Shared;
 use crate::control::{CheckId, HookRequest, Step, StepResult};
 use crate::store::StoreError;
@@ -53,11 +53,9 @@ impl Hooks {
 }
 
 fn build() -> Option<Client> {
-    let client = Client::builder()
+    let client = outgoing::builder()
         .connect_timeout(CONNECT_TIME)
         .timeout(CONNECT_TIME + READ_TIME)
-        .redirect(Policy::none())
-        .no_proxy()
         .build();
     client
         .inspect_err(|error| tracing::error!(%error, "webhooks cannot be asked"))

@@ -13,6 +13,7 @@ mod checks;
 mod host;
 mod http;
 mod life;
+mod outgoing;
 mod overrides;
 mod pages;
 pub mod probe;

@@ -126,6 +126,13 @@ impl Sending {
         })
     }
 
+    /// The layers that flow, where some may be left out; `None` while nothing does.
+    pub fn flowing(&self) -> Option<Layer> {
+        let layers = self.layers.as_ref()?;
+        let flows = self.rewriter.source().is_some() && !layers.selector.is_stopped();
+        flows.then(|| layers.selector.current())
+    }
+
     /// Stops what flows; another encoding has to take over.
     pub fn stop_encoding(&mut self) {
         if let Some(layers) = &mut self.layers {

@@ -347,9 +347,9 @@ impl Path {
             known.estimator.set_wanted(wanted_bps);
             known.sent_bps = sums.sent_bps;
             known.pace(now, sums.is_unknown);
-            let estimate_bps = known.estimator.estimate_bps().unwrap_or(0);
-            known.settled = Some((now, estimate_bps));
         }
+        let estimate_bps = known.estimator.estimate_bps().unwrap_or(0);
+        known.settled = Some((now, estimate_bps));
         known.estimator.handle_timeout(now);
     }
 }
@@ -528,6 +528,7 @@ mod tests {
     use crate::base::extension::ExtensionMap;
     use crate::base::fault::DropCounters;
     use crate::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
+    use crate::base::limits::MAX_DATAGRAM_LEN;
     use crate::base::seq::RtpTime;
     use crate::model::layers::Marks;
     use crate::model::track::TrackInfo;
@@ -552,6 +553,7 @@ mod tests {
         drops: DropCounters,
         sent: Sent,
         next_seq: u64,
+        payload_len: usize,
     }
 
     impl Bench {
@@ -614,6 +616,7 @@ mod tests {
                 drops: DropCounters::default(),
                 sent: Sent::default(),
                 next_seq: 0x1_0000,
+                payload_len: 1000,
             }
         }
 
@@ -628,7 +631,7 @@ mod tests {
                 let source = canonical::Source {
                     packet: &packet,
                     header: &RtpHeader::parse(&packet).unwrap(),
-                    payload: &[0x5a; 1000],
+                    payload: &[0x5a; 1000][..self.payload_len],
                     extensions: &ExtensionMap::default(),
                     pt: Pt(96),
                     seq: SeqNo(seq as u16),
@@ -677,6 +680,19 @@ mod tests {
             }
             self.egress.clear();
             self.sent.packets - before
+        }
+
+        /// What bringing along the payload before it adds to the newest packet, which was sent last.
+        fn repeated_len(&self) -> usize {
+            let track = self.tracks.get(self.key).unwrap();
+            let sending = &self.subscriber.sendings[0];
+            let (entry, packet) = track.history.at(track.history.end() - 1).unwrap();
+            let mut slot = [0; MAX_DATAGRAM_LEN];
+            slot[..packet.len()].copy_from_slice(packet);
+            let out = sending.rewriter.highest_out().unwrap();
+            let from = (usize::from(entry.header_len), packet.len());
+            let end = sending.repeat(&mut slot, track, (entry, out), from);
+            end - packet.len()
         }
 
         fn pass(&mut self, ms: u64) {
@@ -755,6 +771,28 @@ mod tests {
         // No hole: the numbers go on where they were.
         let highest = bench.subscriber.sendings[0].rewriter.highest_out();
         assert_eq!(highest, Some(0x1_0000 + at_once + 10 - 1));
+    }
+
+    #[test]
+    fn what_is_sent_twice_was_sent_once() {
+        let mut bench = Bench::new();
+        bench.payload_len = 200;
+        bench.store(1, true);
+        bench.serve(Some(0));
+        assert_eq!(bench.repeated_len(), 0, "nothing was before it");
+        bench.store(1, false);
+        bench.serve(Some(1));
+        assert_eq!(bench.repeated_len(), 5 + 200);
+        // Switched off for one packet, which nobody is to get later either.
+        bench.subscriber.sendings[0].rewriter.close();
+        bench.store(1, false);
+        bench.store(1, true);
+        bench.serve(Some(3));
+        assert_eq!(bench.repeated_len(), 0);
+        bench.payload_len = 400;
+        bench.store(2, false);
+        bench.serve(Some(4));
+        assert_eq!(bench.repeated_len(), 0, "too long to be sent twice");
     }
 
     #[test]

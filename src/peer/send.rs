@@ -9,7 +9,6 @@ use crate::base::clock::Now;
 use crate::base::codec::{MediaKind, RED_PT};
 use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropCounters, DropReason};
-use crate::base::ids::Pt;
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_GSO_SEGMENTS};
 use crate::base::seq::{RtpTime, SeqNo};
 use crate::payload::red;
@@ -160,7 +159,7 @@ impl Sending {
             canonical::set_pt(slot, self.info.pt);
         }
         if self.repeats(packet, path) {
-            len = repeat(slot, track, entry, (header_len, len), self.info.pt);
+            len = self.repeat(slot, track, (entry, placed.out), (header_len, len));
         }
         let (out, timestamp) = (placed.out, placed.timestamp);
         self.stamp(slot, out, timestamp);
@@ -341,6 +340,37 @@ impl Sending {
         is_plain && !is_red(packet, self.info.kind) && path.wants_redundancy()
     }
 
+    /// Puts what was sent ahead of packet `out`, which is `entry`, in front of its payload at
+    /// `from.0..from.1` of `slot`; returns where the packet ends. What was not sent stays unsent:
+    /// somebody may have been silent then on purpose.
+    pub(super) fn repeat(
+        &self,
+        slot: &mut [u8],
+        track: &Track,
+        (entry, out): (&Entry, u64),
+        from: (usize, usize),
+    ) -> usize {
+        let sent = out
+            .checked_sub(1)
+            .and_then(|out| self.rewriter.lead_back(out));
+        let sent = sent.filter(|sent| sent.source == track.source && sent.seq + 1 == entry.seq);
+        let earlier = sent.and_then(|sent| track.history.find(sent.seq));
+        let plain = earlier.filter(|(earlier, packet)| {
+            let is_padded = earlier.padding_len > 0 || entry.padding_len > 0;
+            !is_padded && !is_red(packet, self.info.kind)
+        });
+        let end = plain.and_then(|(earlier, packet)| {
+            let ticks = u32::try_from(entry.timestamp.distance(earlier.timestamp)).ok()?;
+            let payload = packet.get(usize::from(earlier.header_len)..)?;
+            let payload = (payload.len() <= MAX_REPEATED_LEN).then_some(payload)?;
+            red::wrap(slot, from, self.info.pt, (ticks, payload))
+        });
+        if end.is_some() {
+            canonical::set_pt(slot, RED_PT);
+        }
+        end.unwrap_or(from.1)
+    }
+
     /// Writes a packet of padding alone under the next number of the RTX stream, where it disturbs
     /// no media (RFC 3550 §5.1).
     pub(super) fn write_padding(
@@ -406,27 +436,6 @@ const MAX_REPEATED_LEN: usize = 320;
 /// True for a canonical packet of a track of this kind with redundancy (RFC 2198).
 fn is_red(packet: &[u8], kind: MediaKind) -> bool {
     kind == MediaKind::Audio && canonical::pt(packet) == Some(RED_PT)
-}
-
-/// Puts the payload sent before `entry` ahead of the one at `from.0..from.1` of `slot`, where both
-/// are plain packets of one stretch of `track`; returns where the packet ends.
-fn repeat(slot: &mut [u8], track: &Track, entry: &Entry, from: (usize, usize), pt: Pt) -> usize {
-    let before = entry.seq.checked_sub(1);
-    let before = before.and_then(|seq| track.history.find(seq));
-    let fits = before.filter(|(earlier, packet)| {
-        let is_padded = earlier.padding_len > 0 || entry.padding_len > 0;
-        !is_padded && !is_red(packet, MediaKind::Audio)
-    });
-    let end = fits.and_then(|(earlier, packet)| {
-        let ticks = u32::try_from(entry.timestamp.distance(earlier.timestamp)).ok()?;
-        let payload = packet.get(usize::from(earlier.header_len)..)?;
-        let payload = (payload.len() <= MAX_REPEATED_LEN).then_some(payload)?;
-        red::wrap(slot, from, pt, (ticks, payload))
-    });
-    if end.is_some() {
-        canonical::set_pt(slot, RED_PT);
-    }
-    end.unwrap_or(from.1)
 }
 
 /// Leaves the primary block of the redundancy at `at..len`; returns the length that remains.

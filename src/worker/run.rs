@@ -196,6 +196,9 @@ impl Worker {
 
     /// The same from TCP connections, with a time of its own.
     fn receive_frames(&mut self) {
+        if self.tcp.is_idle() {
+            return;
+        }
         let until = self.clock.now().instant + RECEIVING_PER_TURN;
         let clock = &mut self.clock;
         let has_time = || clock.now().instant < until;

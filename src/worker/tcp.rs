@@ -107,6 +107,11 @@ impl TcpConns {
         }
     }
 
+    /// True while there is nothing to accept or to read.
+    pub fn is_idle(&self) -> bool {
+        !self.accepts && self.ready.is_empty()
+    }
+
     /// Accepts connections and reads those that are ready, oldest readiness first, as long as
     /// `has_time`; true when some are left.
     pub fn serve(

@@ -8,7 +8,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
 use bytes::{Bytes, BytesMut};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use reqwest::{Client, redirect};
+use reqwest::Client;
+
+use crate::front::outgoing;
 
 /// The same client as for everything else that is asked of others.
 #[derive(Debug)]
@@ -18,14 +20,7 @@ impl Web {
     /// # Errors
     /// When the host has no usable TLS.
     pub fn new() -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(TIMEOUT)
-            .timeout(TIMEOUT)
-            .no_proxy()
-            .user_agent(concat!("leafcutter/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Ok(Self(client?))
+        outgoing::builder().timeout(TIMEOUT).build().map(Self)
     }
 }
 

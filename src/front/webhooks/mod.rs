@@ -12,10 +12,11 @@ mod queue;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::{Client, StatusCode};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::outgoing;
 use super::shared::Shared;
 use crate::metrics::WebhookFigures;
 use crate::model::broadcast::BroadcastRecord;
@@ -100,14 +101,7 @@ impl Webhooks {
 
 /// Delivers until it is aborted.
 pub async fn run(shared: Shared) {
-    let client = Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(TIMEOUT)
-        .timeout(TIMEOUT)
-        .no_proxy()
-        .user_agent(concat!("leafcutter/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let client = match client {
+    let client = match outgoing::builder().timeout(TIMEOUT).build() {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "webhooks cannot be delivered"),
     };
