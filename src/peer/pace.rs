@@ -682,7 +682,8 @@ mod tests {
             self.sent.packets - before
         }
 
-        /// What bringing along the payload before it adds to the newest packet, which was sent last.
+        /// What bringing along the payload before it adds to the newest packet, which was sent
+        /// last.
         fn repeated_len(&self) -> usize {
             let track = self.tracks.get(self.key).unwrap();
             let sending = &self.subscriber.sendings[0];
