@@ -22,7 +22,7 @@ use crate::model::settings::AppSettings;
 use crate::transport::certificate::Certificate;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Client = WebSocket<TcpStream>;
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tungstenite::Message;
 
 use crate::authority::Authority;
-use crate::server::Server;
+use crate::server::{Server, once};
 use crate::tls::{connect_to, ping};
 
 const DOMAIN: &str = "sfu.example";
@@ -38,7 +38,7 @@ fn shown(
     authority: &Authority,
     old: Option<&CertificateDer<'static>>,
 ) -> CertificateDer<'static> {
-    let mut tries = (0..MANY_TIMES).filter_map(|_| {
+    let look = || {
         let stream = connect_to(server, DOMAIN, &authority.root).ok()?;
         let certificate = stream
             .conn
@@ -47,9 +47,10 @@ fn shown(
             .clone()
             .into_owned();
         (Some(&certificate) != old).then_some(certificate)
-    });
-    let found = tries.next();
-    found.unwrap_or_else(|| panic!("{:?}\n{}", authority.state(), server.log()))
+    };
+    once(look, || {
+        format!("{:?}\n{}", authority.state(), server.log())
+    })
 }
 
 fn mode(path: &Path) -> u32 {
@@ -107,9 +108,8 @@ fn without_a_certificate_plain_http_is_served_and_the_refusal_is_told() {
     let server = Server::start_logged(directory(&authority));
     authority.look_at(server.tls_addr.unwrap());
     assert_eq!(server.get("/healthz").status, 200);
-    let told = (0..MANY_TIMES).any(|_| server.log().contains("there is no certificate"));
-    let log = server.log();
-    assert!(told && log.contains("too many of those this week"), "{log}");
+    let log = until_refusal_is_told(&server);
+    assert!(log.contains("too many of those this week"), "{log}");
     assert!(connect_to(&server, DOMAIN, &authority.root).is_err());
     // It would be tried again in a minute.
     server.signal("HUP");
@@ -130,10 +130,16 @@ fn an_authority_that_is_away_does_not_hold_up_the_start() {
     let text = text.replace(&authority.directory_url, "http://127.0.0.1:1/directory");
     fs::write(&path, text).unwrap();
     let server = Server::start_logged(directory);
-    let told = (0..MANY_TIMES).any(|_| server.log().contains("there is no certificate"));
-    assert!(told, "{}", server.log());
+    until_refusal_is_told(&server);
     assert_eq!(server.get("/healthz").status, 200);
 }
 
-/// Enough tries for what happens within a second or so.
-const MANY_TIMES: usize = 20_000;
+/// The log, once it has the whole line.
+fn until_refusal_is_told(server: &Server) -> String {
+    let look = || {
+        let log = server.log();
+        let told = |line: &str| line.contains("there is no certificate") && line.ends_with('\n');
+        log.split_inclusive('\n').any(told).then_some(log)
+    };
+    once(look, || server.log())
+}

@@ -7,7 +7,7 @@ use leafcutter::worker::clock::Clock;
 use tungstenite::{Bytes, Message};
 
 use crate::clients::PATIENCE;
-use crate::server::{Server, ping};
+use crate::server::{Server, once, ping};
 
 #[test]
 fn serves_pages_and_refuses_what_is_not_there() {
@@ -111,18 +111,14 @@ fn counts_open_websockets_in_the_metrics() {
         "leafcutter_packets_dropped_total{reason=\"unvalidated_source\"} 0\n",
     ];
     // A worker publishes at the end of a turn, which may be after its answer was read here.
-    for _ in 0..METRICS_TRIES {
+    let look = || {
         let metrics = server.get("/metrics");
         assert!(metrics.headers.contains("openmetrics-text"), "{metrics:?}");
-        if wanted.iter().all(|line| metrics.body.contains(line)) {
-            return;
-        }
-    }
-    panic!("{}", server.get("/metrics").body);
+        let told = wanted.iter().all(|line| metrics.body.contains(line));
+        told.then_some(())
+    };
+    once(look, || server.get("/metrics").body);
 }
-
-/// Scrapes before the figures must have arrived.
-const METRICS_TRIES: usize = 1000;
 
 #[test]
 fn sockets_go_to_the_worker_that_is_less_busy() {

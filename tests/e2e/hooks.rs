@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use crate::clients::{PATIENCE, SHAPES};
-use crate::server::Server;
+use crate::server::{Server, once};
 
 /// One request that came in.
 #[derive(Debug)]
@@ -269,14 +269,12 @@ fn a_failed_webhook_is_repeated_and_what_follows_waits() {
     assert!(told[..3].iter().all(|post| post.body == *first), "{told:?}");
     assert_ne!(told[3].body, *first);
     assert_eq!(told[3].body, told[4].body);
-    let mut metrics = String::new();
-    for _ in 0..METRICS_TRIES {
-        metrics = server.get("/metrics").body;
-        if metrics.contains("leafcutter_webhooks_total{result=\"delivered\"} 2\n") {
-            return;
-        }
-    }
-    panic!("{metrics}");
+    let look = || {
+        let metrics = server.get("/metrics").body;
+        let told = metrics.contains("leafcutter_webhooks_total{result=\"delivered\"} 2\n");
+        told.then_some(())
+    };
+    once(look, || server.get("/metrics").body);
 }
 
 #[test]
@@ -359,6 +357,3 @@ fn webhooks_decide_about_publish_and_play() {
         assert_eq!(question["ipAddress"], "127.0.0.1", "{question}");
     }
 }
-
-/// Scrapes before the figures must have arrived.
-const METRICS_TRIES: usize = 1000;

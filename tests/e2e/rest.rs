@@ -1,12 +1,10 @@
 //! REST over real HTTP: each operation, its errors, the filters, and settings that change live.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use leafcutter::worker::clock::Clock;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::clients::PATIENCE;
-use crate::server::{Answer, Server};
+use crate::server::{Answer, Server, once};
 
 const BASE: &str = "/live/rest/v2";
 
@@ -588,9 +586,9 @@ fn a_changed_file_is_applied_where_it_can_be_and_says_what_waits() {
     );
     // By itself too, within a second or two.
     std::fs::write(&file, "[app.live]\nwebRTCViewerLimit = 11\n").unwrap();
-    let mut clock = Clock::start();
-    let until = clock.now().instant + PATIENCE;
-    while server.rest("GET", &format!("{base}/settings"), &Value::Null)["webRTCViewerLimit"] != 11 {
-        assert!(clock.now().instant < until, "the file is not looked at");
-    }
+    let look = || {
+        let settings = server.rest("GET", &format!("{base}/settings"), &Value::Null);
+        (settings["webRTCViewerLimit"] == 11).then_some(())
+    };
+    once(look, || "the file is not looked at".to_owned());
 }

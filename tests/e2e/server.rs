@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use leafcutter::worker::clock::Clock;
 use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::client::IntoClientRequest;
@@ -259,6 +260,28 @@ pub fn ping(socket: &mut WebSocket<TcpStream>) {
     while socket.read().unwrap() != Message::Pong(token.clone()) {}
 }
 
+/// What `look` finds, once it does: what is waited for happens in a time of its own.
+///
+/// # Panics
+/// With `seen`, when it has not happened within a minute.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "leaves the processor to those waited for"
+)]
+pub fn once<T>(mut look: impl FnMut() -> Option<T>, seen: impl FnOnce() -> String) -> T {
+    let mut clock = Clock::start();
+    let until = clock.now().instant + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        if clock.now().instant > until {
+            panic!("{}", seen());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Runs the binary in `directory` to its end; for starts that fail.
 pub fn run(directory: &Path, flags: &[&str]) -> Output {
     command(directory).args(flags).output().unwrap()
@@ -277,4 +300,4 @@ fn command(directory: &Path) -> Command {
 /// Where [`Server::start_logged`] logs to.
 const LOG: &str = "log.txt";
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);

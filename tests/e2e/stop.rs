@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
-use crate::server::{Answer, Server, ping};
+use crate::server::{Answer, Server, once, ping};
 use crate::whip::{OFFER, SDP};
 
 #[test]
@@ -74,11 +74,11 @@ fn whip(server: &Server, stream: &str) -> Answer {
 
 /// Asks until it is told that the server is stopping: the signal takes its time.
 fn until_not_ready(server: &Server) {
-    let found = (0..MANY_TIMES).find_map(|_| {
+    let look = || {
         let ready = server.get("/readyz");
         (ready.status == 503).then_some(ready.body)
-    });
-    assert_eq!(found.as_deref(), Some("stopping\n"));
+    };
+    assert_eq!(once(look, || "it is ready".to_owned()), "stopping\n");
 }
 
 #[test]
@@ -105,6 +105,3 @@ fn a_second_signal_ends_the_drain() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(1));
 }
-
-/// Enough tries for what happens within a second or so.
-const MANY_TIMES: usize = 20_000;

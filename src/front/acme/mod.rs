@@ -112,14 +112,15 @@ impl Acme {
             shown,
             ..
         } = &*self.0;
-        let issued = order::order(settings, cache, shown).await?;
-        self.show(&issued)?;
-        tracing::info!(domains = settings.domains.join(", "), "certificate issued");
-        let cache = cache.clone();
-        let kept = tokio::task::spawn_blocking(move || cache.keep(&issued)).await;
+        let issued = Arc::new(order::order(settings, cache, shown).await?);
+        // Kept before it is shown: who has seen it sees the same after a restart.
+        let (cache, keep) = (cache.clone(), issued.clone());
+        let kept = tokio::task::spawn_blocking(move || cache.keep(&keep)).await;
         if !matches!(kept, Ok(Ok(()))) {
             tracing::error!(?kept, "the certificate is used but cannot be kept");
         }
+        self.show(&issued)?;
+        tracing::info!(domains = settings.domains.join(", "), "certificate issued");
         Ok(())
     }
 
