@@ -1,13 +1,8 @@
-// WHIP and WHEP with what every browser has, fetch and RTCPeerConnection, to and from the SDK's pages; and the
-// playground over TLS.
+// WHIP and WHEP with what every browser has, fetch and RTCPeerConnection, to and from the SDK's pages.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { until } from "./lib/poll.mjs";
-import { CACHE, Server } from "./lib/server.mjs";
 import { Stage, freshId } from "./lib/stage.mjs";
 
 const GUARD = { timeout: 120_000 };
@@ -135,37 +130,4 @@ describe("WHIP and WHEP in Chromium", () => {
     await until("the resource ends with the broadcast", async () => (await probe(tab)) === 404);
     await Promise.all([tab.close(), publisher.close()]);
   });
-});
-
-test("the playground publishes and plays over TLS", GUARD, async () => {
-  const folder = mkdtempSync(path.join(CACHE, "tls-"));
-  const [cert, key, config] = ["cert.pem", "key.pem", "leafcutter.toml"].map((name) => path.join(folder, name));
-  execFileSync("openssl", [
-    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-    "-subj", "/CN=localhost", "-days", "2", "-keyout", key, "-out", cert,
-  ], { stdio: "ignore" });
-  writeFileSync(config, `[server]\ntls_listen = "127.0.0.1:0"\ntls_cert = "${cert}"\ntls_key = "${key}"\n`);
-  const stage = await Stage.open({ label: "tls", serverArgs: ["--config", config] });
-  try {
-    const origin = await stage.server.line(/^listening on (https:\/\/\S+)$/m);
-    const id = freshId("tls");
-    const open = (hash) => stage.browser.open(`${origin}/LiveApp/${hash}`, { ignoreHTTPSErrors: true });
-    const publisher = await open("");
-    await publisher.run((id) => {
-      document.querySelector("[value=pattern]").click();
-      document.getElementById("publish-id").value = id;
-      document.querySelector("#publish-form [type=submit]").click();
-    }, id);
-    const viewer = await until("the broadcast is live over TLS", async () => {
-      const { status } = await fetch(`${stage.server.origin}/LiveApp/rest/v2/broadcasts/${id}`);
-      return status === 200 && open(`#play=${id}`);
-    });
-    await until("pictures are shown", () => viewer.run(() => {
-      const video = document.querySelector("video");
-      return video.videoWidth > 0 && video.currentTime > 1;
-    }));
-  } finally {
-    await stage.close();
-    rmSync(folder, { recursive: true });
-  }
 });

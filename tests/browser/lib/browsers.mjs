@@ -99,11 +99,16 @@ export async function openChromium({ executablePath = CHROMIUM, args = [] } = {}
   return opened;
 }
 
-export async function openFirefox() {
+/**
+ * @param {object} wish
+ * @param {boolean} [wish.acceptInsecureCerts] certificates of unknown authorities are good enough
+ */
+export async function openFirefox({ acceptInsecureCerts = false } = {}) {
   const browser = await puppeteer.launch({
     browser: "firefox",
     executablePath: FIREFOX,
     headless: true,
+    acceptInsecureCerts,
     extraPrefsFirefox: FIREFOX_PREFERENCES,
   });
   return new Browser("firefox", browser, async ({ viewport, colorScheme } = {}) => {
