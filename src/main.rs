@@ -104,8 +104,12 @@ fn load(flags: &Flags) -> Result<Config, StartError> {
 fn check_config(flags: &Flags) -> Result<(), StartError> {
     let config = load(flags)?;
     let apps: Vec<&str> = config.apps.keys().map(|name| &**name).collect();
+    let https = config.server.tls.as_ref().map(describe_https).transpose()?;
     println!("the settings are in order");
     println!("listen: {}", config.server.listen);
+    if let Some(https) = https {
+        println!("https: {https}");
+    }
     println!(
         "media: {} workers from UDP port {}",
         config.server.workers, config.media.port
@@ -121,11 +125,30 @@ fn check_config(flags: &Flags) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Where HTTPS listens, and for which hosts until when.
+fn describe_https(tls: &config::Tls) -> Result<String, StartError> {
+    let about = Certificates::examine(&tls.certificate)
+        .map_err(|e| StartError::new(e).at_key("server.tls_listen"))?;
+    let listen = tls.listen;
+    Ok(match (&tls.certificate, about) {
+        (_, Some(about)) => {
+            let (names, end) = (about.names.join(", "), about.end());
+            format!("{listen}, certificate for {names} until {end}")
+        }
+        (config::TlsCertificate::Acme(acme), None) => {
+            let (names, authority) = (acme.domains.join(", "), &acme.directory_url);
+            format!("{listen}, certificate for {names} to be ordered from {authority}")
+        }
+        (config::TlsCertificate::Files { .. }, None) => format!("{listen}, no certificate"),
+    })
+}
+
 /// Prints what the doctor finds; the worst of it.
 fn examine(flags: &Flags) -> Result<Verdict, StartError> {
     let is_colourful = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let mut worst = Verdict::Good;
-    for finding in doctor::examine(&load(flags)?) {
+    let now_s = worker::clock::Clock::start().now().unix_us / 1_000_000;
+    for finding in doctor::examine(&load(flags)?, now_s) {
         let colour = match finding.verdict {
             Verdict::Good => "32",
             Verdict::Warning => "33",

@@ -60,6 +60,7 @@ pub struct RawAcme {
     pub domains: Vec<String>,
     pub contact: Option<String>,
     pub directory_url: Option<String>,
+    pub directory_ca: Option<PathBuf>,
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -290,7 +291,13 @@ pub const SERVER_KEYS: [&str; 11] = [
     "drain_timeout",
 ];
 
-pub const ACME_KEYS: [&str; 4] = ["domains", "contact", "directory_url", "cache_dir"];
+pub const ACME_KEYS: [&str; 5] = [
+    "domains",
+    "contact",
+    "directory_url",
+    "directory_ca",
+    "cache_dir",
+];
 
 pub const LIMITS_KEYS: [&str; 6] = [
     "max_sockets",

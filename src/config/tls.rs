@@ -19,6 +19,8 @@ pub struct Acme {
     pub contact: Option<String>,
     /// Where the authority's directory is.
     pub directory_url: String,
+    /// PEM file of the roots that its HTTPS is checked against; `None`: the system's.
+    pub directory_ca: Option<PathBuf>,
     /// Where account, certificate and key are kept.
     pub cache_dir: PathBuf,
 }
@@ -79,6 +81,7 @@ fn check_acme(file: &RawFile, data_dir: &Path) -> Result<Option<Acme>, StartErro
         domains,
         contact,
         directory_url,
+        directory_ca,
         cache_dir,
     } = &file.acme;
     if domains.is_empty() {
@@ -108,6 +111,7 @@ fn check_acme(file: &RawFile, data_dir: &Path) -> Result<Option<Acme>, StartErro
             .collect(),
         contact: contact.clone(),
         directory_url: directory_url.to_owned(),
+        directory_ca: directory_ca.clone(),
         cache_dir: cache_dir.clone().unwrap_or_else(|| data_dir.join("acme")),
     }))
 }
@@ -149,6 +153,7 @@ mod tests {
             domains: vec!["sfu.example.org".to_owned()],
             contact: None,
             directory_url: DEFAULT_DIRECTORY.to_owned(),
+            directory_ca: None,
             cache_dir: PathBuf::from("data/acme"),
         };
         assert_eq!(acme, expected);

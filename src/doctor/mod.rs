@@ -2,8 +2,10 @@
 //! to change.
 //!
 //! Looks at one thing after the other and changes nothing. The only packets it sends are one to
-//! each announced address and one to itself. Called by `main.rs`.
+//! each announced address, one to itself, and questions for the names of `[acme]`. Called by
+//! `main.rs`.
 
+mod certificate;
 mod host;
 mod network;
 
@@ -53,8 +55,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Every finding, in the order in which they are worth reading.
-pub fn examine(config: &Config) -> Vec<Finding> {
+/// Every finding, in the order in which they are worth reading; `now_s` is in seconds since 1970.
+pub fn examine(config: &Config, now_s: u64) -> Vec<Finding> {
     let mut findings = vec![
         host::data_dir(&config.server.data_dir),
         host::files(),
@@ -62,7 +64,11 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         host::time_source(),
     ];
     findings.extend(host::governor());
-    findings.push(network::http_port(config.server.listen));
+    let listen = config.server.listen;
+    findings.push(network::tcp_port("HTTP port", listen, "--listen"));
+    if let Some(tls) = &config.server.tls {
+        findings.extend(certificate::https(config, tls, now_s));
+    }
     findings.extend(network::media(config));
     let workers = config.server.workers as u16;
     findings.extend(

@@ -10,15 +10,14 @@ use super::Verdict::{Bad, Good, Warning};
 use crate::config::Config;
 use crate::net;
 
-/// Whether HTTP can listen.
-pub(super) fn http_port(listen: SocketAddr) -> Finding {
-    let subject = "HTTP port";
+/// Whether HTTP or HTTPS can listen; `setting` names the address.
+pub(super) fn tcp_port(subject: &'static str, listen: SocketAddr, setting: &str) -> Finding {
     match TcpListener::bind(listen) {
         Ok(_) => Finding::new(subject, Good, format!("{listen} is free")),
         Err(error) => Finding::new(
             subject,
             Bad,
-            format!("{listen}: {error}{}", hint(&error, "--listen")),
+            format!("{listen}: {error}{}", hint(&error, setting)),
         ),
     }
 }
@@ -214,7 +213,8 @@ mod tests {
     #[test]
     fn a_port_in_use_is_bad_and_says_what_to_do() {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-        let finding = http_port(holder.local_addr().unwrap());
+        let listen = holder.local_addr().unwrap();
+        let finding = tcp_port("HTTP port", listen, "--listen");
         assert_eq!(finding.verdict, Bad);
         assert!(finding.text.contains("--listen"), "{finding:?}");
     }

@@ -9,6 +9,7 @@ mod acme;
 mod app;
 mod captures;
 mod census;
+mod certificate;
 mod checks;
 mod host;
 mod http;
@@ -28,6 +29,7 @@ mod webhooks;
 mod whip;
 mod workers;
 
+pub use certificate::About;
 pub use http::Door;
 pub use reload::Reload;
 pub use run::{Front, Limits, Signals, serve};

@@ -4,6 +4,7 @@
 //! Connections keep the certificate that they began with. Behind a WebSocket upgrade the state of
 //! the connection goes to the worker together with the socket (`upgrade.rs`).
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::acme::Acme;
+use super::certificate::About;
 use crate::config::TlsCertificate;
 
 /// A certificate and its key, as they are at the moment. Cheap to clone.
@@ -61,6 +63,25 @@ impl Certificates {
                 key,
             }))),
             TlsCertificate::Acme(settings) => Acme::load(settings).map(Self::Acme),
+        }
+    }
+
+    /// What `load` would show connections; `None` while an authority has yet to issue it. Blocks on
+    /// the disk, changes nothing.
+    ///
+    /// # Errors
+    /// Those of `load`, and a certificate that cannot be read.
+    pub fn examine(source: &TlsCertificate) -> Result<Option<About>, String> {
+        match source {
+            TlsCertificate::Files { cert, key } => {
+                read(cert, key)?;
+                let text = fs::read(cert).map_err(|e| unusable(cert, &e))?;
+                let about = About::read_pem(&text);
+                about
+                    .map(Some)
+                    .ok_or_else(|| unusable(cert, &"it cannot be read"))
+            }
+            TlsCertificate::Acme(settings) => Acme::kept(settings),
         }
     }
 
@@ -145,17 +166,13 @@ impl Files {
 fn read(cert: &Path, key: &Path) -> Result<Current, String> {
     // Before the contents: a file that changes in between is read once more.
     let stamps = stamps(cert, key);
-    let unreadable = |file: &Path, error: &dyn std::fmt::Display| {
-        let file = file.display();
-        format!("{file} cannot be used: {error}")
-    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
-        .map_err(|e| unreadable(cert, &e))?;
+        .map_err(|e| unusable(cert, &e))?;
     if chain.is_empty() {
-        return Err(unreadable(cert, &"it holds no certificate"));
+        return Err(unusable(cert, &"it holds no certificate"));
     }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unreadable(key, &e))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, &e))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -163,12 +180,16 @@ fn read(cert: &Path, key: &Path) -> Result<Current, String> {
             let builder = builder.with_no_client_auth();
             builder.with_single_cert(chain, private)
         });
-    let mut config = config.map_err(|e| unreadable(cert, &e))?;
+    let mut config = config.map_err(|e| unusable(cert, &e))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Current {
         config: Arc::new(config),
         stamps,
     })
+}
+
+fn unusable(file: &Path, error: &dyn fmt::Display) -> String {
+    format!("{} cannot be used: {error}", file.display())
 }
 
 fn stamps(cert: &Path, key: &Path) -> Stamps {

@@ -12,6 +12,7 @@ use tungstenite::Message;
 
 use crate::authority::Authority;
 use crate::server::{Server, once};
+use crate::start::{refused, said};
 use crate::tls::{connect_to, ping};
 
 const DOMAIN: &str = "sfu.example";
@@ -117,6 +118,41 @@ fn without_a_certificate_plain_http_is_served_and_the_refusal_is_told() {
     let state = authority.state();
     assert_eq!((state.orders, state.accounts), (2, 1));
     assert!(state.faults.is_empty(), "{:?}", state.faults);
+}
+
+#[test]
+fn an_authority_of_ones_own_is_believed_by_its_own_root_alone() {
+    let authority = Authority::start_private(FRESH);
+    let server = Server::start_logged(directory(&authority));
+    authority.look_at(server.tls_addr.unwrap());
+    let log = until_refusal_is_told(&server);
+    assert!(log.contains("invalid peer certificate"), "{log}");
+    assert_eq!(authority.state().orders, 0);
+
+    let directory = server.kill();
+    fs::write(directory.path().join("root.pem"), &authority.root_pem).unwrap();
+    let path = directory.path().join("leafcutter.toml");
+    let text = fs::read_to_string(&path).unwrap() + "directory_ca = \"root.pem\"\n";
+    fs::write(&path, text).unwrap();
+    let text = said(directory.path(), &["check-config"], 0);
+    assert!(
+        text.contains("to be ordered from https://127.0.0.1:"),
+        "{text}"
+    );
+    let server = Server::start_logged(directory);
+    authority.look_at(server.tls_addr.unwrap());
+    shown(&server, &authority, None);
+    assert!(authority.state().faults.is_empty());
+
+    // What is kept is told; a root that cannot be read is refused, by a start too.
+    let directory = server.kill();
+    let text = said(directory.path(), &["check-config"], 0);
+    let told = format!("certificate for {DOMAIN}, other.example until 20");
+    assert!(text.contains(&told), "{text}");
+    fs::write(directory.path().join("root.pem"), "no certificate").unwrap();
+    let message = "leafcutter: server.tls_listen: root.pem cannot be used: it holds no certificate";
+    refused(directory.path(), &["check-config"], message);
+    refused(directory.path(), &["--listen", "127.0.0.1:0"], message);
 }
 
 #[test]

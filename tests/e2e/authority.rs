@@ -1,7 +1,8 @@
 //! A certificate authority that speaks ACME (RFC 8555) to one client: it checks each signature,
 //! nonce and URL, looks at the TLS listener for the proof (RFC 8737), and signs what is asked for.
 //!
-//! Plain HTTP on loopback, one request per connection, one thread.
+//! HTTP on loopback, plain or (as authorities of one's own) with TLS that its own root vouches for;
+//! one request per connection, one thread.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,12 +16,17 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use data_encoding::BASE64URL_NOPAD as BASE64;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection,
+    SignatureScheme, StreamOwned,
+};
 use serde_json::{Value, json};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::request::CertReq;
+
+use crate::clients::PATIENCE;
 
 /// The authority, for as long as the test lasts.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub struct Authority {
     pub directory_url: String,
     /// What signs everything that it issues.
     pub root: CertificateDer<'static>,
+    /// The same as a PEM file.
+    pub root_pem: String,
     state: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -60,6 +68,8 @@ pub struct State {
 struct Signer {
     issuer: Issuer<'static, KeyPair>,
     base: String,
+    /// `None`: plain HTTP.
+    tls: Option<Arc<ServerConfig>>,
     state: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -76,21 +86,33 @@ type Result<T> = std::result::Result<T, String>;
 type Reply = (u16, Vec<(&'static str, String)>, String);
 
 impl Authority {
-    /// Listens.
+    /// Listens for plain HTTP.
     pub fn start(validity: Range<i64>) -> Self {
+        Self::start_at("http", validity)
+    }
+
+    /// Listens for HTTPS, which whoever knows `root` can check.
+    pub fn start_private(validity: Range<i64>) -> Self {
+        Self::start_at("https", validity)
+    }
+
+    fn start_at(scheme: &str, validity: Range<i64>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let base = format!("{scheme}://{}", listener.local_addr().unwrap());
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
-        let root = params.self_signed(&key).unwrap().der().clone();
+        let own = params.self_signed(&key).unwrap();
+        let (root, root_pem) = (own.der().clone(), own.pem());
         let state = State {
             validity,
             ..State::default()
         };
         let state = Arc::new((Mutex::new(state), Condvar::new()));
+        let issuer = Issuer::new(params, key);
         let signer = Signer {
-            issuer: Issuer::new(params, key),
+            tls: (scheme == "https").then(|| tls(&issuer)),
+            issuer,
             base: base.clone(),
             state: state.clone(),
         };
@@ -98,6 +120,7 @@ impl Authority {
         Self {
             directory_url: format!("{base}/directory"),
             root,
+            root_pem,
             state,
         }
     }
@@ -117,9 +140,23 @@ impl Authority {
 impl Signer {
     fn serve(&self, listener: &TcpListener) {
         for stream in listener.incoming().map_while(std::result::Result::ok) {
-            let Some(request) = read(&stream) else {
-                continue;
-            };
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            match &self.tls {
+                None => self.serve_one(stream),
+                Some(config) => {
+                    let conn = ServerConnection::new(config.clone()).unwrap();
+                    let mut stream = StreamOwned::new(conn, stream);
+                    self.serve_one(&mut stream);
+                    stream.conn.send_close_notify();
+                    let _ = stream.flush();
+                }
+            }
+        }
+    }
+
+    /// Answers one request; one that does not come to an end is answered nothing.
+    fn serve_one(&self, mut stream: impl Read + Write) {
+        if let Some(request) = read(&mut stream) {
             let (status, mut headers, body) = self.answer(&request).unwrap_or_else(|fault| {
                 let detail = format!("{} {}: {fault}", request.method, request.path);
                 self.state().faults.push(detail.clone());
@@ -138,7 +175,7 @@ impl Signer {
                 .collect();
             let head = format!("HTTP/1.1 {status} .\r\nConnection: close\r\n{lines}\r\n");
             let body = if request.method == "HEAD" { "" } else { &body };
-            let _ = (&stream).write_all(format!("{head}{body}").as_bytes());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
         }
     }
 
@@ -412,10 +449,21 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .ok()?;
+/// TLS of 127.0.0.1, with a certificate that `issuer` signs.
+fn tls(issuer: &Issuer<'static, KeyPair>) -> Arc<ServerConfig> {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let chain = vec![params.signed_by(&key, issuer).unwrap().der().clone()];
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()));
+    Arc::new(config.unwrap())
+}
+
+fn read(stream: impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

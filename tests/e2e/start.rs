@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use rcgen::{CertificateParams, KeyPair};
+
 use crate::server::{Server, run};
 
 #[test]
@@ -111,6 +113,60 @@ fn the_doctor_names_a_port_that_is_taken() {
 }
 
 #[test]
+fn the_certificate_is_looked_at_before_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let tls = "[server]\nlisten = \"127.0.0.1:0\"\ntls_listen = \"127.0.0.1:0\"\n\
+               tls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n[media]\nport = 0\n";
+    write("leafcutter.toml", tls);
+    let message = "leafcutter: server.tls_listen: cert.pem cannot be used: ";
+    refused(directory.path(), &["check-config"], message);
+    let text = said(directory.path(), &["doctor"], 1);
+    let bad = "bad      certificate: cert.pem cannot be used: ";
+    assert!(text.contains(bad), "{text}");
+
+    let mut params = CertificateParams::new(["a.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    write("key.pem", &key.serialize_pem());
+    write("cert.pem", &params.self_signed(&key).unwrap().pem());
+    let https = "https: 127.0.0.1:0, certificate for a.example until 2020-01-01T00:00:00Z\n";
+    let text = said(directory.path(), &["check-config"], 0);
+    assert!(text.contains(https), "{text}");
+    let text = said(directory.path(), &["doctor"], 1);
+    let bad = "bad      certificate: for a.example ended on 2020-01-01T00:00:00Z";
+    assert!(text.contains(bad), "{text}");
+
+    params.not_after = rcgen::date_time_ymd(2999, 1, 1);
+    write("cert.pem", &params.self_signed(&key).unwrap().pem());
+    let text = said(directory.path(), &["doctor"], 0);
+    let warning = "warning  certificate: for a.example is signed by itself";
+    assert!(text.contains(warning), "{text}");
+
+    // The key of another one.
+    write("key.pem", &KeyPair::generate().unwrap().serialize_pem());
+    refused(directory.path(), &["check-config"], message);
+}
+
+#[test]
+fn the_doctor_looks_for_the_domains_that_an_authority_would_look_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let acme = "[server]\nlisten = \"127.0.0.1:0\"\ntls_listen = \"127.0.0.1:0\"\n\
+                [acme]\ndomains = [\"localhost\"]\n[media]\nport = 0\n";
+    std::fs::write(directory.path().join("leafcutter.toml"), acme).unwrap();
+    let text = said(directory.path(), &["doctor"], 0);
+    for line in [
+        "good     HTTPS port: 127.0.0.1:0 is free",
+        "warning  certificate: none for localhost is kept in ./leafcutter-data/acme",
+        "warning  authority: https://acme-v02.api.letsencrypt.org/directory looks at port 443",
+        "good     domain: localhost leads to ",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!directory.path().join("leafcutter-data/acme").exists());
+}
+
+#[test]
 fn completions_and_the_manual_page_are_printed() {
     let directory = tempfile::tempdir().unwrap();
     let bash = said(directory.path(), &["completions", "bash"], 0);
@@ -123,13 +179,13 @@ fn completions_and_the_manual_page_are_printed() {
 }
 
 /// What a command prints that ends with `code`.
-fn said(directory: &std::path::Path, flags: &[&str], code: i32) -> String {
+pub fn said(directory: &std::path::Path, flags: &[&str], code: i32) -> String {
     let output = run(directory, flags);
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn refused(directory: &std::path::Path, flags: &[&str], message: &str) {
+pub fn refused(directory: &std::path::Path, flags: &[&str], message: &str) {
     let output = run(directory, flags);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{stderr}");

@@ -45,7 +45,12 @@ impl Cache {
     pub fn open(directory: &Path) -> io::Result<Self> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
-        Ok(Self(directory.to_owned()))
+        Ok(Self::at(directory))
+    }
+
+    /// To be read only; the directory need not be there.
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_owned())
     }
 
     /// The certificate, if there is one for these settings.
@@ -141,6 +146,7 @@ mod tests {
             domains: vec!["a.example".to_owned()],
             contact: None,
             directory_url: "https://ca.example/".to_owned(),
+            directory_ca: None,
             cache_dir: path.clone(),
         };
         assert!(cache.certificate(&settings).is_none());

@@ -1,6 +1,9 @@
 //! The HTTP client that talks to the authority.
 
+use std::fmt;
+use std::fs;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
 use bytes::{Bytes, BytesMut};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use reqwest::Client;
+use reqwest::{Certificate, Client};
 
 use crate::front::outgoing;
 
@@ -17,10 +20,28 @@ use crate::front::outgoing;
 pub struct Web(Client);
 
 impl Web {
+    /// Believes an authority by the roots in `directory_ca`, without it by those of the system.
+    /// Blocks on the disk.
+    ///
     /// # Errors
-    /// When the host has no usable TLS.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        outgoing::builder().timeout(TIMEOUT).build().map(Self)
+    /// A sentence: `directory_ca` cannot be used, or the host has no usable TLS.
+    pub fn new(directory_ca: Option<&Path>) -> Result<Self, String> {
+        let mut builder = outgoing::builder().timeout(TIMEOUT);
+        if let Some(file) = directory_ca {
+            builder = builder.tls_certs_only(roots(file)?);
+        }
+        let client = builder.build();
+        client.map(Self).map_err(|error| format!("no TLS: {error}"))
+    }
+}
+
+fn roots(file: &Path) -> Result<Vec<Certificate>, String> {
+    let unusable = |error: &dyn fmt::Display| format!("{} cannot be used: {error}", file.display());
+    let text = fs::read(file).map_err(|e| unusable(&e))?;
+    let roots = Certificate::from_pem_bundle(&text).map_err(|e| unusable(&e))?;
+    match roots.is_empty() {
+        true => Err(unusable(&"it holds no certificate")),
+        false => Ok(roots),
     }
 }
 

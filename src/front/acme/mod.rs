@@ -18,9 +18,11 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::certificate::About;
 use crate::config::Acme as Settings;
 use crate::worker::clock;
 use cache::{Cache, Issued};
+use client::Web;
 use order::Failure;
 use shown::Shown;
 
@@ -43,8 +45,9 @@ impl Acme {
     /// Takes the certificate that is kept, if it is for these domains. Blocks on the disk.
     ///
     /// # Errors
-    /// A sentence that names the directory that cannot be used.
+    /// A sentence that names the file or directory that cannot be used.
     pub fn load(settings: Settings) -> Result<Self, String> {
+        Web::new(settings.directory_ca.as_deref())?;
         let cache = Cache::open(&settings.cache_dir).map_err(|error| {
             let directory = settings.cache_dir.display();
             format!("{directory} cannot be used: {error}")
@@ -65,6 +68,17 @@ impl Acme {
             tracing::warn!("the certificate that was kept is not used: {error}");
         }
         Ok(acme)
+    }
+
+    /// What is kept for these settings; `None` while nothing is. Blocks on the disk, changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// A sentence that names the file that cannot be used.
+    pub fn kept(settings: &Settings) -> Result<Option<About>, String> {
+        Web::new(settings.directory_ca.as_deref())?;
+        let kept = Cache::at(&settings.cache_dir).certificate(settings);
+        Ok(kept.and_then(|issued| About::read_pem(issued.chain.as_bytes())))
     }
 
     /// What connections begin with.

@@ -18,8 +18,8 @@ use crate::config::Acme as Settings;
 pub enum Failure {
     /// The authority said no, or something strange, or nothing.
     Authority(Error),
-    /// The host has no usable TLS to ask with.
-    NoClient(reqwest::Error),
+    /// There is nothing to ask with: why, in a sentence.
+    NoClient(String),
     /// It does not take the one kind of proof there is.
     NoChallenge,
     /// It did not find the proof, or did not believe it.
@@ -98,7 +98,8 @@ async fn account(settings: &Settings, cache: &Cache) -> Result<Account, Failure>
     let url = settings.directory_url.clone();
     let (reader, asked) = (cache.clone(), url.clone());
     let kept = spawn_blocking(move || reader.account(&asked)).await;
-    let web = spawn_blocking(Web::new).await;
+    let roots = settings.directory_ca.clone();
+    let web = spawn_blocking(move || Web::new(roots.as_deref())).await;
     let web = web
         .map_err(|_| Failure::TooSlow)?
         .map_err(Failure::NoClient)?;
