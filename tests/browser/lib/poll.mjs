@@ -8,7 +8,7 @@ import { setTimeout as pause } from "node:timers/promises";
  * A `check` that throws counts as not yet true; when the time is up the error names `what`, the
  * last value and the last exception.
  */
-export async function until(what, check, { within = 20_000, every = 100 } = {}) {
+export async function until(what, check, { within = 60_000, every = 100 } = {}) {
   const deadline = Date.now() + within;
   let last;
   let thrown;
