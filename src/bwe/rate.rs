@@ -248,11 +248,11 @@ const CUT: f64 = 0.85;
 
 /// A short queue takes a smaller cut: enough to drain it within [`DRAIN_US`], and never so little
 /// that it does not show.
-const LEAST_CUT: f64 = 0.95;
-const DRAIN_US: f64 = 400_000.0;
+const LEAST_CUT: f64 = 0.98;
+const DRAIN_US: f64 = 600_000.0;
 
 /// Shorter waits are not worth a cut: a frame's own burst makes them.
-const MIN_QUEUE_US: i64 = 12_000;
+const MIN_QUEUE_US: i64 = 16_000;
 
 /// Behind a queue this long the link is never idle between two frames.
 const STEADY_QUEUE_US: i64 = 100_000;
@@ -319,11 +319,11 @@ mod tests {
         let grown = rate.bps();
         assert!((1.07e6..1.09e6).contains(&grown), "{grown}");
         assert!(rate.update(1_050_000, observed(Usage::Over, 1e6)));
-        assert_eq!(rate.bps(), 850e3);
+        assert_eq!(rate.bps(), 900e3);
         for n in 0..=20 {
-            rate.update(1_100_000 + n * 50_000, observed(Usage::Normal, 850e3));
+            rate.update(1_100_000 + n * 50_000, observed(Usage::Normal, 900e3));
         }
-        let felt = rate.bps() - 850e3;
+        let felt = rate.bps() - 900e3;
         assert!((60e3..110e3).contains(&felt), "{felt}");
     }
 
@@ -333,7 +333,7 @@ mod tests {
         assert!(rate.update(0, observed(Usage::Over, 1e6)));
         assert!(!rate.update(50_000, observed(Usage::Over, 1e6)));
         assert!(rate.update(100_000, observed(Usage::Over, 0.9e6)));
-        assert_eq!(rate.bps(), 0.9e6 * 0.85);
+        assert_eq!(rate.bps(), 0.9e6 * 0.9);
         assert_eq!(rate.cut_us(), Some(100_000));
     }
 
