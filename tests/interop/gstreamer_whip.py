@@ -15,6 +15,7 @@ import pathlib
 import re
 import sys
 import threading
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -53,13 +54,17 @@ class Client:
             self.pipeline.add(self.webrtc)
             self.webrtc.connect("pad-added", self.decode)
         self.webrtc.connect("deep-element-added", self.certify)
-        self.webrtc.connect("on-negotiation-needed", self.offer)
-        if role == "play":
+        if role == "publish":
+            self.webrtc.connect("on-negotiation-needed", self.offer)
+        else:
+            # That signal may come before the transceivers are there.
             self.pipeline.set_state(Gst.State.READY)
             for caps in PLAYED:
                 direction = GstWebRTC.WebRTCRTPTransceiverDirection.RECVONLY
                 self.webrtc.emit("add-transceiver", direction, Gst.Caps.from_string(caps))
         self.pipeline.set_state(Gst.State.PLAYING)
+        if role == "play":
+            self.offer(None)
 
     def certify(self, _, __, element):
         factory = element.get_factory()
@@ -92,10 +97,13 @@ class Client:
         # webrtcbin names the certificate that it made first.
         text = re.sub("a=fingerprint:[^\r\n]*", f"a=fingerprint:sha-256 {self.digest}", text)
         request = urllib.request.Request(self.url, text.encode(), {"Content-Type": "application/sdp"})
-        with urllib.request.urlopen(request, timeout=30) as response:
-            assert response.status == 201, response.status
-            self.resource = urllib.parse.urljoin(self.url, response.headers["Location"])
-            text = response.read().decode()
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                assert response.status == 201, response.status
+                self.resource = urllib.parse.urljoin(self.url, response.headers["Location"])
+                text = response.read().decode()
+        except urllib.error.HTTPError as refused:
+            raise SystemExit(f"{refused}: {refused.read().decode()}\n{text}") from None
         _, sdp = GstSdp.SDPMessage.new_from_text(text)
         answer = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, sdp)
         self.webrtc.emit("set-remote-description", answer, None)
