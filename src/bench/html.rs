@@ -19,8 +19,16 @@ pub fn page(report: &Report) -> String {
         put_run_lengths(&mut out, &last.mix, last.runs_known);
     }
     out.push_str("</section>");
+    // One load is shown, the others open at a click: the capacity, or else the last.
+    let last = report.loads.last().map(|last| last.load.viewers);
+    let shown = report.capacity_viewers.or(last);
     for measured in &report.loads {
-        let _ = write!(out, "<h2>{} viewers</h2><table>", measured.load.viewers);
+        let viewers = measured.load.viewers;
+        let open = if Some(viewers) == shown { " open" } else { "" };
+        let _ = write!(
+            out,
+            "<details{open}><summary>{viewers} viewers</summary><table>"
+        );
         for (name, value) in measured.rows() {
             let _ = write!(
                 out,
@@ -28,7 +36,7 @@ pub fn page(report: &Report) -> String {
                 escape(&value)
             );
         }
-        out.push_str("</table>");
+        out.push_str("</table></details>");
     }
     out.push_str("<h2>Machine</h2><ul>");
     for line in &report.machine {
@@ -268,7 +276,8 @@ const HEAD: &str = "<!doctype html><html lang=en><head><meta charset=utf-8>\
 --paper:#141a16;--card:#1b231e;--a:#6cc57a;--b:#e89a5f;--c:#b09ae6}}
 *{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;margin:0;padding:1rem;
 color:var(--ink);background:var(--paper)}main{max-width:64rem;margin:auto}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+h1{font-size:1.5rem}h2,summary{font-size:1.1rem;font-weight:600}h2{margin:2rem 0 .5rem}
+.charts{margin-bottom:1.5rem}summary{margin:.5rem 0;cursor:pointer}
 .big{font-size:1.3rem}code{overflow-wrap:anywhere;font-size:.85rem;color:var(--soft)}
 .charts{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr))}
 figure{margin:0;padding:.8rem;background:var(--card);border:1px solid var(--line);
@@ -339,6 +348,7 @@ mod tests {
         assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("NaN"));
         assert_eq!(page.matches("<figure>").count(), 5);
         assert!(page.contains("prefers-color-scheme:dark"));
+        assert!(page.contains("<details><summary>20 viewers"), "{page}");
     }
 
     #[test]

@@ -107,7 +107,7 @@ function showServer(server) {
     fill.style.width = `${Math.round(worker.busy * 100)}%`;
     return make("li", "",
       make("div", "name", `worker ${worker.worker}: ${Math.round(worker.busy * 100)} % busy`,
-        make("span", "muted", `${worker.peers} peers, lag ${worker.lagMs.toFixed(1)} ms`)),
+        make("span", "muted", `${worker.peers} ${worker.peers === 1 ? "peer" : "peers"}, lag ${worker.lagMs.toFixed(1)} ms`)),
       make("div", "bar", fill));
   }));
   if ($("app").options.length !== server.apps.length) {
