@@ -228,7 +228,7 @@ function running(role, id) {
 }
 
 /** @returns {Promise<string>} "" or what went wrong, in words */
-async function publish({ source, id, codec = "", height = 720 }) {
+async function publish({ source, id, codec = "", height = 720, token = "" }) {
   const problem = idProblem(id) || (running("publish", id) ? inWords("already_publishing") : "");
   if (problem) return problem;
   let media;
@@ -238,7 +238,7 @@ async function publish({ source, id, codec = "", height = 720 }) {
     return sourceProblem(error);
   }
   const session = new Session({
-    url: socketUrl, role: "publish", id, media: media.stream, codec, videoBitsPerSecond: CAPS[height],
+    url: socketUrl, role: "publish", id, media: media.stream, codec, videoBitsPerSecond: CAPS[height], token,
   });
   // Somebody may end a screen capture with the browser's own button.
   for (const track of media.stream.getVideoTracks()) track.addEventListener("ended", () => session.stop());
@@ -248,10 +248,10 @@ async function publish({ source, id, codec = "", height = 720 }) {
 }
 
 /** @returns {string} "" or what went wrong, in words */
-function play(id) {
+function play(id, token = "") {
   const problem = idProblem(id) || (running("play", id) ? inWords("already_playing") : "");
   if (problem) return problem;
-  const session = new Session({ url: socketUrl, role: "play", id });
+  const session = new Session({ url: socketUrl, role: "play", id, token });
   new Card(session, null);
   session.start();
   return "";
@@ -381,6 +381,7 @@ function about({ name, streamId, width, height, bitrate, webRTCViewerCount: view
 
 async function followAddress() {
   const wishes = new URLSearchParams(location.hash.slice(1));
+  const token = wishes.get("token") ?? "";
   for (const source of wishes.getAll("publish")) {
     const codec = wishes.get("codec");
     const problem = await publish({
@@ -388,10 +389,11 @@ async function followAddress() {
       id: wishes.get("id") || randomId(),
       codec: codec ? `video/${codec}` : "",
       height: Number(wishes.get("height")) || 720,
+      token,
     });
     showProblem(byId("publish-problem"), problem);
   }
-  for (const id of wishes.getAll("play")) showProblem(byId("play-problem"), play(id));
+  for (const id of wishes.getAll("play")) showProblem(byId("play-problem"), play(id, token));
 }
 
 byId("app-name").textContent = appName;
