@@ -47,11 +47,20 @@ pub async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
     }
 }
 
-/// `/metrics`: the figures of this moment.
-pub async fn metrics(State(shared): State<Shared>) -> Response {
-    let content_type = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
-    (content_type, metrics::render(shared.snapshot())).into_response()
+/// `/metrics`: the figures of this moment, in OpenMetrics for whoever asks for that.
+pub async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let snapshot = shared.snapshot();
+    let (content_type, text) = if accepted.is_some_and(|list| list.contains(OPENMETRICS)) {
+        (metrics::CONTENT_TYPE, metrics::render(snapshot))
+    } else {
+        (metrics::PLAIN_CONTENT_TYPE, metrics::render_plain(snapshot))
+    };
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
+
+/// Prometheus asks for it by this name.
+const OPENMETRICS: &str = "application/openmetrics-text";
 
 /// `GET /{app}`: the playground refers to its files relatively, so it needs the slash.
 pub async fn app(app: KnownApp, RawQuery(query): RawQuery) -> Redirect {

@@ -1,8 +1,10 @@
-//! `/metrics`: figures of one moment in the OpenMetrics text format, which Prometheus reads.
+//! `/metrics`: figures of one moment in the OpenMetrics text format, which Prometheus asks for, or
+//! in Prometheus' older one, which other readers expect.
 //!
 //! Pure: a [`Snapshot`] goes in, text comes out. Made per scrape, so nothing is counted twice.
 //! Called by `front/pages.rs`.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -21,6 +23,9 @@ use crate::engine::Counters;
 
 /// What `Content-Type` to send with [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What `Content-Type` to send with [`render_plain`]'s text.
+pub const PLAIN_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Everything that is exported, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -125,6 +130,30 @@ pub fn render(snapshot: Snapshot) -> String {
         // Writing to a String does not fail; an empty exposition is valid if it ever did.
         Err(fmt::Error) => "# EOF\n".to_owned(),
     }
+}
+
+/// The same in Prometheus' text format 0.0.4: a counter's family has its samples' name, and there
+/// is neither unit nor end.
+pub fn render_plain(snapshot: Snapshot) -> String {
+    let text = render(snapshot);
+    let families = text.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    let counters: HashSet<&str> = families
+        .filter_map(|f| f.strip_suffix(" counter"))
+        .collect();
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("EOF" | "UNIT"), ..) => continue,
+            (Some("#"), Some(what), Some(name), Some(rest)) if counters.contains(name) => {
+                let parts = ["# ", what, " ", name, "_total ", rest];
+                parts.iter().for_each(|part| out.push_str(part));
+            }
+            _ => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 impl Collector for Snapshot {
@@ -553,6 +582,24 @@ mod tests {
             assert!(text.contains(line), "{line}{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn older_readers_find_a_counter_under_the_name_of_its_samples() {
+        let text = render_plain(Snapshot::default());
+        for line in [
+            "# TYPE leafcutter_packets_total counter\n",
+            "leafcutter_packets_total{direction=\"in\"} 0\n",
+            "# TYPE leafcutter_stress gauge\n",
+            "# TYPE leafcutter_store_seconds histogram\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        assert!(text.contains("# HELP leafcutter_packets_total "), "{text}");
+        assert!(
+            !text.contains("# EOF") && !text.contains("# UNIT"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -113,11 +113,18 @@ fn counts_open_websockets_in_the_metrics() {
     // A worker publishes at the end of a turn, which may be after its answer was read here.
     let look = || {
         let metrics = server.get("/metrics");
-        assert!(metrics.headers.contains("openmetrics-text"), "{metrics:?}");
+        assert!(
+            metrics.headers.contains("text/plain; version=0.0.4"),
+            "{metrics:?}"
+        );
         let told = wanted.iter().all(|line| metrics.body.contains(line));
         told.then_some(())
     };
     once(look, || server.get("/metrics").body);
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
+    let metrics = server.request("GET", "/metrics", accept);
+    assert!(metrics.headers.contains("openmetrics-text"), "{metrics:?}");
+    assert!(metrics.body.ends_with("# EOF\n"), "{metrics:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ import unittest
 import urllib.request
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from leafcutter import ROOT, Session, running_server
 from pattern import Picture
@@ -33,7 +34,8 @@ FAMILIES = {
 
 
 def scrape(origin):
-    with urllib.request.urlopen(f"{origin}/metrics", timeout=STEP_SECONDS) as answer:
+    request = urllib.request.Request(f"{origin}/metrics", headers={"Accept": "application/openmetrics-text"})
+    with urllib.request.urlopen(request, timeout=STEP_SECONDS) as answer:
         text = answer.read().decode()
         assert answer.headers["content-type"].startswith("application/openmetrics-text"), answer.headers
     return {family.name: family for family in text_string_to_metric_families(text)}
@@ -80,6 +82,20 @@ class MetricsTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(value(families, "leafcutter_store_up"), 1)
         self.assertGreater(value(families, "leafcutter_store_seconds_count"), 0)
         self.assertEqual(value(families, "leafcutter_draining"), 0)
+
+    async def test_the_older_text_format_says_the_same(self):
+        families = await asyncio.to_thread(scrape, self.origin)
+
+        def plain():
+            with urllib.request.urlopen(f"{self.origin}/metrics", timeout=STEP_SECONDS) as answer:
+                assert answer.headers["content-type"].startswith("text/plain; version=0.0.4"), answer.headers
+                return list(plain_families(answer.read().decode()))
+
+        older = {family.name: family for family in await asyncio.to_thread(plain)}
+        for name, family in families.items():
+            # An information is a gauge there, under its sample's name.
+            if family.type != "info":
+                self.assertEqual((older[name].type, older[name].documentation), (family.type, family.documentation))
 
     async def test_the_dashboard_asks_for_what_there_is(self):
         families = await asyncio.to_thread(scrape, self.origin)
