@@ -4,7 +4,8 @@
 #   bash tests/run.sh            everything but what takes long
 #   bash tests/run.sh --fast     Rust only: no browsers, no other stacks
 #   bash tests/run.sh --all      also what takes long: layers in every codec and in Firefox, links
-#                                whose rate changes, WHIP and TURN in Chromium, the examples
+#                                whose rate changes, WHIP, TURN and GStreamer beside the browsers,
+#                                the examples
 #
 # Installs what is missing (browsers and tools from Debian, the SDK from npm, aiortc from PyPI; the
 # last two below tests/), goes on after a failure, and ends with a line `N passed, N failed`.
@@ -17,7 +18,7 @@ for argument in "$@"; do
   case "$argument" in
     --fast) fast=true ;;
     --all) export LEAFCUTTER_ALL=1 ;;
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "unknown option: $argument (try --help)" >&2; exit 2 ;;
   esac
 done
@@ -219,7 +220,8 @@ if ! $fast; then
   for file in tests/browser/*.test.mjs; do
     case "${file##*/}" in
       # A minute each, of what rarely changes.
-      examples.test.mjs | ice_tcp.test.mjs | limited_link.test.mjs | turn.test.mjs | whip.test.mjs)
+      examples.test.mjs | gstreamer.test.mjs | ice_tcp.test.mjs | limited_link.test.mjs | \
+        turn.test.mjs | whip.test.mjs)
         if [[ ${LEAFCUTTER_ALL-} == 1 ]]; then browser_tests+=("$file"); fi ;;
       *) browser_tests+=("$file") ;;
     esac
