@@ -77,10 +77,10 @@ class Card {
   }
 
   showActions() {
-    const { over, role, id } = this.session;
+    const { over, role, id, wish } = this.session;
     const actions = [];
     if (over) {
-      if (role === "play") actions.push(button("Play again", () => (this.remove(), play(id))));
+      if (role === "play") actions.push(button("Play again", () => (this.remove(), play(id, wish.token))));
       actions.push(button("Remove", () => this.remove()));
     } else {
       actions.push(button("Stop", () => this.session.stop()));
