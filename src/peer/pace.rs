@@ -752,6 +752,25 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_when_the_publisher_switches_its_track_off_is_not_sent() {
+        let mut bench = Bench::new();
+        bench.pass(100);
+        bench.store(40, true);
+        let at_once = bench.serve(Some(0)) as u64;
+        bench.store(2, false);
+        let key = bench.key;
+        let track = bench.tracks.get_mut(key).unwrap();
+        track.switch(false, 0);
+        track.fresh = track.history.end();
+        for _ in 0..50 {
+            bench.pass(4);
+            assert_eq!(bench.serve(None), 0);
+        }
+        assert!(!bench.subscriber.path.stays_listed());
+        assert_eq!(bench.dropped.get(DropReason::Disabled), 42 - at_once);
+    }
+
+    #[test]
     fn what_is_too_late_is_left_out_up_to_the_latest_key_frame() {
         let mut bench = Bench::new();
         bench.pass(100);

@@ -136,7 +136,8 @@ impl Sending {
         path: &mut Path,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), DropReason> {
-        if !self.enabled {
+        // The publisher's switch is for what waits behind a full path too.
+        if !self.enabled || !track.enabled {
             return Err(DropReason::Disabled);
         }
         // Select and rewrite.
