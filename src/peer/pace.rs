@@ -756,7 +756,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.pass(100);
         bench.store(40, true);
-        let at_once = bench.serve(Some(0)) as u64;
+        let at_once = bench.serve(Some(0));
         bench.store(2, false);
         let key = bench.key;
         let track = bench.tracks.get_mut(key).unwrap();
