@@ -69,14 +69,14 @@ prints() {
 }
 
 cp -a "$base/." "$tree"
-cp "$package" "$tree/root/leafcutter.deb"
+cp "$package" "$tree/leafcutter.deb"
 systemd-nspawn --quiet --directory="$tree" --boot --register=no --keep-unit --private-network \
   >"$base.boot.log" 2>&1 </dev/null &
 container=$!
 look "systemd runs" soon inside systemctl is-system-running
 
 apt=(apt-get install --yes --no-install-recommends)
-look "the package installs" inside "${apt[@]}" /root/leafcutter.deb
+look "the package installs" inside "${apt[@]}" /leafcutter.deb
 look "the service runs" soon inside systemctl is-active leafcutter
 look "as its own user" prints leafcutter inside ps -o user= -C leafcutter
 look "the playground is served" answers http://127.0.0.1:5080/LiveApp/
@@ -107,7 +107,7 @@ inside kill -KILL "$killed"
 look "it comes back when it is killed" answers http://127.0.0.1:5080/readyz
 look "with its data" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
 
-look "the package is installed over itself" inside "${apt[@]}" --reinstall /root/leafcutter.deb
+look "the package is installed over itself" inside "${apt[@]}" --reinstall /leafcutter.deb
 look "the service runs again" answers http://127.0.0.1:5080/readyz
 look "with the changed settings" answers --cacert /etc/leafcutter/cert.pem https://localhost/LiveApp/
 look "and its data" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
