@@ -140,8 +140,8 @@ impl Script {
         })
     }
 
-    /// What a browser that plays sends about the latest frames: a receiver report and the arrival
-    /// of the last 24 packets, 4 ms apart in frames.
+    /// What a browser that plays over a wide path sends about the latest frames: a receiver report
+    /// and the arrival of the last 24 packets, one after the other as they were sent.
     pub fn feedback(&mut self, number: usize) -> Datagram {
         let newest = (self.packets - 1) as u16;
         let now = self.now;
@@ -158,7 +158,7 @@ impl Script {
                 base_seq: newest.wrapping_sub(23),
                 feedback_count,
             };
-            let arrivals = (0..24).map(|n| Some(1000 + n / 8 * 133 + n % 8));
+            let arrivals = (0..24).map(|n| Some(arrival_ticks(self.packets - 24 + n)));
             assert_eq!(write::transport_feedback(w, &head, arrivals), 24);
         })
     }
@@ -187,6 +187,13 @@ impl Script {
         let datagram = self.publisher.rtp_late(&packet, number >> 16);
         (route(&self.publisher), datagram)
     }
+}
+
+/// When packet `number` arrives, in the 250 us of feedback: 20 ms after it was sent.
+fn arrival_ticks(number: u32) -> i64 {
+    let (frame, at) = (number / PACKETS as u32, number % PACKETS as u32);
+    let sent = i64::from(frame) * FRAME.as_micros() as i64 / 250;
+    sent + 80 + i64::from(at)
 }
 
 impl Viewer {

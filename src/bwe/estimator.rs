@@ -120,7 +120,7 @@ impl Estimator {
 
     /// A packet of `len` bytes was sent under the transport-wide number `seq`.
     pub fn record_sent(&mut self, now: Instant, seq: u16, len: usize) {
-        let now_us = self.sent.us(now);
+        let now_us = self.sent.turn_us(now);
         let len = len + OVERHEAD_LEN;
         self.sent.record(now_us, seq, len, self.prober.id());
         self.prober.sent(now_us, len);

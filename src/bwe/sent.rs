@@ -21,6 +21,8 @@ pub struct SentRing {
     /// Packets recorded since the start, up to the length of the ring.
     count: usize,
     origin: Instant,
+    /// The time asked for last and what it came to: a turn's packets have one.
+    turn: (Instant, i64),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,12 +56,21 @@ impl SentRing {
             next: 0,
             count: 0,
             origin,
+            turn: (origin, 0),
         }
     }
 
     /// Microseconds from the origin to `at`.
     pub fn us(&self, at: Instant) -> i64 {
         i64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// The same for packet after packet of one turn.
+    pub fn turn_us(&mut self, at: Instant) -> i64 {
+        if self.turn.0 != at {
+            self.turn = (at, self.us(at));
+        }
+        self.turn.1
     }
 
     /// Records a packet of `len` bytes, sent at `now_us` under number `seq` and, unless 0, as a

@@ -163,3 +163,30 @@ fn refusals_say_why_and_preflights_are_answered() {
     );
     assert!(link.contains(":leafcutter\"; credential=\""), "{link}");
 }
+
+#[test]
+fn resources_of_one_address_have_a_limit_and_their_places_come_back() {
+    let settings =
+        "[limits]\nmax_sockets_per_address = 2\n[app.live]\nwebRTCClientStartTimeoutMs = 60000\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let publish = |stream: &str, ip: &str| {
+        let headers = format!("{SDP}X-Real-IP: {ip}\r\n");
+        server.send("POST", &format!("/live/whip/{stream}"), &headers, OFFER)
+    };
+    let first = publish("one", "203.0.113.7");
+    assert_eq!(first.status, 201, "{first:?}");
+    assert_eq!(publish("two", "203.0.113.7").status, 201);
+    let refused = publish("three", "203.0.113.7");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(refused.problem()["status"], 503);
+    assert_eq!(server.websocket_of("203.0.113.7").err(), Some(503));
+    assert_eq!(publish("four", "203.0.113.8").status, 201);
+    assert_eq!(
+        server
+            .request("DELETE", first.header("location"), "")
+            .status,
+        200
+    );
+    let look = || (publish("three", "203.0.113.7").status == 201).then_some(());
+    once(look, || "its place is not free again".to_owned());
+}

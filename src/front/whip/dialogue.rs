@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use super::problem::Problem;
+use crate::base::crowd::Place;
 use crate::base::ids::ConnId;
 use crate::front::app::KnownApp;
 use crate::front::shared::Shared;
@@ -21,6 +22,8 @@ pub struct Dialogue {
     shared: Shared,
     conn: ConnId,
     told: Receiver<Told>,
+    /// The WebSocket's place that a resource takes instead.
+    _place: Place,
 }
 
 /// What the worker said, as far as it concerns a resource.
@@ -53,14 +56,14 @@ struct Message {
 }
 
 impl Dialogue {
-    /// Opens one on the least loaded worker.
+    /// Opens one on the least loaded worker; it holds `place` as long as it lives.
     ///
     /// # Errors
     /// No worker takes it.
     pub async fn open(
         shared: &Shared,
         app: &KnownApp,
-        client: Arc<Client>,
+        (client, place): (Arc<Client>, Place),
     ) -> Result<Self, Problem> {
         let worker = shared.pick_worker().ok_or(super::BUSY)?;
         let (listener, mut told) = channel(MAX_TOLD);
@@ -76,6 +79,7 @@ impl Dialogue {
                 shared: shared.clone(),
                 conn,
                 told,
+                _place: place,
             }),
             Some(Told::Text(_) | Told::Restarted(_)) | None => Err(super::BUSY),
         }

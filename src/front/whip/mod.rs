@@ -101,7 +101,9 @@ async fn create(
     let Some(ufrag) = ufrag.map(|ice| ice.ufrag) else {
         return Err(Problem::of_signalling("notSetRemoteDescription"));
     };
-    let dialogue = Dialogue::open(&shared, &app, client);
+    let place = shared.socket_place(client.remote.unwrap_or(remote.ip()));
+    let place = place.ok_or(TOO_MANY)?;
+    let dialogue = Dialogue::open(&shared, &app, (client, place));
     let negotiation = async {
         let mut dialogue = dialogue.await?;
         let ask = ask(role, &path.stream, query, token, &offer);
@@ -323,6 +325,10 @@ const BUSY: Problem = Problem::new(
     "Every worker is busy, or the server ended the negotiation.",
 );
 const STOPPING: Problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The server is stopping.");
+const TOO_MANY: Problem = Problem::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "There are too many clients, of this address or in all.",
+);
 const TOO_SLOW: Problem = Problem::new(
     StatusCode::GATEWAY_TIMEOUT,
     "There was nothing to negotiate in time: is the broadcast live?",
