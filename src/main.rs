@@ -110,8 +110,13 @@ fn check_config(flags: &Flags) -> Result<(), StartError> {
     if let Some(https) = https {
         println!("https: {https}");
     }
+    let from = if config.media.single_port {
+        "on"
+    } else {
+        "from"
+    };
     println!(
-        "media: {} workers from UDP port {}",
+        "media: {} workers {from} UDP port {}",
         config.server.workers, config.media.port
     );
     println!("data: {}", config.server.data_dir.display());
@@ -284,14 +289,19 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
         .map(Arc::new)
         .ok_or_else(|| StartError::new("a DTLS certificate cannot be made"))?;
     let wildcard = media_wildcard(config.media.ipv6);
-    let bind = |worker: u16| {
+    let workers = config.server.workers as u16;
+    let bind = |worker: u16, shared_port: u16| {
         let bind = |first: u16| {
             let port = if first == 0 { 0 } else { first + worker };
             SocketAddr::new(wildcard, port)
         };
         Bound::bind(worker::Config {
             worker: WorkerId(worker),
-            media_bind: bind(config.media.port),
+            media_bind: match config.media.single_port {
+                true => SocketAddr::new(wildcard, shared_port),
+                false => bind(config.media.port),
+            },
+            port_shared_by: if config.media.single_port { workers } else { 1 },
             tcp_bind: config.media.tcp_port.map(bind),
             tcp_limits: config.limits.sockets,
             announce: config.media.announce.clone(),
@@ -303,7 +313,11 @@ fn bind_workers(config: &Config) -> Result<Vec<Bound>, StartError> {
         })
         .map_err(|e| StartError::new(e.to_string()).at_key("media"))
     };
-    (0..config.server.workers as u16).map(bind).collect()
+    let first = bind(0, config.media.port)?;
+    // Where the system chose the port, the others share what it chose.
+    let shared_port = first.media_addr().port();
+    let others = (1..workers).map(|worker| bind(worker, shared_port));
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 /// The wildcard of both families, unless that is not wanted or the host has no IPv6.

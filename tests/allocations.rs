@@ -309,8 +309,7 @@ fn compound(peer: &mut Bare, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
 }
 
 /// A publisher on engine 0, ten viewers there and two on engine 1, all connected and watching.
-fn stage() -> (Bench, Script) {
-    let mut world = World::new(1, 2);
+fn stage(mut world: World) -> (Bench, Script) {
     // The peers that answer here speak no SCTP, and a server that is not answered asks again.
     world.control = Control::new(AppSettings {
         data_channel_enabled: false,
@@ -375,12 +374,33 @@ fn stage() -> (Bench, Script) {
 
 #[test]
 fn a_running_call_allocates_nothing() {
-    let (mut bench, mut script) = stage();
+    let (mut bench, mut script) = stage(World::new(1, 2));
+    run_for_nothing(&mut bench, &mut script, |worker| worker);
+    assert_eq!(bench.engines[0].counters().passed, 0);
+}
+
+/// Every datagram comes to the engine that does not own its peer.
+#[test]
+fn passing_datagrams_allocates_nothing() {
+    let (mut bench, mut script) = stage(World::on_one_port(1, 2));
+    let before = bench.engines[1].counters().passed;
+    run_for_nothing(&mut bench, &mut script, |worker| 1 - worker);
+    let passed = bench.engines[1].counters().passed - before;
+    assert!(passed > 3 * MEASURED as u64);
+    assert!(bench.engines[0].counters().passed > 0);
+}
+
+/// Runs the script, whose datagrams for a worker come `to` another one maybe.
+fn run_for_nothing(bench: &mut Bench, script: &mut Script, to: fn(usize) -> usize) {
     let mut now = bench.now;
     let mut turns: Vec<_> = (0..WARM_UP + MEASURED)
         .map(|turn| {
             now = now.after(TURN);
-            script.turn(now, turn)
+            let mut datagrams = script.turn(now, turn);
+            datagrams
+                .iter_mut()
+                .for_each(|(worker, ..)| *worker = to(*worker));
+            datagrams
         })
         .collect();
     for turn in &mut turns[..WARM_UP] {

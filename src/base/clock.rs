@@ -25,6 +25,16 @@ impl Now {
         }
     }
 
+    /// The reading of an earlier `instant`; of a later one, this one.
+    pub fn back_at(self, instant: Instant) -> Self {
+        let by = self.instant.saturating_duration_since(instant);
+        let us = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            instant: self.instant.min(instant),
+            unix_us: self.unix_us.saturating_sub(us),
+        }
+    }
+
     /// The wall clock as a 64-bit NTP timestamp (RFC 3550 §4): seconds since 1900 in the high
     /// 32 bits, fraction of a second in the low 32.
     pub fn ntp(self) -> NtpTime {

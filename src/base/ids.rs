@@ -14,7 +14,8 @@ pub struct Ssrc(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pt(pub u8);
 
-/// Index of a worker thread, 0-based; also the offset of its UDP port from `media.port`.
+/// Index of a worker thread, 0-based; also the offset of its UDP port from `media.port`, unless
+/// workers share that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u16);
 

@@ -126,6 +126,15 @@ pub const EGRESS_LEN: usize = 512 * 1024;
 /// Mails waiting for one worker; a full queue drops media (`QueueFull`) and delays the rest.
 pub const MAX_WORKER_MAILS: usize = 4096;
 
+/// Bytes of received datagrams on their way from one worker to another, where workers share a
+/// port; further ones are dropped (`QueueFull`). 80 ms of 100 Mbit/s, which no turn takes.
+pub const MAX_PASSED_LEN: usize = 1024 * 1024;
+
+/// STUN from addresses that nobody has validated, passed to one worker in one turn; further ones
+/// are dropped (`QueueFull`): who writes user fragments at random must not keep other workers busy.
+/// A browser that connects sends about 20 a second, so a thousand that do at once fit.
+pub const MAX_STRANGERS_PASSED: usize = 64;
+
 /// Copies of packets that wait to be written to a capture's file; when full, further ones are lost
 /// and counted.
 pub const MAX_CAPTURE_QUEUE: usize = 4096;

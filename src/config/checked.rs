@@ -95,7 +95,9 @@ pub enum TlsCertificate {
 pub struct Media {
     /// UDP port of worker 0, the next ones follow; 0: each worker gets a free one.
     pub port: u16,
-    /// The same for TCP; `None`: media go over UDP alone.
+    /// All workers receive on `port`; 0: on one free one.
+    pub single_port: bool,
+    /// As `port`, for TCP; `None`: media go over UDP alone.
     pub tcp_port: Option<u16>,
     /// IPv6 is served too, where the host has it.
     pub ipv6: bool,
@@ -178,6 +180,7 @@ fn limits_of(raw: &RawLimits) -> Limits {
 fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, StartError> {
     let RawMedia {
         port,
+        single_port,
         tcp_port,
         ipv6,
         announce,
@@ -185,12 +188,13 @@ fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, S
     } = &file.media;
     let port = flags.media_port.or(*port).unwrap_or(DEFAULT_MEDIA_PORT);
     let tcp_port = flags.media_tcp_port.or(*tcp_port);
+    let single_port = flags.media_single_port.or(*single_port).unwrap_or(false);
     let first_ports = [
-        ("media.port", port),
-        ("media.tcp_port", tcp_port.unwrap_or(0)),
+        ("media.port", port, if single_port { 1 } else { workers }),
+        ("media.tcp_port", tcp_port.unwrap_or(0), workers),
     ];
-    for (key, first) in first_ports {
-        let last = usize::from(first) + workers - 1;
+    for (key, first, ports) in first_ports {
+        let last = usize::from(first) + ports - 1;
         if first != 0 && last > usize::from(u16::MAX) {
             let message = format!("{workers} workers from port {first} on would pass port 65535");
             return Err(file.error(key, message));
@@ -210,6 +214,7 @@ fn check_media(file: &RawFile, flags: &Flags, workers: usize) -> Result<Media, S
     }
     Ok(Media {
         port,
+        single_port,
         tcp_port,
         ipv6: ipv6.unwrap_or(true),
         announce,
@@ -369,6 +374,21 @@ mod tests {
         assert_eq!((config.server.workers, config.media.port), (5, 0));
         assert_eq!(config.media.tcp_port, Some(9));
         assert_eq!(config.media.announce, flags.announce);
+    }
+
+    #[test]
+    fn a_single_port_is_asked_for_and_may_be_the_last_one() {
+        assert!(!check("").unwrap().media.single_port);
+        let text = "[media]\nport = 65535\nsingle_port = true";
+        assert!(check(text).unwrap().media.single_port);
+        let flags = Flags {
+            media_single_port: Some(false),
+            ..Flags::default()
+        };
+        let error = check_with(text, &flags).unwrap_err();
+        assert!(error.contains("would pass port 65535"), "{error}");
+        let tcp = format!("{text}\ntcp_port = 65535");
+        assert!(check(&tcp).unwrap_err().contains("media.tcp_port"));
     }
 
     #[test]

@@ -21,6 +21,17 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "LEAFCUTTER_MEDIA_PORT")]
     pub media_port: Option<u16>,
 
+    /// All workers share the first UDP port for media
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "LEAFCUTTER_MEDIA_SINGLE_PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub media_single_port: Option<bool>,
+
     /// First TCP port for media where UDP is blocked, one per worker; 0 lets the system choose each
     #[arg(long, value_name = "N", env = "LEAFCUTTER_MEDIA_TCP_PORT")]
     pub media_tcp_port: Option<u16>,

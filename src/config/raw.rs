@@ -81,6 +81,7 @@ pub struct RawLimits {
 #[serde(default)]
 pub struct RawMedia {
     pub port: Option<u16>,
+    pub single_port: Option<bool>,
     pub tcp_port: Option<u16>,
     pub ipv6: Option<bool>,
     pub announce: Option<Vec<IpAddr>>,
@@ -308,7 +309,14 @@ pub const LIMITS_KEYS: [&str; 6] = [
     "max_messages_per_second",
 ];
 
-pub const MEDIA_KEYS: [&str; 5] = ["port", "tcp_port", "ipv6", "announce", "even_lengths"];
+pub const MEDIA_KEYS: [&str; 6] = [
+    "port",
+    "single_port",
+    "tcp_port",
+    "ipv6",
+    "announce",
+    "even_lengths",
+];
 
 #[cfg(test)]
 mod tests {

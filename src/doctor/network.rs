@@ -29,6 +29,7 @@ pub(super) fn media(config: &Config) -> Vec<Finding> {
     let first = config.media.port;
     let ports = match first {
         0 => vec![0],
+        first if config.media.single_port => vec![first],
         first => (first..first.saturating_add(workers)).collect(),
     };
     for &port in &ports {
@@ -44,6 +45,7 @@ pub(super) fn media(config: &Config) -> Vec<Finding> {
     }
     let said = match first {
         0 => "any free ones: a firewall cannot know them".to_owned(),
+        first if config.media.single_port => format!("UDP {first} is free, for {workers} workers"),
         first => format!("UDP {first} to {} are free", first + workers - 1),
     };
     let mut findings = vec![Finding::new(subject, Good, said)];
@@ -51,7 +53,27 @@ pub(super) fn media(config: &Config) -> Vec<Finding> {
         Ok(socket) => findings.extend(granted(socket.granted())),
         Err(error) => findings.push(Finding::new(subject, Bad, error.to_string())),
     }
+    if config.media.single_port {
+        findings.push(shared(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
+    }
     findings
+}
+
+/// Whether the kernel lets workers share a port.
+fn shared(addr: SocketAddr) -> Finding {
+    let subject = "single media port";
+    let first = net::UdpSocket::bind_shared(addr);
+    let second = first.and_then(|first| {
+        let second = net::UdpSocket::bind_shared(first.local_addr())?;
+        Ok((first, second))
+    });
+    match second {
+        Ok(_) => Finding::new(subject, Good, "SO_REUSEPORT is used"),
+        Err(error) => {
+            let text = format!("SO_REUSEPORT: {error}; single_port cannot be used here");
+            Finding::new(subject, Bad, text)
+        }
+    }
 }
 
 /// Whether every worker's TCP port for media is free, from `first` on.
@@ -227,6 +249,15 @@ mod tests {
         assert_eq!(finding.verdict, Bad);
         assert!(finding.text.contains("--media-tcp-port"), "{finding:?}");
         assert_eq!(media_tcp(0, 2).verdict, Good);
+    }
+
+    #[test]
+    fn a_port_is_shared_only_among_those_who_ask_for_it() {
+        let finding = shared("127.0.0.1:0".parse().unwrap());
+        assert_eq!(finding.verdict, Good, "{finding:?}");
+        let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let finding = shared(holder.local_addr().unwrap());
+        assert_eq!(finding.verdict, Bad, "{finding:?}");
     }
 
     #[test]

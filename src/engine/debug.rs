@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::Engine;
+use super::steering::Steering;
 use crate::base::ids::{ConnId, PeerId};
 use crate::peer::{Peer, Side};
 
@@ -14,6 +15,8 @@ use crate::peer::{Peer, Side};
 pub struct Sizes {
     /// Addresses and connections that ICE has validated.
     pub sources: usize,
+    /// Addresses that any worker has validated, where they share a port.
+    pub claims: usize,
     /// User fragments that STUN may name.
     pub user_fragments: usize,
     /// Tracks, copies of other workers' included.
@@ -35,6 +38,7 @@ impl Engine {
     pub fn sizes(&self) -> Sizes {
         Sizes {
             sources: self.sources.len(),
+            claims: self.steering.as_ref().map_or(0, Steering::len),
             user_fragments: self.ufrags.len(),
             tracks: self.tracks.len(),
             published: self.published.len(),

@@ -51,8 +51,9 @@ impl Engine {
             return self.accept_stun(now, route, datagram);
         }
         // The gate: nothing but STUN from a source that ICE has not validated.
-        let peer = self.sources.get(&route.source()).copied();
-        let peer = peer.ok_or(DropReason::UnvalidatedSource)?;
+        let Some(&peer) = self.sources.get(&route.source()) else {
+            return self.pass_on(now, route, datagram);
+        };
         match protocol {
             Protocol::Rtp => self.accept_rtp(now, peer, datagram),
             Protocol::Rtcp => self.accept_rtcp(now, peer, datagram),
@@ -98,14 +99,19 @@ impl Engine {
     fn accept_stun(&mut self, now: Now, route: Route, datagram: &[u8]) -> Result<(), DropReason> {
         let message = StunMessage::parse(datagram).map_err(|_| DropReason::MalformedStun)?;
         let (local, _) = message.split_username().ok_or(DropReason::UnknownUfrag)?;
-        let id = *self.ufrags.get(local).ok_or(DropReason::UnknownUfrag)?;
+        let Some(&id) = self.ufrags.get(local) else {
+            if !message.is_binding_request() {
+                return Err(DropReason::UnknownUfrag);
+            }
+            return self.pass_request(now, route, local, datagram);
+        };
         let peer = self.peers.get_mut(id).ok_or(DropReason::UnknownUfrag)?;
         let accepted = peer.transport.handle_stun(now, route, message);
         let flushed = peer.transport.flush(&mut self.urgent);
         let accepted = accepted?;
         if accepted.newly_validated {
             peer.journal.note(now.instant, Note::AddressValidated);
-            let before = self.sources.insert(route.source(), id);
+            let before = self.learn_source(now, route.source(), id);
             // A connection is one peer's.
             if let (Some(tcp), Some(before)) = (route.tcp, before.filter(|before| *before != id))
                 && let Some(other) = self.peers.get_mut(before)
@@ -114,7 +120,7 @@ impl Engine {
             }
         }
         if let Some(forgotten) = accepted.forgotten {
-            self.sources.remove(&forgotten);
+            self.forget_source(forgotten, id);
         }
         flushed
     }

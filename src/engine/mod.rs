@@ -18,6 +18,7 @@ mod plays;
 mod relay;
 mod renegotiation;
 mod signalling;
+mod steering;
 mod switch;
 
 pub use debug::Sizes;
@@ -51,6 +52,7 @@ use media::Cursor;
 use pace::Waiting;
 use relay::Batches;
 use signalling::Conn;
+use steering::Steering;
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]
@@ -61,6 +63,9 @@ pub struct Config {
     pub candidates: Vec<SocketAddr>,
     /// The same for TCP, which clients use when UDP does not come through; none: not served.
     pub tcp_candidates: Vec<SocketAddr>,
+    /// How many workers, this one included, receive on this one's UDP port: a datagram may come to
+    /// any of them. 0 or 1: the port is its own.
+    pub port_shared_by: u16,
     /// Seeds SSRCs and ICE credentials: from the operating system, or fixed in a simulation.
     pub seed: [u8; 32],
     /// Pads neighbouring packets to one length, so that they share a UDP_SEGMENT run.
@@ -129,6 +134,8 @@ pub struct Counters {
     pub data_sent: u64,
     /// Data channel messages that a receiver did not get.
     pub data_dropped: u64,
+    /// Datagrams received and passed to the worker that owns their peer.
+    pub passed: u64,
     /// Peers whose DTLS handshake is complete.
     pub peers_connected: u64,
     /// Peers that exist.
@@ -158,6 +165,8 @@ pub struct Engine {
     tracks: Tracks,
     /// The gate: sources that ICE has validated.
     sources: HashMap<Source, PeerId>,
+    /// Where datagrams of other workers' peers go; `None` unless workers share a port.
+    steering: Option<Steering>,
     /// Peers by the user fragment that STUN names.
     ufrags: HashMap<String, PeerId>,
     /// Tracks of this worker's own publishers, by broadcast; they outlive the publisher's peer
@@ -188,7 +197,9 @@ impl Engine {
     /// An engine without connections.
     pub fn new(config: Config) -> Self {
         let rng = StdRng::from_seed(config.seed);
+        let shares = config.port_shared_by > 1;
         Self {
+            steering: shares.then(|| Steering::new(config.worker, config.port_shared_by)),
             config,
             rng,
             conns: HashMap::new(),
@@ -307,9 +318,17 @@ impl Engine {
         self.conn_outputs.pop_front()
     }
 
-    /// The next mail for control or another worker.
+    /// The next mail for control or another worker. Called until there is none once a turn at
+    /// least, and behind the receiving too where workers share a port, so that no other worker
+    /// waits for what this one has to send.
     pub fn poll_mail(&mut self) -> Option<Outgoing> {
-        self.mails.pop_front()
+        let mail = self.mails.pop_front();
+        mail.or_else(|| self.steering.as_mut()?.poll_mail())
+    }
+
+    /// True when workers share this one's port.
+    pub fn shares_port(&self) -> bool {
+        self.steering.is_some()
     }
 
     /// What was counted since the start.

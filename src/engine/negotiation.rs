@@ -285,9 +285,7 @@ impl Engine {
         self.drop_data(id);
         self.ufrags.remove(&peer.transport.credentials().ufrag);
         for source in peer.transport.validated() {
-            if self.sources.get(source) == Some(&id) {
-                self.sources.remove(source);
-            }
+            self.forget_source(*source, id);
         }
         if peer.transport.is_connected() {
             self.counters.peers_connected = self.counters.peers_connected.saturating_sub(1);
@@ -316,7 +314,7 @@ impl Engine {
         side: Side,
     ) -> PeerId {
         let credentials = loop {
-            let credentials = Credentials::random(&mut self.rng);
+            let credentials = self.fresh_credentials();
             if !self.ufrags.contains_key(&credentials.ufrag) {
                 break credentials;
             }
@@ -337,6 +335,14 @@ impl Engine {
         self.ufrags.insert(ufrag, id);
         self.arm(id, now.instant);
         id
+    }
+
+    /// Where workers share a port, the user fragment names this one.
+    fn fresh_credentials(&mut self) -> Credentials {
+        match self.steering {
+            Some(_) => Credentials::of_worker(self.config.worker, &mut self.rng),
+            None => Credentials::random(&mut self.rng),
+        }
     }
 
     pub(super) fn set_remote(&mut self, now: Now, id: PeerId, remote: &RemoteTransport) {
@@ -372,11 +378,15 @@ impl Engine {
             ufrag: remote.ufrag.clone(),
             password: remote.pwd.clone(),
         };
+        let Some(peer) = self.peers.get(id) else {
+            return;
+        };
+        let is_restart = peer.transport.is_restart(&credentials);
+        let fresh = is_restart.then(|| self.fresh_credentials());
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
-        if peer.transport.is_restart(&credentials) {
-            let fresh = Credentials::random(&mut self.rng);
+        if let Some(fresh) = fresh {
             self.ufrags.remove(&peer.transport.credentials().ufrag);
             self.ufrags.insert(fresh.ufrag.clone(), id);
             peer.transport.restart_ice(fresh);
@@ -488,6 +498,7 @@ mod tests {
                 "192.0.2.1:6".parse().unwrap(),
                 "[2001:db8::1]:6".parse().unwrap(),
             ],
+            port_shared_by: 1,
             seed: [0; 32],
             even_lengths: true,
             certificate: Arc::new(Certificate::generate().unwrap()),

@@ -158,16 +158,15 @@ impl Engine {
             }
             WorkerMail::AskPlays(ask) => self.answer_plays(now, &ask),
             WorkerMail::Capture { peer, tap } => self.capture(now, peer, tap),
-            WorkerMail::AskPeers(ask) => {
-                let answer = self.answer_peers(now, &ask);
-                self.mail_control(answer);
-            }
+            WorkerMail::AskPeers(ask) => self.mail_control(self.answer_peers(now, &ask)),
             WorkerMail::Settings { app, settings } => self.change_settings(&app, &settings),
             WorkerMail::ServerWillStop => self.announce_stop(now),
             WorkerMail::RelayStart { track, by } => self.start_relay(now, track, by),
             WorkerMail::RelayStop { track, by } => self.stop_relay(track, by),
             WorkerMail::RelayKeyFrame { track } => self.want_key_frame(now, track),
             WorkerMail::RelayPackets(batch) => self.take_batch(now, &batch),
+            WorkerMail::Sources { by, news } => self.take_source_news(by, &news),
+            WorkerMail::Passed(parcel) => self.take_parcel(now, &parcel),
             WorkerMail::Layers { track, layers } => self.tracks.tell_layers(track, *layers),
             WorkerMail::Data(relay) => self.deliver_data(now, &relay),
             WorkerMail::DataEvent {

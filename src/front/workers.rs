@@ -188,6 +188,7 @@ mod tests {
                 tcp_bind: None,
                 tcp_limits: crate::base::crowd::CrowdLimits::default(),
                 announce: Vec::new(),
+                port_shared_by: 1,
                 even_lengths: true,
                 pin_cpu: None,
                 seed: [0; 32],

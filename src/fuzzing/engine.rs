@@ -84,6 +84,7 @@ impl World {
                 worker: WorkerId(0),
                 candidates: vec![server()],
                 tcp_candidates: Vec::new(),
+                port_shared_by: 1,
                 seed: [7; 32],
                 even_lengths: true,
                 certificate: certificate(),

@@ -333,7 +333,7 @@ fn requests() -> Vec<Vec<u8>> {
 fn settings() -> Vec<Vec<u8>> {
     [
         "[server]\nlisten = \"0.0.0.0:5080\"\nworkers = 2\ncpu_limit = 85\n[media]\nport = 5000\n\
-         announce = [\"192.0.2.1\"]\neven_lengths = false\n",
+         announce = [\"192.0.2.1\"]\neven_lengths = false\nsingle_port = true\n",
         "[app.default]\nwebRTCViewerLimit = 5\n\n[app.live]\npublishTokenControlEnabled = true\n\
          hlsMuxingEnabled = true\nremoteAllowedCIDR = \"127.0.0.1/8\"\n",
         "[server]\nworkres = 2\n",

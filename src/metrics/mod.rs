@@ -405,6 +405,11 @@ impl Snapshot {
                 ([("direction", "out")], sum(|w| w.datagrams_sent)),
             ],
         )?;
+        page.counter(
+            "datagrams_passed",
+            "UDP datagrams that came to another worker than the one that owns their peer",
+            self.sum(|c| c.passed),
+        )?;
         self.encode_tcp(page)?;
         let runs: [u64; MAX_GSO_SEGMENTS] = std::array::from_fn(|at| {
             let workers = self.workers.iter();
@@ -607,6 +612,7 @@ mod tests {
         let figures = |worker, rtp_sent, turn_us| {
             let mut counters = Counters {
                 rtp_sent,
+                passed: 6,
                 peers: 2,
                 ..Counters::default()
             };
@@ -663,6 +669,7 @@ mod tests {
             "leafcutter_worker_peers{worker=\"1\"} 2\n",
             "leafcutter_worker_turn_seconds{worker=\"0\"} 0.00025\n",
             "leafcutter_datagrams_total{direction=\"out\"} 40\n",
+            "leafcutter_datagrams_passed_total 12\n",
             "leafcutter_tcp_conns 6\n",
             "leafcutter_tcp_conns_opened_total{result=\"refused\"} 0\n",
             "leafcutter_tcp_frames_total{direction=\"out\"} 14\n",

@@ -3,8 +3,9 @@
 //! Workers ask and tell control ([`ControlMail`]); control and other workers write to a worker's
 //! engine ([`WorkerMail`]). Both are values in bounded queues; nobody waits for an answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::call::CallNews;
 use super::capture::Tap;
@@ -17,6 +18,7 @@ use super::plays::{PlayFigures, PlaysAsk};
 use super::room::{RoomAnswer, RoomMail};
 use super::settings::AppSettings;
 use super::track::{Flow, Lineup, PlayGrant, StreamId, TrackInfo};
+use crate::base::egress::Route;
 use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 
 /// An application's name, the first segment of every path.
@@ -433,6 +435,37 @@ pub enum WorkerMail {
     },
     /// One turn's fresh packets of a track of another worker.
     RelayPackets(Arc<RelayBatch>),
+    /// Whose UDP addresses worker `by` has validated or let go, where workers share a port; in this
+    /// order.
+    Sources {
+        /// Who says so.
+        by: WorkerId,
+        /// The addresses.
+        news: Arc<[SourceNews]>,
+    },
+    /// Datagrams of one turn that another worker received and that are this one's.
+    Passed(Arc<Parcel>),
+}
+
+/// A UDP address that a worker has taken or let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceNews {
+    /// An authenticated binding request of one of its peers came from there, at that time; the
+    /// latest such claim of all workers counts.
+    Claimed(SocketAddr, Instant),
+    /// The peer that it belonged to is gone, or uses it no longer.
+    Released(SocketAddr),
+}
+
+/// Datagrams that one worker received and another one owns, back to back.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// When they were received; `None` only while the parcel is empty.
+    pub received: Option<Instant>,
+    /// The way of each, and its bytes in `bytes`; all of them UDP.
+    pub datagrams: Vec<(Route, u16)>,
+    /// The datagrams.
+    pub bytes: Vec<u8>,
 }
 
 /// The fresh packets of one track and turn, in canonical form, back to back.

@@ -28,6 +28,46 @@ fn route(remote: SocketAddr) -> Route {
     Route::udp(remote, None)
 }
 
+/// The kernel gives all of one client's datagrams to one socket, and only to sockets that share.
+#[test]
+fn sockets_that_share_an_address_get_each_client_at_one_of_them() {
+    let first = UdpSocket::bind_shared("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = first.local_addr();
+    assert!(UdpSocket::bind(addr).is_err(), "not shared");
+    let mut sockets = [first, UdpSocket::bind_shared(addr).unwrap()];
+    assert_eq!(sockets[1].local_addr(), addr);
+    let clients: Vec<_> = (0..32).map(|_| client("127.0.0.1:0")).collect();
+    for client in clients.iter().chain(&clients) {
+        assert_eq!(client.send_to(&[1], addr).unwrap(), 1);
+    }
+    // Loopback delivers within the call.
+    let mut seen = Vec::new();
+    for socket in &mut sockets {
+        let mut batch = socket.batch();
+        while socket.receive(&mut batch).unwrap() > 0 {
+            seen.extend(batch.datagrams().map(|(route, _)| route.remote));
+        }
+        seen.push(addr);
+    }
+    let [one, other, ..] = &seen.split(|from| *from == addr).collect::<Vec<_>>()[..] else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(one.len() + other.len(), 64);
+    assert!(!one.is_empty() && !other.is_empty(), "{seen:?}");
+    assert!(one.iter().all(|from| !other.contains(from)), "{seen:?}");
+
+    let from = clients[0].local_addr().unwrap();
+    let mut egress = Egress::default();
+    for (socket, tag) in sockets.iter_mut().zip(1..) {
+        write(&mut egress, route(from), tag, 10);
+        assert_eq!(socket.send(&egress).sent, 1);
+        egress.clear();
+        let mut buf = [0; 16];
+        assert_eq!(clients[0].recv_from(&mut buf).unwrap(), (10, addr));
+        assert_eq!(buf[0], tag);
+    }
+}
+
 /// Writes one datagram of `len` bytes that begins with `tag`.
 fn write(egress: &mut Egress, route: Route, tag: u8, len: usize) {
     egress.slot().unwrap()[..len].fill(tag);

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::addr::Family;
 use super::recv::RecvBatch;
 use super::send::{Cursor, Outbox, SendReport};
-use super::sys::option;
+use super::sys::{option, socket};
 use crate::base::egress::Egress;
 use crate::base::limits::MAX_GSO_SEGMENTS;
 
@@ -51,7 +51,23 @@ impl UdpSocket {
     /// What `socket`, `bind` or asking for the local addresses said. Buffers and offloads that
     /// are refused are no error: see [`granted`](Self::granted).
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
-        let socket = mio::net::UdpSocket::bind(addr)?;
+        Self::set_up(mio::net::UdpSocket::bind(addr)?, addr)
+    }
+
+    /// The same, beside other sockets that are bound to `addr` this way (`SO_REUSEPORT`): the
+    /// kernel gives all datagrams between the same two ends to the same one of them, as long as
+    /// none comes or goes.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); not for an address that is taken by a socket of this user's that
+    /// was bound this way.
+    pub fn bind_shared(addr: SocketAddr) -> io::Result<Self> {
+        let socket = socket::bind_shared(addr)?;
+        socket.set_nonblocking(true)?;
+        Self::set_up(mio::net::UdpSocket::from_std(socket), addr)
+    }
+
+    fn set_up(socket: mio::net::UdpSocket, addr: SocketAddr) -> io::Result<Self> {
         let family = Family::of(addr);
         let fd = socket.as_fd();
         if addr.ip().is_unspecified() {

@@ -15,6 +15,7 @@ use str0m::ice::{StunMessage, TransId};
 
 use crate::base::egress::Route;
 use crate::base::fault::DropReason;
+use crate::base::ids::WorkerId;
 
 /// `a=ice-ufrag` and `a=ice-pwd` (RFC 8839 §5.4).
 #[derive(Clone, PartialEq, Eq)]
@@ -30,10 +31,33 @@ impl Credentials {
     /// 128).
     pub fn random(rng: &mut StdRng) -> Self {
         Self {
-            ufrag: ice_chars(rng, 8),
+            ufrag: ice_chars(rng, RANDOM_UFRAG_LEN),
             password: ice_chars(rng, 24),
         }
     }
+
+    /// The same, with a user fragment that begins with the number of `worker`: where workers share
+    /// a port, [`worker_of`] reads in a request whose it is.
+    pub fn of_worker(worker: WorkerId, rng: &mut StdRng) -> Self {
+        let mut credentials = Self::random(rng);
+        let digits = [worker.0 >> 6, worker.0];
+        let number = digits.map(|digit| ice_char(usize::from(digit)));
+        credentials.ufrag.insert_str(0, &String::from_iter(number));
+        credentials
+    }
+}
+
+/// The worker in a user fragment of [`Credentials::of_worker`]; `None` for one that is not so made.
+pub fn worker_of(ufrag: &str) -> Option<WorkerId> {
+    let [high, low, random @ ..] = ufrag.as_bytes() else {
+        return None;
+    };
+    if random.len() != RANDOM_UFRAG_LEN {
+        return None;
+    }
+    let digit = |byte: u8| ICE_CHARS.iter().position(|&char| char == byte);
+    let number = digit(*high)? << 6 | digit(*low)?;
+    u16::try_from(number).ok().map(WorkerId)
 }
 
 impl fmt::Debug for Credentials {
@@ -196,15 +220,21 @@ fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
 
 fn ice_chars(rng: &mut StdRng, len: usize) -> String {
     (0..len)
-        .map(|_| {
-            let at = rng.random_range(0..ICE_CHARS.len());
-            char::from(ICE_CHARS.get(at).copied().unwrap_or(b'a'))
-        })
+        .map(|_| ice_char(rng.random_range(0..ICE_CHARS.len())))
         .collect()
+}
+
+/// The character for the lowest 6 bits of `number`.
+fn ice_char(number: usize) -> char {
+    let at = number % ICE_CHARS.len();
+    char::from(ICE_CHARS.get(at).copied().unwrap_or(b'a'))
 }
 
 /// `ice-char` of RFC 8839 §5.4: 64 characters, 6 bits each.
 const ICE_CHARS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Characters of a user fragment that are random: 48 bits.
+const RANDOM_UFRAG_LEN: usize = 8;
 
 /// Transactions remembered per peer: a browser makes one in 2.5 s, so these are minutes old before
 /// they are forgotten. 768 bytes.
@@ -220,6 +250,26 @@ const MAX_ANSWER_LEN: usize = 128;
 mod tests {
     use super::*;
     use rand::SeedableRng;
+
+    #[test]
+    fn a_user_fragment_names_its_worker() {
+        let mut rng = StdRng::seed_from_u64(1);
+        for worker in (0..=300).map(WorkerId) {
+            let made = Credentials::of_worker(worker, &mut rng);
+            assert_eq!(made.ufrag.len(), 10);
+            assert!(made.ufrag.bytes().all(|byte| ICE_CHARS.contains(&byte)));
+            assert_eq!(worker_of(&made.ufrag), Some(worker));
+        }
+        assert_eq!(worker_of("ABCDEFGHIJ"), Some(WorkerId(1)));
+        assert_eq!(worker_of("BA        "), Some(WorkerId(64)));
+        let others = ["", "A", "AB", "ABCDEFGH", "ABCDEFGHI", "ABCDEFGHIJK"];
+        let foreign = ["A-CDEFGHIJ", "-BCDEFGHIJ", "\u{e4}CDEFGHIJ"];
+        for ufrag in others.into_iter().chain(foreign) {
+            assert_eq!(worker_of(ufrag), None, "{ufrag}");
+        }
+        let without = Credentials::random(&mut rng).ufrag;
+        assert_eq!(worker_of(&without), None);
+    }
 
     #[test]
     fn credentials_are_long_enough_and_differ() {

@@ -34,7 +34,8 @@ pub struct ShellCounters {
     pub datagrams_sent: u64,
     /// Datagrams that the kernel did not take.
     pub datagrams_refused: u64,
-    /// Packets for other workers whose inbox was full; part of `DropReason::QueueFull`.
+    /// Packets and received datagrams for other workers whose inbox was full; part of
+    /// `DropReason::QueueFull`.
     pub relay_packets_dropped: u64,
     /// Mails for control or other workers that were given up after long delay.
     pub mails_lost: u64,
@@ -104,6 +105,7 @@ impl Load {
             data_received: next(),
             data_sent: next(),
             data_dropped: next(),
+            passed: next(),
             peers_connected: next(),
             peers: next(),
             conns: next(),
@@ -197,6 +199,7 @@ impl Load {
             data_received,
             data_sent,
             data_dropped,
+            passed,
             peers_connected,
             peers,
             conns,
@@ -217,6 +220,7 @@ impl Load {
             data_received,
             data_sent,
             data_dropped,
+            passed,
             peers_connected,
             peers,
             conns,
@@ -281,7 +285,7 @@ impl<const N: usize> Published<N> {
 }
 
 /// Figures in [`Counters`] beside the drops.
-const ENGINE_FIGURES: usize = 16;
+const ENGINE_FIGURES: usize = 17;
 
 /// Figures in [`ShellCounters`] beside the runs.
 const SHELL_FIGURES: usize = 14;
@@ -315,6 +319,7 @@ mod tests {
         let mut engine = Counters {
             rtp_received: 1,
             nacked: 7,
+            passed: 12,
             conns: 10,
             ..Counters::default()
         };
@@ -348,6 +353,7 @@ mod tests {
         assert_eq!(load.shell(), shell);
         let read = load.engine();
         assert_eq!((read.rtp_received, read.nacked, read.conns), (1, 7, 10));
+        assert_eq!(read.passed, 12);
         assert_eq!(read.dropped.get(DropReason::QueueFull), 6);
         assert_eq!(read.dropped.get(DropReason::SendFailed), 9);
     }

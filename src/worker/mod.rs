@@ -60,6 +60,9 @@ pub struct Config {
     pub worker: WorkerId,
     /// Where its media socket is bound; port 0 takes any free one.
     pub media_bind: SocketAddr,
+    /// How many workers, this one included, are bound to `media_bind`, see
+    /// [`engine::Config::port_shared_by`].
+    pub port_shared_by: u16,
     /// Where media over TCP is listened for; port 0 takes any free one; `None`: it is not served.
     pub tcp_bind: Option<SocketAddr>,
     /// How many TCP connections for media this worker holds at once, at most
@@ -126,8 +129,8 @@ impl Bound {
     /// What the operating system refused.
     pub fn bind(config: Config) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Poll)?;
-        let mut socket = UdpSocket::bind(config.media_bind)
-            .map_err(|error| StartError::Bind(config.media_bind, error))?;
+        let mut socket =
+            bind_media(&config).map_err(|error| StartError::Bind(config.media_bind, error))?;
         poll.registry()
             .register(&mut socket, run::MEDIA, Interest::READABLE)
             .map_err(StartError::Poll)?;
@@ -219,6 +222,7 @@ impl Bound {
             certificate,
             messages_per_s,
             tcp_limits,
+            port_shared_by,
             ..
         } = self.config;
         if let Some(cpu) = pin_cpu
@@ -232,6 +236,7 @@ impl Bound {
             worker,
             candidates: self.candidates,
             tcp_candidates: self.tcp_candidates,
+            port_shared_by,
             seed,
             even_lengths,
             certificate,
@@ -302,6 +307,18 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// The media socket. A shared port must be free before the first worker takes it: another server of
+/// the same user would otherwise be given half of this one's datagrams.
+fn bind_media(config: &Config) -> io::Result<UdpSocket> {
+    if config.port_shared_by <= 1 {
+        return UdpSocket::bind(config.media_bind);
+    }
+    if config.worker == WorkerId(0) {
+        UdpSocket::bind(config.media_bind)?;
+    }
+    UdpSocket::bind_shared(config.media_bind)
+}
 
 fn listen(at: Option<SocketAddr>, registry: &Registry) -> Result<Option<TcpListener>, StartError> {
     let Some(at) = at else { return Ok(None) };

@@ -101,8 +101,8 @@ impl Outbox {
         };
         let mail = match mail {
             // May overtake what is delayed: packets of a track that is not yet, or no longer,
-            // relayed are ignored by the other side.
-            WorkerMail::RelayPackets(_) => mail,
+            // relayed are ignored by the other side, datagrams of nobody dropped.
+            WorkerMail::RelayPackets(_) | WorkerMail::Passed(_) => mail,
             mail if delayed.is_empty() => mail,
             mail => {
                 if delay(delayed, mail).is_err() {
@@ -114,6 +114,9 @@ impl Outbox {
         match inbox.send(Mail::Engine(mail)) {
             Err(Mail::Engine(WorkerMail::RelayPackets(batch))) => {
                 counters.relay_packets_dropped += batch.packets.len() as u64;
+            }
+            Err(Mail::Engine(WorkerMail::Passed(parcel))) => {
+                counters.relay_packets_dropped += parcel.datagrams.len() as u64;
             }
             Err(Mail::Engine(mail)) => {
                 if delay(delayed, mail).is_err() {

@@ -191,6 +191,9 @@ impl Worker {
             }
         }
         self.counters.datagrams_received += received as u64;
+        if self.engine.shares_port() {
+            self.send_mails();
+        }
         self.receive_frames();
     }
 
@@ -257,9 +260,7 @@ impl Worker {
         self.send_datagrams();
         self.tcp.flush(now, &mut self.engine);
         self.turn.delayed = self.outbox.retry();
-        while let Some(mail) = self.engine.poll_mail() {
-            self.turn.delayed |= self.outbox.send(mail, &mut self.counters);
-        }
+        self.send_mails();
         while let Some((conn, output)) = self.engine.poll_conn() {
             if Resources::is_one(conn) {
                 self.resources.output(now, conn, output, &mut self.engine);
@@ -269,6 +270,12 @@ impl Worker {
         }
         // A connection that ended here may have left the engine with something to say.
         self.turn.more |= self.conns.flush(now, &mut self.engine);
+    }
+
+    fn send_mails(&mut self) {
+        while let Some(mail) = self.engine.poll_mail() {
+            self.turn.delayed |= self.outbox.send(mail, &mut self.counters);
+        }
     }
 
     /// Publishes the load and follows a stop through; false when the worker is done.

@@ -30,6 +30,7 @@ pub(super) fn config(worker: u16) -> Config {
     Config {
         worker: WorkerId(worker),
         media_bind: "127.0.0.1:0".parse().unwrap(),
+        port_shared_by: 1,
         tcp_bind: Some("127.0.0.1:0".parse().unwrap()),
         tcp_limits: crate::base::crowd::CrowdLimits::default(),
         announce: Vec::new(),

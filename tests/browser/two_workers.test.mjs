@@ -1,6 +1,7 @@
 // Publisher and viewers on different workers.
 //
-// Each worker has its own UDP port, so the port a page is connected to names its worker.
+// Each worker has its own UDP port, so the port a page is connected to names its worker; unless they
+// share one.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -54,5 +55,35 @@ describe("two workers", () => {
     }
     assert.deepEqual(await publisher.errors(), []);
     await publisher.close();
+  });
+});
+
+describe("two workers on one port", () => {
+  /** @type {Stage} */
+  let stage;
+  before(async () => {
+    const serverArgs = ["--workers", "2", "--media-single-port"];
+    stage = await Stage.open({ label: "two_workers_one_port", serverArgs });
+  }, GUARD);
+  after(() => stage?.close(), GUARD);
+
+  test("publishers and viewers of either worker use the same port", GUARD, async (context) => {
+    const ids = [freshId("first"), freshId("second")];
+    const publishers = [];
+    for (const id of ids) publishers.push(await stage.publisher(id));
+    const viewers = [];
+    for (let i = 0; i < VIEWERS; i += 1) viewers.push(await stage.viewer(ids[0]));
+    await Promise.all(viewers.map((viewer) => viewer.waitForMedia()));
+
+    const pages = [...publishers, ...viewers];
+    const ports = await Promise.all(pages.map(async (page) => (await page.stats()).pair.remote.port));
+    assert.equal(new Set(ports).size, 1, `ports ${ports}`);
+    await assertSteady(publishers[0], viewers, { during: 15_000 });
+    for (const viewer of viewers) assert.deepEqual(await viewer.told(), ["initialized", "play_started"]);
+
+    const metrics = await stage.server.metrics();
+    const passed = metrics.get("leafcutter_datagrams_passed_total");
+    context.diagnostic(`port ${ports[0]}, ${passed} datagrams passed`);
+    await Promise.all(pages.map((page) => page.close()));
   });
 });

@@ -13,6 +13,7 @@ mod hooks;
 mod ice_tcp;
 mod limits;
 mod log;
+mod one_port;
 mod peers;
 mod rest;
 mod room;

@@ -60,6 +60,7 @@ pub struct World {
     /// The extended numbers of each source that engines send.
     numbers: HashMap<(SocketAddr, Ssrc), SeqUnwrapper>,
     seed: u64,
+    one_port: bool,
     tcp_opened: u32,
     agenda: Agenda,
     conns: Vec<u64>,
@@ -125,12 +126,23 @@ enum What {
 impl World {
     /// `workers` engines and nobody else.
     pub fn new(seed: u64, workers: u16) -> Self {
+        Self::with_ports(seed, workers, false)
+    }
+
+    /// The same with one port for all engines: what clients send arrives at the engine behind the
+    /// one that serves them.
+    pub fn on_one_port(seed: u64, workers: u16) -> Self {
+        Self::with_ports(seed, workers, true)
+    }
+
+    fn with_ports(seed: u64, workers: u16, one_port: bool) -> Self {
         let now = Now {
             instant: epoch(),
             unix_us: EPOCH_UNIX_US,
         };
         let server = |worker: u16| {
-            let address = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 5), 50_000 + worker));
+            let port = 50_000 + if one_port { 0 } else { worker };
+            let address = SocketAddr::from((Ipv4Addr::new(203, 0, 113, 5), port));
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&seed.to_be_bytes());
             bytes[8..10].copy_from_slice(&worker.to_be_bytes());
@@ -139,6 +151,7 @@ impl World {
                     worker: WorkerId(worker),
                     candidates: vec![address],
                     tcp_candidates: Vec::new(),
+                    port_shared_by: if one_port { workers } else { 1 },
                     seed: bytes,
                     even_lengths: true,
                     certificate: certificate(),
@@ -167,6 +180,7 @@ impl World {
             written: HashMap::new(),
             numbers: HashMap::new(),
             seed,
+            one_port,
             tcp_opened: 0,
             agenda: Agenda::default(),
             conns: vec![0; usize::from(workers)],
@@ -730,9 +744,12 @@ impl World {
             if let Some(tape) = &mut self.clients[client].tape {
                 tape.push(datagram.clone());
             }
-            let Some(worker) = self.servers.iter().position(|s| s.address == to) else {
+            let Some(mut worker) = self.servers.iter().position(|s| s.address == to) else {
                 continue;
             };
+            if self.one_port {
+                worker = (usize::from(conn.worker.0) + 1) % self.servers.len();
+            }
             self.rtp_sent += u64::from(classify(&datagram) == Some(Protocol::Rtp));
             let now = self.now.instant;
             for after in self.network.carry(now, client, Direction::Up, &datagram) {

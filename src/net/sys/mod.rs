@@ -4,6 +4,7 @@
 //!
 //! * `mmsg::Headers`: `receive` (recvmmsg) and `send` (sendmmsg) over caller-owned buffers
 //! * `option::{set_int, int, wait_writable}`: socket options that hold an `int`; a bounded wait
+//! * `socket::bind_shared`: a UDP socket on an address that others are bound to as well
 //! * `interfaces::local_addresses`: the host's own IPv4 and IPv6 addresses
 //! * `clock::is_clock_synchronised`: whether NTP keeps the host's clock right
 //! * `thread::pin_current_thread`: CPU affinity of the calling thread
@@ -16,4 +17,5 @@ pub mod clock;
 pub mod interfaces;
 pub mod mmsg;
 pub mod option;
+pub mod socket;
 pub mod thread;

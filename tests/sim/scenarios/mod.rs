@@ -9,6 +9,7 @@ mod key_frames;
 mod layers;
 mod loss;
 mod narrow;
+mod one_port;
 mod repeatable;
 mod reports;
 mod rooms;

@@ -79,8 +79,12 @@ impl Life {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let workers = rng.random_range(1..=2);
+        let world = match seed.is_multiple_of(2) {
+            true => World::new(seed, workers),
+            false => World::on_one_port(seed, workers),
+        };
         let mut life = Self {
-            world: World::new(seed, workers),
+            world,
             fair: seed.is_multiple_of(3),
             rng,
             people: Vec::new(),
