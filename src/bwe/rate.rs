@@ -52,10 +52,12 @@ impl Observed {
         Some(latest_bps.map_or(known_bps, |bps| bps.min(known_bps)))
     }
 
-    /// The detector's verdict, where there is a queue at all: a slope without one is jitter.
+    /// The detector's verdict, where there is a queue at all: a slope without one is jitter. One
+    /// that shrinks and is short enough already is not waited for.
     pub fn verdict(self) -> Usage {
         match self.usage {
             Usage::Over if self.queue_us < MIN_QUEUE_US => Usage::Normal,
+            Usage::Under if self.queue_us < KEPT_QUEUE_US => Usage::Normal,
             usage => usage,
         }
     }
@@ -190,7 +192,8 @@ impl RateControl {
 
     fn cut(&mut self, now_us: i64, observed: Observed) {
         let acknowledged = observed.carried_bps().unwrap_or(self.bps);
-        let share = (1.0 - observed.queue_us as f64 / DRAIN_US).clamp(CUT, LEAST_CUT);
+        let excess_us = (observed.queue_us - KEPT_QUEUE_US) as f64;
+        let share = (1.0 - excess_us / DRAIN_US).clamp(CUT, LEAST_CUT);
         let mut cut = acknowledged * share;
         if cut > self.bps
             && let Some(capacity) = self.capacity.bps
@@ -246,13 +249,17 @@ impl Capacity {
 /// §5.5 of the draft: beta, eta per second.
 const CUT: f64 = 0.85;
 
-/// A short queue takes a smaller cut: enough to drain it within [`DRAIN_US`], and never so little
-/// that it does not show.
+/// A short queue takes a smaller cut: enough to drain it to [`KEPT_QUEUE_US`] within [`DRAIN_US`],
+/// and never so little that it does not show.
 const LEAST_CUT: f64 = 0.98;
 const DRAIN_US: f64 = 600_000.0;
 
 /// Shorter waits are not worth a cut: a frame's own burst makes them.
 const MIN_QUEUE_US: i64 = 16_000;
+
+/// A queue this long is left alone: where the last packet of it has gone before the rate rises
+/// again, the link stands idle (RFC 8836 §2 (1)).
+const KEPT_QUEUE_US: i64 = 20_000;
 
 /// Behind a queue this long the link is never idle between two frames.
 const STEADY_QUEUE_US: i64 = 100_000;
@@ -303,7 +310,7 @@ mod tests {
             acknowledged_bps: Some(bps),
             latest_bps: Some(bps),
             rtt_us: 100_000,
-            queue_us: 60_000,
+            queue_us: 80_000,
             limited: false,
             exceeded: false,
         }
@@ -351,5 +358,20 @@ mod tests {
             resting.update(n * 50_000, observed);
         }
         assert_eq!(resting.bps(), 1e6);
+    }
+
+    #[test]
+    fn a_short_queue_that_shrinks_is_not_waited_for() {
+        let rises = |queue_us| {
+            let mut rate = RateControl::new(1e6);
+            let mut shrinking = observed(Usage::Under, 1e6);
+            shrinking.queue_us = queue_us;
+            (0..10).for_each(|n| {
+                rate.update(n * 50_000, shrinking);
+            });
+            rate.bps() > 1e6
+        };
+        assert!(rises(KEPT_QUEUE_US - 1));
+        assert!(!rises(KEPT_QUEUE_US));
     }
 }

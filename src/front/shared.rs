@@ -303,8 +303,8 @@ impl Shared {
         self.0.http_conns.clone().acquire_owned().await.ok()
     }
 
-    /// A place for a WebSocket, or a WHIP or WHEP resource, of a client at `from`; `None` when there
-    /// are too many.
+    /// A place for a WebSocket, or a WHIP or WHEP resource, of a client at `from`; `None` when
+    /// there are too many.
     pub fn socket_place(&self, from: IpAddr) -> Option<Place> {
         let sockets = &self.0.sockets;
         let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
