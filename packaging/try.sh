@@ -16,7 +16,7 @@ mkdir -p "${base%/*}"
 if [[ ! -e $base/etc/made ]]; then
   rm -rf "$base"
   mirror=${MIRROR:-$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
-    grep -oE '(URIs:|^deb( \[.*\])?) +[^ ]+/debian/?( |$)' | grep -oE 'https?://[^ ]+' | head -1)}
+    grep -oE '(URIs:|^deb( \[.*\])?) +[^ ]+/debian/?( |$)' | grep -oE 'https?://[^ ]+' | head -1 || true)}
   debootstrap --variant=minbase --include=systemd-sysv,dbus,adduser,curl,openssl,procps \
     bookworm "$base" "${mirror:-http://deb.debian.org/debian}" >"$base.log"
   touch "$base/etc/made"
