@@ -109,19 +109,18 @@ impl Steering {
 
     /// The other worker that owns the peer at `route`.
     fn owner(&self, route: Route) -> Option<WorkerId> {
-        if self.is_reading || route.tcp.is_some() {
-            return None;
-        }
         let claim = self.claims.get(&route.remote)?;
-        (claim.by != self.own).then_some(claim.by)
+        self.may_pass(route, claim.by).then_some(claim.by)
     }
 
     /// The other worker that a request over `route` names.
     fn named(&self, route: Route, ufrag: &str) -> Option<WorkerId> {
-        if self.is_reading || route.tcp.is_some() {
-            return None;
-        }
-        worker_of(ufrag).filter(|worker| *worker != self.own)
+        worker_of(ufrag).filter(|worker| self.may_pass(route, *worker))
+    }
+
+    /// Neither to itself, nor again, nor what did not come by the shared port.
+    fn may_pass(&self, route: Route, to: WorkerId) -> bool {
+        to != self.own && !self.is_reading && route.tcp.is_none()
     }
 
     /// Puts a datagram into this turn's parcel for `to`.

@@ -60,23 +60,11 @@ fn compound(peer: &mut Bare, fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     peer.rtcp(&buf[..len])
 }
 
-fn audio(seq: u16) -> Rtp<'static> {
-    Rtp {
-        pt: 111,
-        ssrc: AUDIO_SSRC,
-        seq,
-        timestamp: u32::from(seq) * 960,
-        marker: false,
-        transport_seq: seq,
-        payload: &[0xf8, 1, 2, 3, 4, 5, 6, 7],
-    }
-}
-
 /// A bare publisher of `stream` and a bare viewer of it.
 fn bare_pair(world: &mut World, stream: &str) -> (Bare, Bare) {
     let publisher = Negotiated::publisher(world, 0, stream).connect(world);
     // On air once something came.
-    let first = publisher.rtp(&audio(0));
+    let first = publisher.rtp(&Rtp::opus(0));
     publisher.send(world, &first);
     world.run(Duration::from_millis(50));
     let viewer = Negotiated::viewer(world, 0, stream).connect(world);
@@ -156,7 +144,7 @@ fn forged_records_within_a_handshake_do_not_stop_it() {
     forged.extend((20..64).map(|first| vec![first; 60]));
     let peer = publisher.connect_among(world, &forged);
     assert_eq!(world.counters(0).peers_connected, 3);
-    let first = peer.rtp(&audio(0));
+    let first = peer.rtp(&Rtp::opus(0));
     let before = world.counters(0).rtp_received;
     peer.send(world, &first);
     world.run(Duration::from_micros(500));
@@ -248,7 +236,7 @@ fn replays_and_late_packets_are_dropped_once_each_and_wraps_change_nothing() {
         }
         let packet = Rtp {
             timestamp: index * 960,
-            ..audio(index as u16)
+            ..Rtp::opus(index as u16)
         };
         let packet = publisher.rtp_late(&packet, index >> 16);
         publisher.send(&mut world, &packet);
@@ -300,7 +288,7 @@ fn new_sources_cost_nothing_before_they_are_authentic_and_little_behind() {
     for number in 0..genuine {
         let packet = Rtp {
             ssrc: 5000 + number,
-            ..audio(1)
+            ..Rtp::opus(1)
         };
         let packet = publisher.rtp(&packet);
         publisher.send(world, &packet);
@@ -631,7 +619,7 @@ fn media_injected_by_others_is_never_forwarded_and_moves_nothing() {
     viewer.rtp_received(world);
     let received = world.counters(0).rtp_received;
     let outsider = world.network.fresh_address();
-    let mut guessed = publisher.rtp(&audio(300));
+    let mut guessed = publisher.rtp(&Rtp::opus(300));
     for number in 0..count(1000, 100_000) {
         let from = if number.is_multiple_of(2) {
             outsider
@@ -654,7 +642,7 @@ fn media_injected_by_others_is_never_forwarded_and_moves_nothing() {
     let got = viewer.rtp_received(world);
     assert!(got.is_empty(), "{got:?}");
     assert!(take(world, outsider).is_empty());
-    let genuine = publisher.rtp(&audio(1));
+    let genuine = publisher.rtp(&Rtp::opus(1));
     publisher.send(world, &genuine);
     world.run(Duration::from_millis(10));
     assert_eq!(viewer.rtp_received(world).len(), 1, "the stream goes on");

@@ -7,7 +7,7 @@ use leafcutter::base::fault::DropReason;
 use leafcutter::base::limits::MAX_STRANGERS_PASSED;
 use leafcutter::sdp::IceParameters;
 
-use crate::bare::{AUDIO_SSRC, Bare, Negotiated, Rtp, UFRAG, binding_request, take};
+use crate::bare::{Bare, Negotiated, Rtp, UFRAG, binding_request, take};
 use crate::check::assert_all_arrived;
 use crate::seeds;
 use crate::world::World;
@@ -34,18 +34,6 @@ fn call(seed: u64) -> (World, usize, [usize; 3]) {
     (world, publisher, viewers)
 }
 
-fn packet(seq: u16) -> Rtp<'static> {
-    Rtp {
-        pt: 111,
-        ssrc: AUDIO_SSRC,
-        seq,
-        timestamp: u32::from(seq) * 960,
-        marker: false,
-        transport_seq: seq,
-        payload: b"opus",
-    }
-}
-
 /// Sends a genuine packet to engine `at`; true when it was taken, by whichever engine.
 fn is_taken(world: &mut World, at: usize, from: SocketAddr, peer: &Bare, seq: u16) -> bool {
     let received = |world: &World| {
@@ -53,7 +41,7 @@ fn is_taken(world: &mut World, at: usize, from: SocketAddr, peer: &Bare, seq: u1
         workers.map(|w| world.counters(w).rtp_received).sum::<u64>()
     };
     let before = received(world);
-    let datagram = peer.rtp(&packet(seq));
+    let datagram = peer.rtp(&Rtp::opus(seq));
     world.inject(at, from, &datagram);
     world.run(Duration::from_millis(2));
     received(world) > before
