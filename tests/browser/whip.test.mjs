@@ -1,4 +1,5 @@
-// WHIP and WHEP with what every browser has, fetch and RTCPeerConnection, to and from the SDK's pages.
+// WHIP and WHEP to and from the SDK's pages: with what every browser has, fetch and RTCPeerConnection, and
+// with a client from npm, which trickles.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -54,6 +55,32 @@ async function restartIce() {
   return { ufrag, etag: response.headers.get("etag"), status: response.status };
 }
 
+/** Runs in the page: the same as `makeResource` by the client from npm. */
+async function makeByClient({ endpoint, role }) {
+  const pc = new RTCPeerConnection();
+  // The client throws where nobody can catch it when a PATCH is refused.
+  window.rejections = [];
+  window.addEventListener("unhandledrejection", ({ reason }) => window.rejections.push(String(reason)));
+  const { WHIPClient, WHEPClient } = await import(`/node_modules/whip-whep/${role}.js`);
+  const client = role === "whip" ? new WHIPClient() : new WHEPClient();
+  if (role === "whip") {
+    const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 640, height: 360 } });
+    for (const track of media.getTracks()) pc.addTransceiver(track, { direction: "sendonly", streams: [media] });
+    await client.publish(pc, endpoint);
+  } else {
+    for (const kind of ["audio", "video"]) pc.addTransceiver(kind, { direction: "recvonly" });
+    await client.view(pc, endpoint);
+  }
+  window.resource = { pc, client, url: client.resourceURL.href };
+}
+
+/** Runs in the page: restarts ICE with the client's own method. */
+async function restartByClient() {
+  const { client } = window.resource;
+  await client.restart();
+  return { ufrag: client.iceUsername, etag: client.etag };
+}
+
 /** Runs in the page: what came or went, and over which ICE session. */
 async function figures() {
   const all = [...(await window.resource.pc.getStats()).values()];
@@ -72,7 +99,8 @@ async function figures() {
 describe("WHIP and WHEP in Chromium", () => {
   /** @type {Stage} */
   let stage;
-  before(async () => { stage = await Stage.open({ label: "whip" }); }, GUARD);
+  // One address: the client from npm joins several candidates with commas when it restarts ICE.
+  before(async () => { stage = await Stage.open({ label: "whip", serverArgs: ["--announce", "127.0.0.1"] }); }, GUARD);
   after(() => stage?.close(), GUARD);
 
   const open = async (role, id) => {
@@ -89,9 +117,9 @@ describe("WHIP and WHEP in Chromium", () => {
     const headers = { "content-type": "application/trickle-ice-sdpfrag", "if-match": '"another"' };
     return (await fetch(window.resource.url, { method: "PATCH", headers })).status;
   });
-  const restart = async (tab) => {
+  const restart = async (tab, by = restartIce) => {
     const before = await tab.run(figures);
-    const { ufrag, etag } = await tab.run(restartIce);
+    const { ufrag, etag } = await tab.run(by);
     assert.ok(etag, "another entity tag");
     return until("ICE runs over the new session", async () => {
       const now = await tab.run(figures);
@@ -129,5 +157,30 @@ describe("WHIP and WHEP in Chromium", () => {
     await publisher.call("stop", id);
     await until("the resource ends with the broadcast", async () => (await probe(tab)) === 404);
     await Promise.all([tab.close(), publisher.close()]);
+  });
+
+  test("the client from npm publishes, trickles, restarts ICE and stops; another of it watches", GUARD, async () => {
+    const id = freshId("client");
+    const byClient = async (role) => {
+      const tab = await stage.browser.open(`${stage.site.origin}/pages/sdk.html`);
+      await tab.run(makeByClient, { endpoint: `${stage.server.origin}/LiveApp/${role}/${id}`, role });
+      return tab;
+    };
+    const publisher = await byClient("whip");
+    await until("the publish is connected", async () => (await publisher.run(figures)).dtls === "connected");
+    const page = await until("the broadcast is live", () => stage.viewer(id));
+    const viewer = await byClient("whep");
+    const watches = async () => {
+      const { decoded, heard } = await viewer.run(figures);
+      return decoded > 20 && heard > 20;
+    };
+    await Promise.all([page.waitForMedia(), until("pictures and sound come", watches)]);
+    await restart(publisher, restartByClient);
+    await restart(viewer, restartByClient);
+    for (const tab of [publisher, viewer]) assert.deepEqual(await tab.run(() => window.rejections), []);
+    await publisher.run(() => window.resource.client.stop());
+    await page.waitFor("play_finished");
+    await until("the resource ends with the broadcast", async () => (await probe(viewer)) === 404);
+    await Promise.all([publisher.close(), viewer.close(), page.close()]);
   });
 });

@@ -28,7 +28,7 @@ use super::shared::Shared;
 use super::upgrade::client_of;
 use crate::base::limits::MAX_SDP_LEN;
 use crate::model::ice_server::IceServer;
-use crate::sdp::{self, fragment};
+use crate::sdp::{self, IceParameters, fragment};
 use dialogue::{Dialogue, Heard};
 use problem::Problem;
 use table::{Begin, Resource};
@@ -43,12 +43,15 @@ pub fn router() -> Router<Shared> {
         };
         post(create).options(describe)
     };
-    let resource = || patch(change).delete(end);
+    let resource = |role| {
+        let change = move |state, path, request| change(state, (role, path), request);
+        patch(change).delete(end)
+    };
     Router::new()
         .route("/{app}/whip/{stream}", endpoint(Role::Whip))
         .route("/{app}/whep/{stream}", endpoint(Role::Whep))
-        .route("/{app}/whip/{stream}/{resource}", resource())
-        .route("/{app}/whep/{stream}/{resource}", resource())
+        .route("/{app}/whip/{stream}/{resource}", resource(Role::Whip))
+        .route("/{app}/whep/{stream}/{resource}", resource(Role::Whep))
 }
 
 /// Which way media flows.
@@ -197,20 +200,25 @@ async fn negotiate(
 /// `PATCH`: candidates, which are passed over, or an ICE restart (RFC 9725 §4.3).
 async fn change(
     State(shared): State<Shared>,
-    Path(path): Path<ResourcePath>,
+    (role, Path(path)): (Role, Path<ResourcePath>),
     request: Request,
 ) -> Result<Response, Problem> {
     let resource = find(&shared, &path, &request)?;
     demand_type(request.headers(), FRAGMENT)?;
     let condition = request.headers().get(header::IF_MATCH);
     let condition = condition.and_then(|value| value.to_str().ok());
-    let wanted = condition.ok_or(NO_CONDITION)?.trim();
-    if wanted != "*" && !wanted.split(',').any(|tag| is_tag(tag, &resource.etag)) {
-        return Err(OTHER_SESSION);
-    }
+    let condition = condition.map(|tags| tags.trim().to_owned());
     let text = text(request).await?;
     let remote = fragment::credentials(&text).map_err(|_| BAD_FRAGMENT)?;
-    let Some(remote) = remote.filter(|remote| remote.ufrag != resource.ufrag) else {
+    let is_same = |remote: &IceParameters| remote.ufrag == resource.ufrag;
+    match condition.as_deref() {
+        Some(tags) if tags == "*" || tags.split(',').any(|tag| is_tag(tag, &resource.etag)) => {}
+        Some(_) => return Err(OTHER_SESSION),
+        // Players exist that never send it (whip-whep 1.2). The user fragment names the ICE session, too.
+        None if role == Role::Whep && remote.as_ref().is_some_and(is_same) => {}
+        None => return Err(NO_CONDITION),
+    }
+    let Some(remote) = remote.filter(|remote| !is_same(remote)) else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
     let ufrag = remote.ufrag.clone();
