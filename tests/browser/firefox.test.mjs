@@ -42,7 +42,7 @@ describe("publish and play in Firefox", () => {
     const publisher = await stage.publisher(id, {}, firefox);
     const viewer = await stage.viewer(id);
     await viewer.waitForMedia();
-    await assertSteady(publisher, [viewer], { during: 6000 });
+    await assertSteady(publisher, [viewer], { during: 3000 });
     assert.deepEqual(await publisher.told(), ["initialized", "publish_started"]);
     await closeAll(publisher, viewer);
   });
@@ -56,7 +56,7 @@ describe("publish and play in Firefox", () => {
       .some(({ mimeType }) => mimeType === "video/H264"));
     context.diagnostic(`this Firefox ${knows ? "has" : "has no"} H.264`);
     await viewer.waitForMedia({ video: knows });
-    await assertSteady(publisher, [viewer], { during: 6000, video: knows });
+    await assertSteady(publisher, [viewer], { during: 3000, video: knows });
     await closeAll(publisher, viewer);
   });
 });

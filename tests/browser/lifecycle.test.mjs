@@ -28,7 +28,7 @@ describe("the life of a session", () => {
     await Promise.all([leaver.waitForMedia(), stayer.waitForMedia()]);
     await leaver.call("stop", id);
     await leaver.waitFor("play_finished");
-    await assertSteady(publisher, [stayer], { during: 6000 });
+    await assertSteady(publisher, [stayer], { during: 3000 });
     assert.deepEqual(await leaver.told(), ["initialized", "play_started", "play_finished"]);
     assert.deepEqual(await leaver.errors(), []);
     assert.deepEqual(await stayer.told(), ["initialized", "play_started"]);
@@ -86,7 +86,7 @@ describe("the life of a session", () => {
     await publisher.call("publish", id);
     const refusal = await publisher.waitFor("already_publishing");
     assert.equal(refusal.message.streamId, id);
-    await assertGrowing(viewer, 6000);
+    await assertGrowing(viewer, 4000);
     assert.deepEqual(await viewer.told(), ["initialized", "play_started"]);
     await closeAll(publisher, viewer);
   });
@@ -98,7 +98,7 @@ describe("the life of a session", () => {
     await viewer.waitForMedia();
     await viewer.call("play", id);
     await viewer.waitFor("already_playing");
-    await assertGrowing(viewer, 6000);
+    await assertGrowing(viewer, 4000);
     assert.deepEqual((await viewer.told()), ["initialized", "play_started"]);
     await closeAll(publisher, viewer);
   });

@@ -51,7 +51,7 @@ describe("publish and play in Chromium", () => {
         const { video } = await viewer.waitForMedia();
         assert.equal(video.codec, codec);
       }
-      await assertSteady(publisher, viewers, { during: 6000 });
+      await assertSteady(publisher, viewers, { during: 3000 });
       assert.deepEqual(await viewers[0].told(), ["initialized", "play_started"]);
       await assertOneStream(viewers[0], id);
       await closeAll(publisher, ...viewers);
@@ -63,7 +63,7 @@ describe("publish and play in Chromium", () => {
     const publisher = await stage.publisher(id, { video: false });
     const viewer = await stage.viewer(id);
     await viewer.waitForMedia({ video: false });
-    await assertSteady(publisher, [viewer], { during: 6000, video: false });
+    await assertSteady(publisher, [viewer], { during: 3000, video: false });
     assert.deepEqual((await viewer.picture()).tracks.map(({ kind, id }) => [kind, id]), [["audio", `ARDAMSa${id}`]]);
     await closeAll(publisher, viewer);
   });
@@ -73,7 +73,7 @@ describe("publish and play in Chromium", () => {
     const publisher = await stage.publisher(id, { audio: false });
     const viewer = await stage.viewer(id);
     await viewer.waitForMedia({ audio: false });
-    await assertSteady(publisher, [viewer], { during: 6000, audio: false });
+    await assertSteady(publisher, [viewer], { during: 3000, audio: false });
     assert.deepEqual((await viewer.picture()).tracks.map(({ kind, id }) => [kind, id]), [["video", `ARDAMSv${id}`]]);
     await closeAll(publisher, viewer);
   });

@@ -78,7 +78,7 @@ describe("two workers on one port", () => {
     const pages = [...publishers, ...viewers];
     const ports = await Promise.all(pages.map(async (page) => (await page.stats()).pair.remote.port));
     assert.equal(new Set(ports).size, 1, `ports ${ports}`);
-    await assertSteady(publishers[0], viewers, { during: 15_000 });
+    await assertSteady(publishers[0], viewers, { during: 6000 });
     for (const viewer of viewers) assert.deepEqual(await viewer.told(), ["initialized", "play_started"]);
 
     const metrics = await stage.server.metrics();
