@@ -118,6 +118,11 @@ impl Estimator {
         self.acknowledged.bps().map(|bps| bps as u64)
     }
 
+    /// Reads what recording packet `seq` begins with; the value means nothing.
+    pub fn touch(&self, seq: u16) -> usize {
+        self.sent.touch(seq) ^ self.activity.len as usize
+    }
+
     /// A packet of `len` bytes was sent under the transport-wide number `seq`.
     pub fn record_sent(&mut self, now: Instant, seq: u16, len: usize) {
         let now_us = self.sent.turn_us(now);

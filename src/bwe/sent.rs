@@ -73,6 +73,12 @@ impl SentRing {
         self.turn.1
     }
 
+    /// Reads the place of packet `seq`; the value means nothing.
+    pub fn touch(&self, seq: u16) -> usize {
+        let record = self.records.get(self.place_of(seq));
+        record.map_or(0, |record| usize::from(record.len))
+    }
+
     /// Records a packet of `len` bytes, sent at `now_us` under number `seq` and, unless 0, as a
     /// part of probe `probe`. Numbers count up by one; a jump begins anew.
     pub fn record(&mut self, now_us: i64, seq: u16, len: usize, probe: u8) {

@@ -3,7 +3,7 @@
 
 use str0m::ice::StunMessage;
 
-use super::{Engine, Progress};
+use super::{Engine, Progress, warm};
 use crate::base::clock::Now;
 use crate::base::egress::{Egress, Route};
 use crate::base::fault::{DropReason, PeerFault};
@@ -208,6 +208,12 @@ impl Engine {
                 continue;
             };
             while let Some(subscriber) = track.subscribers.get(self.cursor.subscriber) {
+                let at = self.cursor.subscriber;
+                if at.is_multiple_of(warm::TOGETHER) {
+                    let end = track.subscribers.len().min(at + warm::TOGETHER);
+                    let next = track.subscribers.get(at..end).unwrap_or_default();
+                    warm::warm(next, |id| self.peers.get(id));
+                }
                 let from = self.cursor.position.unwrap_or(track.fresh);
                 if let Some(Peer {
                     transport,

@@ -20,6 +20,7 @@ mod renegotiation;
 mod signalling;
 mod steering;
 mod switch;
+mod warm;
 
 pub use debug::Sizes;
 

@@ -229,6 +229,14 @@ impl Path {
         }
     }
 
+    /// Reads what sending begins with; the value means nothing.
+    pub fn touch(&self) -> usize {
+        self.known.as_ref().map_or(0, |known| {
+            let own = known.behind.len() ^ usize::from(known.is_listed);
+            own ^ known.estimator.touch(self.next_seq)
+        })
+    }
+
     /// Copies a packet that is about to be protected, where somebody wants copies.
     pub(super) fn copy(&self, now: Instant, header_len: usize, packet: Option<&[u8]>) {
         if let (Some(tap), Some(packet)) = (&self.tap, packet) {

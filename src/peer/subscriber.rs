@@ -126,6 +126,14 @@ impl Subscriber {
         }
     }
 
+    /// Reads what sending of subscription `sending` begins with; the value means nothing.
+    pub fn touch(&self, sending: usize) -> usize {
+        self.sendings.get(sending).map_or(0, |sending| {
+            let ends = usize::from(sending.enabled) ^ usize::from(sending.transport_cc);
+            ends ^ sending.stream.packets as usize ^ sending.rewriter.touch()
+        })
+    }
+
     /// A mid that no m-line of this peer has had.
     pub fn next_mid(&mut self) -> Option<Mid> {
         self.mids += 1;

@@ -330,6 +330,11 @@ impl Rewriter {
         timestamp.plus(self.segments.last().map_or(0, |s| s.time_shift))
     }
 
+    /// Reads what mapping begins with; the value means nothing.
+    pub fn touch(&self) -> usize {
+        self.segments.len() ^ self.next_out as usize
+    }
+
     /// Extended number of the newest packet sent; `None` before the first.
     pub fn highest_out(&self) -> Option<u64> {
         (self.next_out > self.first_out).then(|| self.next_out - 1)
