@@ -1,7 +1,7 @@
 //! Reading ahead: what the next few subscribers are going to need is asked of the memory together.
 //!
-//! With hundreds of subscribers each one's state has left the nearest cache since the last turn, and
-//! one after the other they would each be waited for. Called by [`super::media`].
+//! With hundreds of subscribers each one's state has left the nearest cache since the last turn,
+//! and one after the other they would each be waited for. Called by [`super::media`].
 
 use std::hint::black_box;
 

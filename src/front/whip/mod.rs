@@ -214,7 +214,7 @@ async fn change(
     match condition.as_deref() {
         Some(tags) if tags == "*" || tags.split(',').any(|tag| is_tag(tag, &resource.etag)) => {}
         Some(_) => return Err(OTHER_SESSION),
-        // Players exist that never send it (whip-whep 1.2). The user fragment names the ICE session, too.
+        // Some players never send it (whip-whep 1.2); the user fragment names the session, too.
         None if role == Role::Whep && remote.as_ref().is_some_and(is_same) => {}
         None => return Err(NO_CONDITION),
     }
