@@ -21,8 +21,9 @@ use tokio::sync::mpsc;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// PERF(fanout): handshakes leave holes that glibc's allocator does not give back
-/// (`docs/performance.md`).
+/// PERF(fanout): handshakes leave holes that glibc's allocator does not give back. This one's
+/// background thread gives back what a server freed that nobody is left on, which allocates nothing
+/// more by itself (`docs/performance.md`).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

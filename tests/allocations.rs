@@ -4,6 +4,8 @@
 //! The peers are the simulator's bare ones, so that every datagram can be written beforehand and
 //! only engine code runs while allocations count.
 
+#[path = "sim/agenda.rs"]
+mod agenda;
 #[allow(dead_code, reason = "the simulator's, used here in part")]
 #[path = "sim/bare.rs"]
 mod bare;

@@ -22,6 +22,8 @@
 //! Nothing may be sent to a `socket` that no `<` line expects; publishers and viewers carry on
 //! their own conversation, of which a `<` line finds its message behind the one found before.
 
+#[path = "sim/agenda.rs"]
+mod agenda;
 #[allow(dead_code, reason = "the simulator's, used here in part")]
 #[path = "sim/client.rs"]
 mod client;

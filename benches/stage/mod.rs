@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "no bench uses all of it")]
 
+#[path = "../../tests/sim/agenda.rs"]
+mod agenda;
 #[path = "../../tests/sim/bare.rs"]
 mod bare;
 #[path = "../../tests/sim/client.rs"]

@@ -34,7 +34,7 @@ pub struct Setting {
     pub packet_len: usize,
     /// Bytes of an audio packet, the same way.
     pub audio_len: usize,
-    /// About how long each figure is measured.
+    /// About how long each figure is measured, all its turns together.
     pub time: Duration,
     /// The sender's core and the receivers', where they can be told.
     pub cpus: (Option<usize>, Option<usize>),
@@ -104,7 +104,14 @@ struct NearEnd {
 }
 
 impl NearEnd {
+    /// All figures in turn, several times over: a machine that is slow for a second is slow for a
+    /// few of them once.
     fn measure(&mut self) -> io::Result<Costs> {
+        let rounds: io::Result<Vec<Costs>> = (0..TURNS).map(|_| self.measure_once()).collect();
+        Costs::median(&rounds?).ok_or_else(|| io::Error::other("nothing was measured"))
+    }
+
+    fn measure_once(&mut self) -> io::Result<Costs> {
         Ok(Costs {
             receivers: self.setting.receivers,
             packet_len: self.setting.packet_len,
@@ -231,7 +238,7 @@ impl NearEnd {
         mut round: impl FnMut(&mut Self) -> io::Result<Duration>,
     ) -> io::Result<f64> {
         round(self)?;
-        let end: Instant = self.clock.now().instant + self.setting.time;
+        let end: Instant = self.clock.now().instant + self.setting.time / TURNS;
         let mut times = Vec::new();
         while times.len() < MIN_ROUNDS || self.clock.now().instant < end {
             times.push(round(self)?);
@@ -398,8 +405,11 @@ const FRAME_PACKETS: usize = 8;
 /// A datagram that is not there after so many sweeps, some seconds, does not come.
 const IDLE_SWEEPS: usize = 1000;
 
-/// A median needs a few.
-const MIN_ROUNDS: usize = 9;
+/// Times that each figure is measured, of which the median counts.
+const TURNS: u32 = 7;
+
+/// Rounds of one measurement, of which the median counts: at least so many.
+const MIN_ROUNDS: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -127,6 +127,36 @@ impl Sending {
 }
 
 impl Costs {
+    /// Figure by figure the median of `rounds`, measurements of one setting; `None` without any.
+    pub fn median(rounds: &[Self]) -> Option<Self> {
+        let first = rounds.first()?;
+        let median = |figure: &dyn Fn(&Self) -> f64| {
+            let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures.get(figures.len() / 2).copied().unwrap_or_default()
+        };
+        let sending = |of: fn(&Self) -> &Sending| {
+            let runs = of(first).video.iter().map(|cost| cost.run);
+            let video = runs.map(|run| RunCost {
+                run,
+                ns: median(&|costs| of(costs).run_ns(run) / run as f64),
+            });
+            Sending {
+                video: video.collect(),
+                audio_ns: median(&|costs| of(costs).audio_ns),
+            }
+        };
+        Some(Self {
+            receivers: first.receivers,
+            packet_len: first.packet_len,
+            audio_len: first.audio_len,
+            sending: sending(|costs| &costs.sending),
+            sending_live: sending(|costs| &costs.sending_live),
+            media_in_ns: median(&|costs| costs.media_in_ns),
+            feedback_in_ns: median(&|costs| costs.feedback_in_ns),
+        })
+    }
+
     /// The figures as rows: what, nanoseconds per packet.
     pub fn rows(&self) -> Vec<(String, f64)> {
         let (len, receivers) = (self.packet_len, self.receivers);
@@ -196,6 +226,19 @@ pub(super) mod tests {
         assert!(close(costs.run_ns(3), 7000.0), "between 6000 and 8000");
         assert!(close(costs.run_ns(8), 12_000.0));
         assert!(close(costs.run_ns(16), 24_000.0));
+    }
+
+    #[test]
+    fn a_disturbed_round_does_not_count() {
+        let mut slow = costs();
+        slow.sending.video[2].ns *= 10.0;
+        slow.sending_live.audio_ns *= 10.0;
+        slow.media_in_ns *= 10.0;
+        let mut quick = costs();
+        quick.feedback_in_ns /= 10.0;
+        let median = Costs::median(&[slow, costs(), quick]);
+        assert_eq!(median, Some(costs()));
+        assert_eq!(Costs::median(&[]), None);
     }
 
     #[test]

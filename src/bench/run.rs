@@ -259,7 +259,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 /// Per figure of the floor of a load.
-const FLOOR_TIME: Duration = Duration::from_millis(200);
+const FLOOR_TIME: Duration = Duration::from_millis(500);
 
 /// Bytes of audio payload per packet: Opus at 48 kbit/s.
 const AUDIO_LEN: usize = 120;

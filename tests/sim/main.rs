@@ -3,6 +3,7 @@
 //!
 //! `SIM_SEEDS=N` runs N seeds per scenario, `SIM_SEED=X` replays one.
 
+mod agenda;
 mod check;
 mod client;
 mod control;

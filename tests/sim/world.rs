@@ -4,8 +4,7 @@
 //! clock there and lets everybody act. Nothing reads a clock and nothing sleeps. Datagrams reach
 //! an engine on a grid of [`TURN`], so that its turns hold several.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -17,11 +16,12 @@ use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::{ConnId, Ssrc, TrackId, WorkerId};
 use leafcutter::base::seq::SeqUnwrapper;
 use leafcutter::engine::{self, ConnOpened, ConnOutput, Counters, Engine, Progress};
-use leafcutter::model::mail::{ControlMail, Outgoing, WorkerMail};
+use leafcutter::model::mail::{Outgoing, WorkerMail};
 use leafcutter::rtp::RtpHeader;
 use leafcutter::transport::certificate::Certificate;
 use leafcutter::transport::demux::{Protocol, classify};
 
+use super::agenda::{Agenda, What};
 use super::client::{Client, Message};
 use super::control::Control;
 use super::network::{Direction, Link, Network};
@@ -80,47 +80,6 @@ pub struct Server {
     pub relayed_key_frames: u64,
     egress: Egress,
     dirty: bool,
-}
-
-/// What is under way, earliest first; what arrives together keeps the order it was sent in.
-#[derive(Debug, Default)]
-struct Agenda {
-    pending: BinaryHeap<Reverse<Event>>,
-    events: u64,
-}
-
-#[derive(Debug)]
-struct Event {
-    at: Instant,
-    order: u64,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    ToEngine {
-        worker: usize,
-        from: SocketAddr,
-        datagram: Vec<u8>,
-    },
-    ToClient {
-        client: usize,
-        from: SocketAddr,
-        datagram: Vec<u8>,
-    },
-    TextToEngine {
-        conn: ConnId,
-        text: String,
-    },
-    TextToClient {
-        client: usize,
-        text: String,
-    },
-    Close {
-        conn: ConnId,
-    },
-    ToControl(Box<ControlMail>),
-    ToWorker(WorkerId, WorkerMail),
 }
 
 impl World {
@@ -774,52 +733,6 @@ impl World {
 
     fn schedule(&mut self, after: Duration, what: What) {
         self.agenda.add(self.now, after, what);
-    }
-}
-
-impl Agenda {
-    fn add(&mut self, now: Now, after: Duration, what: What) {
-        let mut at = now.instant + after;
-        if matches!(what, What::ToEngine { .. }) {
-            let us = (at - epoch()).as_micros() as u64;
-            at = epoch() + Duration::from_micros(us.next_multiple_of(TURN.as_micros() as u64));
-        }
-        self.events += 1;
-        self.pending.push(Reverse(Event {
-            at,
-            order: self.events,
-            what,
-        }));
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.pending.peek().map(|Reverse(event)| event.at)
-    }
-
-    /// The next that is there at `at`.
-    fn take(&mut self, at: Instant) -> Option<What> {
-        self.next().filter(|due| *due <= at)?;
-        self.pending.pop().map(|Reverse(event)| event.what)
-    }
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }
 

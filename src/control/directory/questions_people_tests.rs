@@ -1,0 +1,252 @@
+//! Questions about people: who may connect how often, what webhooks and a broadcast's notes are
+//! told, who may enter a room.
+
+use super::*;
+use crate::model::access::Subscriber;
+use crate::model::room::{JoinAsk, RoomMail};
+
+/// A subscriber of `s` with a secret, and the code that it has at the start of the clock.
+fn anna(kind: AccessKind, limit: i64) -> (Subscriber, String) {
+    let subscriber = Subscriber {
+        subscriber_id: "anna".to_owned(),
+        stream_id: "s".to_owned(),
+        subscriber_name: None,
+        b32_secret: Some("JBSWY3DPEHPK3PXP".to_owned()),
+        kind,
+        concurrent_connections_limit: limit,
+        totp_expiry_period_seconds: Some(30),
+    };
+    // Computed with Python's hmac.
+    (subscriber, "324550".to_owned())
+}
+
+#[test]
+fn a_subscriber_connects_as_often_as_it_may() {
+    let mut w = World::new(AppSettings {
+        enable_time_token_for_play: true,
+        ..AppSettings::default()
+    });
+    w.put_live(CAROL, "s");
+    let refused = Err(Definition::UnauthorizedAccess);
+    for (limit, second) in [(1, refused), (2, Ok(())), (-1, Ok(()))] {
+        let (subscriber, code) = anna(AccessKind::Play, limit);
+        w.facts = Ok(AdmissionFacts {
+            subscriber: Some(subscriber),
+            ..AdmissionFacts::default()
+        });
+        let ask = || PlayAsk {
+            subscriber_id: Some("anna".to_owned()),
+            subscriber_code: Some(code.clone()),
+            ..play_of("s")
+        };
+        assert_eq!(w.play(ALICE, ask()), Ok(()));
+        assert_eq!(w.play(ALICE, ask()), Ok(()), "the same socket again");
+        assert_eq!(w.play(BOB, ask()), second, "limit {limit}");
+        w.release_play(ALICE, "s");
+        assert_eq!(w.play(BOB, ask()), Ok(()), "a place is free");
+        w.release_play(BOB, "s");
+    }
+}
+
+#[test]
+fn a_subscriber_who_may_play_may_not_publish_and_one_who_may_publish_may_play() {
+    let settings = AppSettings {
+        enable_time_token_for_play: true,
+        enable_time_token_for_publish: true,
+        ..AppSettings::default()
+    };
+    let refused = Err(Definition::UnauthorizedAccess);
+    for (kind, publish) in [(AccessKind::Play, refused), (AccessKind::Publish, Ok(()))] {
+        let mut w = World::new(settings.clone());
+        w.put_live(CAROL, "other");
+        let (subscriber, code) = anna(kind, 9);
+        w.facts = Ok(AdmissionFacts {
+            subscriber: Some(subscriber),
+            ..AdmissionFacts::default()
+        });
+        let id = Some("anna".to_owned());
+        let play = PlayAsk {
+            subscriber_id: id.clone(),
+            subscriber_code: Some(code.clone()),
+            ..play_of("other")
+        };
+        assert_eq!(w.play(ALICE, play), Ok(()));
+        let ask = PublishAsk {
+            subscriber_id: id,
+            subscriber_code: Some(code),
+            ..publish_of("s")
+        };
+        assert_eq!(w.publish(ALICE, ask), publish);
+    }
+}
+
+#[test]
+fn a_block_ends_what_runs_and_refuses_what_is_asked() {
+    let mut w = World::new(AppSettings::default());
+    let publish = PublishAsk {
+        subscriber_id: Some("anna".to_owned()),
+        ..publish_of("s")
+    };
+    let play = PlayAsk {
+        subscriber_id: Some("anna".to_owned()),
+        ..play_of("s")
+    };
+    assert_eq!(w.publish(ALICE, publish), Ok(()));
+    w.go_live(ALICE, "s");
+    assert_eq!(w.play(BOB, play.clone()), Ok(()));
+    assert_eq!(w.play(CAROL, play_of("s")), Ok(()));
+    w.ask_play(CAROL, play);
+    let app = AppName::from(APP);
+    w.directory
+        .block_subscriber(&app, "s", "anna", BlockKind::Play);
+    assert_eq!(w.mails(), ["stop play 2 s", "play 4 user_blocked"]);
+    while w.step() {}
+    assert!(w.mails().is_empty(), "its late look changes nothing");
+    w.directory
+        .block_subscriber(&app, "s", "anna", BlockKind::PublishPlay);
+    assert_eq!(w.mails(), ["stop publish 1 s", "stop play 2 s"]);
+}
+
+#[test]
+fn the_webhooks_are_told_who_wants_what() {
+    let mut w = World::new(AppSettings {
+        webhook_authenticate_url: "http://hook/publish".to_owned(),
+        webhook_play_auth_url: "http://hook/play".to_owned(),
+        ..AppSettings::default()
+    });
+    w.put_live(CAROL, "t");
+    let client = Arc::new(Client {
+        remote: Some("192.0.2.7".parse().unwrap()),
+        origin: Some("https://page".into()),
+        query: Some("target=origin".into()),
+    });
+    let publish = PublishAsk {
+        token: Some("tok".to_owned()),
+        client: client.clone(),
+        ..publish_of("s")
+    };
+    assert_eq!(w.publish(ALICE, publish), Ok(()));
+    let play = PlayAsk {
+        viewer_info: Some("info".to_owned()),
+        client,
+        ..play_of("t")
+    };
+    assert_eq!(w.play(ALICE, play), Ok(()));
+    let expected = [
+        (
+            "http://hook/publish",
+            serde_json::json!({
+                "appName": "live", "name": "s", "streamId": "s", "mode": "live", "token": "tok",
+                "queryParams": "target=origin",
+            }),
+        ),
+        (
+            "http://hook/play",
+            serde_json::json!({
+                "appName": "live", "streamId": "t", "mode": "play", "origin": "https://page",
+                "metaData": "info", "ipAddress": "192.0.2.7",
+            }),
+        ),
+    ];
+    let asked: Vec<_> = w
+        .hooks
+        .iter()
+        .map(|hook| {
+            (
+                hook.url.as_str(),
+                serde_json::Value::Object(hook.body.clone()),
+            )
+        })
+        .collect();
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn what_becomes_of_a_broadcast_and_its_subscribers_is_noted() {
+    let mut w = World::new(AppSettings::default());
+    w.put_live(CAROL, "s");
+    assert_eq!(w.statuses(), ["broadcasting"]);
+    let play = PlayAsk {
+        subscriber_id: Some("anna".to_owned()),
+        ..play_of("s")
+    };
+    assert_eq!(w.play(BOB, play), Ok(()));
+    let (app, stream) = (AppName::from(APP), StreamId::from("s"));
+    w.tell(ControlMail::PlayLive {
+        conn: BOB,
+        app,
+        stream,
+    });
+    w.release_play(BOB, "s");
+    w.release_play(BOB, "s");
+    let notes = w.directory.take_notes(100);
+    let events: Vec<_> = notes
+        .iter()
+        .map(|note| match note {
+            Note::Event { event, .. } => (&*event.subscriber_id, event.event_type.text()),
+            Note::Status { .. } => ("", ""),
+        })
+        .collect();
+    assert_eq!(events, [("anna", "connected"), ("anna", "disconnected")]);
+    w.release_publish(CAROL, "s");
+    assert_eq!(w.statuses(), ["finished"]);
+    assert_eq!(w.publish(ALICE, publish_of("s")), Ok(()));
+    w.release_publish(ALICE, "s");
+    assert!(w.statuses().is_empty(), "it was never on air");
+}
+
+#[test]
+fn a_room_is_joined_when_it_is_known_and_in_its_time() {
+    let mut w = World::new(AppSettings {
+        accept_only_rooms_in_data_store: true,
+        play_token_control_enabled: true,
+        webhook_play_auth_url: "http://hook/".to_owned(),
+        ..AppSettings::default()
+    });
+    let over = BroadcastRecord {
+        planned_start_date: 1,
+        planned_end_date: 2,
+        ..record("room")
+    };
+    let unregistered = Some(Definition::NotAllowedUnregisteredStreams);
+    let cases = [
+        (
+            Err(StoreError::Unavailable),
+            Some(Definition::DataStoreNotAvailable),
+        ),
+        (Ok(None), unregistered),
+        (Ok(Some(over)), Some(Definition::RoomNotActiveOrExpired)),
+        (Ok(Some(record("room"))), None),
+    ];
+    for (known, expected) in cases {
+        w.facts = known.map(|broadcast| AdmissionFacts {
+            broadcast,
+            ..AdmissionFacts::default()
+        });
+        w.tell(ControlMail::Room {
+            conn: ALICE,
+            app: APP.into(),
+            mail: RoomMail::AskJoin {
+                request: 7,
+                ask: JoinAsk {
+                    room: "room".into(),
+                    stream: Some("a".into()),
+                    token: None,
+                },
+            },
+        });
+        while w.step() {}
+        let refused = match w.directory.poll_mail() {
+            Some((_, WorkerMail::Room { answer, .. })) => match answer {
+                RoomAnswer::Join { request, result } => {
+                    assert_eq!(request, 7);
+                    result.err()
+                }
+                RoomAnswer::Information { .. } => panic!("{answer:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused, expected);
+    }
+    assert!(w.hooks.is_empty());
+}

@@ -1,0 +1,312 @@
+//! A path that takes less than is to be sent: what waits, what is left out, what comes twice.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::base::clock::tests::test_now;
+use crate::base::codec::Codec;
+use crate::base::egress::{Egress, Route};
+use crate::base::extension::ExtensionMap;
+use crate::base::fault::DropCounters;
+use crate::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
+use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::base::seq::RtpTime;
+use crate::model::layers::Marks;
+use crate::model::track::TrackInfo;
+use crate::peer::send::Sent;
+use crate::peer::subscriber::SendingState;
+use crate::router::history::Stored;
+use crate::router::rewrite::Rewriter;
+use crate::rtp::{RtpHeader, canonical};
+use crate::sdp::SessionVersion;
+use crate::srtp::{MasterKey, Profile, Protect};
+use crate::stream::send::SendStream;
+
+/// A track, a subscriber of it whose path takes 1 Mbit/s, and where its packets go.
+struct Bench {
+    now: Now,
+    tracks: Tracks,
+    key: TrackKey,
+    subscriber: Subscriber,
+    protect: Protect,
+    egress: Egress,
+    dropped: DropCounters,
+    drops: DropCounters,
+    sent: Sent,
+    next_seq: u64,
+    payload_len: usize,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = test_now();
+        let info = TrackInfo {
+            id: TrackId {
+                origin: WorkerId(0),
+                serial: 0,
+            },
+            kind: MediaKind::Video,
+            codec: Codec::Vp8,
+            fmtp: "".into(),
+            pt: Pt(96),
+            rtx_pt: None,
+            red: false,
+            encodings: 1,
+        };
+        let mut tracks = Tracks::default();
+        let key = tracks.insert(Track::new(now.instant, info.clone()));
+        let mut subscriber = Subscriber::new(now, SessionVersion { id: 1, version: 1 });
+        subscriber.add_sending(Sending {
+            mid: Mid::new("0").unwrap(),
+            label: "s".into(),
+            info,
+            track: Some(key),
+            layers: None,
+            target: Target::Best,
+            short_since: None,
+            max_height: 0,
+            stream: SendStream::new(Ssrc(1), None),
+            rewriter: Rewriter::new(0x1_0000),
+            state: SendingState::Flowing,
+            enabled: true,
+            switched_on: true,
+            dropped: 0,
+            transport_cc: true,
+            takes_red: false,
+            pt: None,
+            ids: None,
+            last_stored: None,
+            cname: String::new(),
+        });
+        subscriber.path.handle_remb(now.instant, 1_000_000);
+        let sums = Sums {
+            sent_bps: 1_000_000,
+            wanted_bps: 1_000_000,
+            is_unknown: false,
+        };
+        subscriber.path.settle(now.instant, sums);
+        let master = MasterKey::new(Profile::AeadAes128Gcm, &[1; 16], &[2; 12]).unwrap();
+        Self {
+            now,
+            tracks,
+            key,
+            subscriber,
+            protect: Protect::new(&master).unwrap(),
+            egress: Egress::default(),
+            dropped: DropCounters::default(),
+            drops: DropCounters::default(),
+            sent: Sent::default(),
+            next_seq: 0x1_0000,
+            payload_len: 1000,
+        }
+    }
+
+    fn store(&mut self, packets: u64, key_frame: bool) {
+        let track = self.tracks.get_mut(self.key).unwrap();
+        for n in 0..packets {
+            let seq = self.next_seq;
+            self.next_seq += 1;
+            let mut packet = [0; 12];
+            packet[0] = 0x80;
+            let slot = track.history.slot(self.now.instant, 1440).unwrap();
+            let source = canonical::Source {
+                packet: &packet,
+                header: &RtpHeader::parse(&packet).unwrap(),
+                payload: &[0x5a; 1000][..self.payload_len],
+                extensions: &ExtensionMap::default(),
+                pt: Pt(96),
+                seq: SeqNo(seq as u16),
+                marker: false,
+            };
+            let layout = canonical::write(slot, source).unwrap();
+            let stored = Stored {
+                seq,
+                timestamp: RtpTime(seq as u32),
+                len: layout.len,
+                header_len: layout.header_len,
+                transport_seq_at: layout.transport_seq_at,
+                marks: Marks::base(key_frame && n == 0),
+            };
+            track.store(self.now.instant, stored);
+        }
+    }
+
+    /// Forwards from position `from`, or resumes; returns the packets written.
+    fn serve(&mut self, from: Option<u64>) -> u64 {
+        let before = self.sent.packets;
+        let route = Route::udp(SocketAddr::from(([127, 0, 0, 1], 5000)), None);
+        let mut outlet = Outlet {
+            now: self.now.instant,
+            route,
+            protect: &self.protect,
+            egress: &mut self.egress,
+            dropped: &mut self.dropped,
+            drops: &mut self.drops,
+            sent: &mut self.sent,
+        };
+        match from {
+            Some(from) => {
+                let track = self.tracks.get(self.key).unwrap();
+                let end = track.history.end();
+                let reached = self
+                    .subscriber
+                    .forward(0, self.key, track, from..end, &mut outlet);
+                assert_eq!(reached, end);
+                self.tracks.get_mut(self.key).unwrap().fresh = end;
+            }
+            None => {
+                let tracks = &mut self.tracks;
+                assert!(self.subscriber.resume(self.now, tracks, &mut outlet));
+            }
+        }
+        self.egress.clear();
+        self.sent.packets - before
+    }
+
+    /// What bringing along the payload before it adds to the newest packet, which was sent
+    /// last.
+    fn repeated_len(&self) -> usize {
+        let track = self.tracks.get(self.key).unwrap();
+        let sending = &self.subscriber.sendings[0];
+        let (entry, packet) = track.history.at(track.history.end() - 1).unwrap();
+        let mut slot = [0; MAX_DATAGRAM_LEN];
+        slot[..packet.len()].copy_from_slice(packet);
+        let out = sending.rewriter.highest_out().unwrap();
+        let from = (usize::from(entry.header_len), packet.len());
+        let end = sending.repeat(&mut slot, track, (entry, out), from);
+        end - packet.len()
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.after(Duration::from_millis(ms));
+    }
+}
+
+#[test]
+fn a_large_frame_waits_in_the_history_and_is_sent_in_order_a_burst_at_a_time() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.store(40, true);
+    let at_once = bench.serve(Some(0));
+    assert!((1..=4).contains(&at_once), "{at_once}");
+    assert!(bench.subscriber.path.lists_anew());
+    assert!(!bench.subscriber.path.lists_anew(), "once");
+    // What comes meanwhile goes behind it.
+    bench.store(2, false);
+    assert_eq!(bench.serve(Some(40)), 0);
+    let (mut sent, mut ticks) = (at_once, 0);
+    while bench.subscriber.path.stays_listed() {
+        bench.pass(4);
+        let burst = bench.serve(None);
+        assert!(burst <= 2, "{burst}");
+        sent += burst;
+        ticks += 1;
+    }
+    assert_eq!(sent, 42);
+    // 42 kB at 2 Mbit/s.
+    assert!((35..60).contains(&ticks), "{ticks}");
+    assert_eq!(bench.dropped.get(DropReason::TooOld), 0);
+}
+
+/// The pass that brings fresh packets to everybody would send them a second time, under the
+/// same numbers.
+#[test]
+fn fresh_packets_are_left_to_the_pass_that_sends_them_to_everybody() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.store(40, true);
+    let mut sent = bench.serve(Some(0));
+    bench.store(3, false);
+    for _ in 0..50 {
+        bench.pass(4);
+        sent += bench.serve(None);
+    }
+    assert_eq!(sent, 40);
+    assert!(!bench.subscriber.path.stays_listed());
+    bench.pass(4);
+    sent += bench.serve(Some(40));
+    while bench.subscriber.path.lists_anew() || bench.subscriber.path.stays_listed() {
+        bench.pass(4);
+        sent += bench.serve(None);
+    }
+    assert_eq!(sent, 43);
+}
+
+#[test]
+fn what_waits_when_the_publisher_switches_its_track_off_is_not_sent() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.store(40, true);
+    let at_once = bench.serve(Some(0));
+    bench.store(2, false);
+    let key = bench.key;
+    let track = bench.tracks.get_mut(key).unwrap();
+    track.switch(false, 0);
+    track.fresh = track.history.end();
+    for _ in 0..50 {
+        bench.pass(4);
+        assert_eq!(bench.serve(None), 0);
+    }
+    assert!(!bench.subscriber.path.stays_listed());
+    assert_eq!(bench.dropped.get(DropReason::Disabled), 42 - at_once);
+}
+
+#[test]
+fn what_is_too_late_is_left_out_up_to_the_latest_key_frame() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.store(40, true);
+    let at_once = bench.serve(Some(0));
+    bench.store(20, false);
+    bench.pass(500);
+    bench.store(10, true);
+    bench.serve(Some(60));
+    bench.serve(None);
+    let skipped = bench.dropped.get(DropReason::TooOld);
+    assert_eq!(skipped, 60 - at_once);
+    while bench.subscriber.path.stays_listed() {
+        bench.pass(4);
+        bench.serve(None);
+    }
+    assert_eq!(bench.sent.packets, at_once + 10);
+    // No hole: the numbers go on where they were.
+    let highest = bench.subscriber.sendings[0].rewriter.highest_out();
+    assert_eq!(highest, Some(0x1_0000 + at_once + 10 - 1));
+}
+
+#[test]
+fn what_is_sent_twice_was_sent_once() {
+    let mut bench = Bench::new();
+    bench.payload_len = 200;
+    bench.store(1, true);
+    bench.serve(Some(0));
+    assert_eq!(bench.repeated_len(), 0, "nothing was before it");
+    bench.store(1, false);
+    bench.serve(Some(1));
+    assert_eq!(bench.repeated_len(), 5 + 200);
+    // Switched off for one packet, which nobody is to get later either.
+    bench.subscriber.sendings[0].rewriter.close();
+    bench.store(1, false);
+    bench.store(1, true);
+    bench.serve(Some(3));
+    assert_eq!(bench.repeated_len(), 0);
+    bench.payload_len = 400;
+    bench.store(2, false);
+    bench.serve(Some(4));
+    assert_eq!(bench.repeated_len(), 0, "too long to be sent twice");
+}
+
+#[test]
+fn without_a_key_frame_behind_one_is_asked_for() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.store(40, true);
+    bench.serve(Some(0));
+    bench.pass(500);
+    assert_eq!(bench.serve(None), 0);
+    assert!(!bench.subscriber.path.stays_listed());
+    let mut wanted = Vec::new();
+    bench.pass(2000);
+    bench.tracks.poll_key_frames(bench.now.instant, &mut wanted);
+    assert_eq!(wanted, [bench.key]);
+}
