@@ -370,14 +370,27 @@ impl Credentials<'_> {
         !is_on || self.asked.token().is_some_and(is_good)
     }
 
-    /// The time-based code, and the limit of connections: only a code proves whose they are.
+    fn asks_for_code(&self) -> bool {
+        self.by_kind(
+            self.settings.enable_time_token_for_publish,
+            self.settings.enable_time_token_for_play,
+        )
+    }
+
+    /// False when the subscriber has its limit of connections: only a code proves whose they are.
+    pub fn has_place(&self) -> bool {
+        let subscriber = self.facts.subscriber.as_ref();
+        let limit = subscriber.filter(|_| self.asks_for_code());
+        limit.is_none_or(|subscriber| {
+            usize::try_from(subscriber.concurrent_connections_limit)
+                .map_or(true, |limit| self.connections < limit)
+        })
+    }
+
+    /// The time-based code, and the limit of connections.
     fn code(&self) -> bool {
         let settings = self.settings;
-        let is_on = self.by_kind(
-            settings.enable_time_token_for_publish,
-            settings.enable_time_token_for_play,
-        );
-        if !is_on {
+        if !self.asks_for_code() {
             return true;
         }
         let (Some(id), Some(code)) = (self.asked.subscriber_id(), self.asked.subscriber_code())
@@ -387,9 +400,7 @@ impl Credentials<'_> {
         let subscriber = self.facts.subscriber.as_ref();
         let kind = self.asked.kind();
         let may = |registered| registered == AccessKind::Publish || registered == kind;
-        let has_room =
-            |limit: i64| usize::try_from(limit).map_or(true, |limit| self.connections < limit);
-        if subscriber.is_some_and(|s| !may(s.kind) || !has_room(s.concurrent_connections_limit)) {
+        if subscriber.is_some_and(|s| !may(s.kind)) || !self.has_place() {
             return false;
         }
         let period = subscriber

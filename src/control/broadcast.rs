@@ -163,6 +163,8 @@ impl Broadcast {
         self.tracks.clear();
         self.voice = Voice::default();
         self.measure = PublishMeasure::default();
+        self.flow = Flow::ALL;
+        self.status_due = None;
         self.started_unix_us = 0;
     }
 

@@ -456,7 +456,8 @@ impl Directory {
             self.replace_tracks(app, stream, workers, &moves);
             self.restored(conn, app, stream, same || is_group);
         }
-        if is_group {
+        // Players of a plain broadcast have followed a return already.
+        if is_group || !(returned || is_new) {
             self.refresh(app, stream);
         }
         if let Some(main) = main {

@@ -201,6 +201,7 @@ impl Directory {
         let Some(group) = self.broadcast_mut(app, main) else {
             return;
         };
+        let is_group = group.is_group();
         let Some(play) = group.players.get_mut(&conn) else {
             return;
         };
@@ -209,7 +210,7 @@ impl Directory {
             return;
         }
         let others = lineup.participants != play.told.participants;
-        let is_list_new = others || !play.slots.is_limited();
+        let is_list_new = is_group && (others || !play.slots.is_limited());
         play.told.clone_from(&lineup);
         let stream = main.clone();
         let mail = WorkerMail::PlaySources {

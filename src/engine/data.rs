@@ -19,7 +19,7 @@ use crate::base::ids::{ConnId, PeerId};
 use crate::base::limits::{MAX_DATA_RELAYED, MAX_DATA_RELAYED_LEN};
 use crate::datachannel::{DataChannels, DataEvent, Remote};
 use crate::model::data::{DataMessage, DataRelay, DataTarget, DataTargets};
-use crate::model::mail::{AppName, ControlMail, Outgoing, PublishAsk, WorkerMail};
+use crate::model::mail::{AppName, ControlMail, Outgoing, WorkerMail};
 use crate::model::settings::DataDistribution;
 use crate::model::track::StreamId;
 use crate::peer::{Peer, Side};
@@ -31,8 +31,6 @@ pub(super) struct DataPlane {
     groups: HashMap<(AppName, StreamId), Group>,
     /// Where each peer with data channels is in `groups`.
     memberships: HashMap<PeerId, Membership>,
-    /// The room of each publish that has asked for one.
-    main_tracks: HashMap<(ConnId, StreamId), StreamId>,
     /// Peers that may have packets to write.
     ready: BTreeSet<PeerId>,
     /// Senders that are not read until those who receive have caught up.
@@ -147,21 +145,17 @@ impl Engine {
             max_message_len: section.max_message_size,
         });
         let (conn, stream) = (peer.conn, peer.stream.clone());
-        let mut targets = DataTargets::new();
-        match peer.side {
-            Side::Publisher(_) => {
-                targets.push(DataTarget::Publishers(stream.clone()));
-                let main_track = self.data.main_tracks.get(&(conn, stream));
-                targets.extend(main_track.cloned().map(DataTarget::Publishers));
-            }
-            // INTEROP(antmedia js): its player listens and opens none of its own.
-            Side::Subscriber(_) => {
-                data.open(now.instant, &stream);
-                targets.push(DataTarget::Players(stream));
-            }
+        let plays = matches!(peer.side, Side::Subscriber(_));
+        // INTEROP(antmedia js): its player listens and opens none of its own.
+        if plays {
+            data.open(now.instant, &stream);
         }
         peer.data = Some(Box::new(data));
         let is_connected = peer.transport.is_connected();
+        let targets = match plays {
+            true => DataTargets::from_iter([DataTarget::Players(stream)]),
+            false => self.publisher_targets(conn, &stream),
+        };
         if let Some(app) = self.app_of(conn) {
             self.data.join(id, &app, targets);
         }
@@ -189,25 +183,30 @@ impl Engine {
         self.data.waiting.retain(|peer| *peer != id);
     }
 
-    /// A publish was asked for: which room it is to be part of.
-    pub(super) fn note_main_track(&mut self, conn: ConnId, ask: &PublishAsk) {
-        let Some(stream) = &ask.stream else { return };
-        let key = (conn, stream.clone());
-        match &ask.main_track {
-            Some(main_track) => self.data.main_tracks.insert(key, main_track.clone()),
-            None => self.data.main_tracks.remove(&key),
+    /// A publish belongs to another room: who speaks to whom changes with it.
+    pub(super) fn move_data(&mut self, conn: ConnId, stream: &StreamId) {
+        use crate::signal::action::Role;
+        let Some(id) = self.held(conn, Role::Publish, stream) else {
+            return;
         };
+        if let Some(app) = self.app_of(conn)
+            && self.data.memberships.contains_key(&id)
+        {
+            self.data.leave(id);
+            let targets = self.publisher_targets(conn, stream);
+            self.data.join(id, &app, targets);
+        }
     }
 
-    /// True while `conn` publishes `stream` into a main track.
-    pub(super) fn has_main_track(&self, conn: ConnId, stream: &StreamId) -> bool {
-        let key = (conn, stream.clone());
-        self.data.main_tracks.contains_key(&key)
+    /// Where a publisher hears what is said to publishers.
+    fn publisher_targets(&self, conn: ConnId, stream: &StreamId) -> DataTargets {
+        let streams = [Some(stream), self.room_of(conn, stream)];
+        let streams = streams.into_iter().flatten().cloned();
+        streams.map(DataTarget::Publishers).collect()
     }
 
-    /// A publish is over.
-    pub(super) fn forget_main_track(&mut self, conn: ConnId, stream: &StreamId) {
-        self.data.main_tracks.remove(&(conn, stream.clone()));
+    fn room_of(&self, conn: ConnId, stream: &StreamId) -> Option<&StreamId> {
+        self.conns.get(&conn)?.room_of(stream)
     }
 
     /// Takes the SCTP packets that a DTLS record held.
@@ -290,8 +289,7 @@ impl Engine {
             let distribution = conn.settings().data_channel_player_distribution;
             from_player(&stream, distribution)
         } else {
-            let main_track = self.data.main_tracks.get(&(peer.conn, stream.clone()));
-            from_publisher(&stream, main_track)
+            from_publisher(&stream, conn.room_of(&stream))
         };
         Some((conn.app().clone(), stream, peer.conn, to))
     }

@@ -240,7 +240,7 @@ impl Engine {
             return;
         };
         let app = of.app().clone();
-        if of.settings().send_audio_level_to_viewers || self.has_main_track(conn, &stream) {
+        if of.settings().send_audio_level_to_viewers || of.room_of(&stream).is_some() {
             let mail = ControlMail::AudioLevel { app, stream, level };
             self.mails.push_back(Outgoing::Control(Box::new(mail)));
         }

@@ -297,10 +297,34 @@ impl Engine {
                         track.publisher = None;
                     }
                 }
+                if !peer.transport.is_connected() {
+                    self.drop_unheard(&peer, publisher);
+                }
             }
             Side::Subscriber(subscriber) => {
                 for key in subscriber.sendings.iter().flat_map(Sending::subscribed) {
                     self.unsubscribe(id, key);
+                }
+            }
+        }
+    }
+
+    /// Control was never told of the tracks of a publisher that did not connect: nobody else ends
+    /// them.
+    fn drop_unheard(&mut self, peer: &Peer, publisher: &Publisher) {
+        let Some(app) = self.app_of(peer.conn) else {
+            return;
+        };
+        let broadcast = (app, peer.stream.clone());
+        for key in publisher.sections.iter().flat_map(Published::tracks) {
+            let Some(id) = self.tracks.get(key).map(|track| track.info.id) else {
+                continue;
+            };
+            self.tracks.remove(id);
+            if let Some(ids) = self.published.get_mut(&broadcast) {
+                ids.retain(|published| *published != id);
+                if ids.is_empty() {
+                    self.published.remove(&broadcast);
                 }
             }
         }

@@ -59,6 +59,11 @@ impl Conn {
         &self.settings
     }
 
+    /// The room that its publish of `stream` belongs to.
+    pub(super) fn room_of(&self, stream: &StreamId) -> Option<&StreamId> {
+        self.session.room_of(stream)
+    }
+
     fn peer(&self, role: Role, stream: &str) -> Option<PeerId> {
         let held = self
             .peers
@@ -124,6 +129,7 @@ impl Engine {
             WorkerMail::PublishFlow { app, stream, flow } => {
                 self.switch_published(now, &(app, stream), flow);
             }
+            WorkerMail::Moved { conn, stream, room } => self.move_publish(now, conn, &stream, room),
             WorkerMail::Call { conn, news } => {
                 self.with_session(now, conn, |s, a| s.handle_call_news(news, a));
             }
@@ -175,6 +181,11 @@ impl Engine {
                 message,
             } => self.send_data_event(now, conn, &stream, &message),
         }
+    }
+
+    fn move_publish(&mut self, now: Now, conn: ConnId, stream: &StreamId, room: Option<StreamId>) {
+        self.with_session(now, conn, |s, _| s.handle_publish_moved(stream, room));
+        self.move_data(conn, stream);
     }
 
     fn tell_play_decision(
@@ -397,9 +408,6 @@ impl Engine {
             return;
         };
         let (app, client) = (asking.app.clone(), asking.client.clone());
-        if let Ask::Publish { ask, .. } = &ask {
-            self.note_main_track(conn, ask);
-        }
         let mail = match ask {
             Ask::Publish { request, ask } => ControlMail::AskPublish {
                 conn,
@@ -452,9 +460,6 @@ impl Engine {
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
         let Some(app) = self.app_of(conn) else { return };
-        if let Tell::PublishReleased { stream, .. } = &tell {
-            self.forget_main_track(conn, stream);
-        }
         self.mail_control(match tell {
             Tell::PublishLive { stream } => {
                 let peer = self.held(conn, Role::Publish, &stream);

@@ -290,6 +290,15 @@ pub enum WorkerMail {
         /// What flows.
         flow: Flow,
     },
+    /// A publish belongs to another room than it named.
+    Moved {
+        /// Who publishes.
+        conn: ConnId,
+        /// Which broadcast.
+        stream: StreamId,
+        /// The room; `None`: none any more.
+        room: Option<StreamId>,
+    },
     /// A message for a client, ready to be sent.
     Text {
         /// To whom.

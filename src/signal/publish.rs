@@ -78,6 +78,11 @@ impl Publish {
         self.room.as_ref()
     }
 
+    /// It belongs to `room` from now on.
+    pub(super) fn move_to(&mut self, room: Option<StreamId>) {
+        self.room = room;
+    }
+
     /// True when another `publish` of the id takes its place instead of being an error.
     pub(super) fn is_replaceable(&self, now: Instant) -> bool {
         match self.state {
@@ -222,11 +227,18 @@ impl Publish {
             let text = reply::take_candidate(&self.stream, candidate);
             actions.push(Action::Reply(text));
         }
-        if let State::AwaitingOffer { deadline, held } = &mut self.state {
-            held.flush(&self.stream, Role::Publish, actions);
-            self.state = State::Connecting {
-                deadline: *deadline,
-            };
+        match &mut self.state {
+            State::AwaitingOffer { deadline, held } => {
+                held.flush(&self.stream, Role::Publish, actions);
+                self.state = State::Connecting {
+                    deadline: *deadline,
+                };
+            }
+            // It may have brought new tracks.
+            State::Live => actions.push(Action::Tell(Tell::PublishLive {
+                stream: self.stream.clone(),
+            })),
+            State::Asking { .. } | State::Connecting { .. } => {}
         }
     }
 

@@ -65,8 +65,15 @@ impl Memberships {
             return;
         };
         let old = self.0.swap_remove(at).room;
-        if old != *room && self.0.iter().all(|m| m.room != old) {
-            actions.push(Action::Tell(Tell::RoomLeft { room: old }));
+        if old != *room {
+            self.end_if_last(old, actions);
+        }
+    }
+
+    /// Tells control when nothing is left in `room`.
+    fn end_if_last(&self, room: StreamId, actions: &mut Vec<Action>) {
+        if self.0.iter().all(|m| m.room != room) {
+            actions.push(Action::Tell(Tell::RoomLeft { room }));
         }
     }
 
@@ -225,6 +232,8 @@ impl Session {
             Err(definition) => {
                 let membership = self.memberships.0.swap_remove(at);
                 complain(definition, membership.stream.as_deref(), actions);
+                // One of the same id before it, which it took the place of, ends with it.
+                self.memberships.end_if_last(membership.room, actions);
             }
         }
     }

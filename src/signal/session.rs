@@ -157,6 +157,18 @@ impl Session {
         self.publishes.insert(stream, Box::new(publish));
     }
 
+    /// The room that the publish of `stream` belongs to.
+    pub fn room_of(&self, stream: &StreamId) -> Option<&StreamId> {
+        self.publishes.get(stream)?.room()
+    }
+
+    /// A publish belongs to another room than it named.
+    pub fn handle_publish_moved(&mut self, stream: &StreamId, room: Option<StreamId>) {
+        if let Some(publish) = self.publishes.get_mut(stream) {
+            publish.move_to(room);
+        }
+    }
+
     fn play(&mut self, now: Instant, stream: StreamId, ask: PlayAsk, actions: &mut Vec<Action>) {
         let once = self.settings.play_webrtc_stream_once_for_each_session;
         let full = self.is_full();

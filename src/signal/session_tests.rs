@@ -10,7 +10,7 @@ use super::super::action::{Ask, Tell};
 use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
-use crate::model::room::RoomMail;
+use crate::model::room::{Joined, RoomAnswer, RoomMail};
 use crate::model::track::{Source, TrackInfo};
 
 #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
@@ -264,6 +264,51 @@ fn memberships_count_among_the_entries_of_a_connection() {
     }
     let again = json!({"command": "joinRoom", "room": "r", "streamId": "s1"});
     assert_eq!(definitions(&say(&mut s, now, again)), [] as [&str; 0]);
+}
+
+#[test]
+fn a_join_that_is_refused_leaves_no_membership_behind() {
+    let now = zero();
+    let mut s = session();
+    let join = json!({"command": "joinRoom", "room": "r", "streamId": "a"});
+    let answer = |request, result| RoomAnswer::Join { request, result };
+    let _ = say(&mut s, now, join.clone());
+    let joined = Joined {
+        stream: "a".into(),
+        others: Vec::new(),
+    };
+    s.handle_room_answer(answer(1, Ok(joined)), &mut Vec::new());
+    let _ = say(&mut s, now, join);
+    let mut actions = Vec::new();
+    s.handle_room_answer(answer(2, Err(Definition::HighResourceUsage)), &mut actions);
+    assert_eq!(definitions(&actions), ["highResourceUsage"]);
+    let is_left =
+        |action: &Action| matches!(action, Action::Tell(Tell::RoomLeft { room }) if **room == *"r");
+    assert!(
+        actions.iter().any(is_left),
+        "control still has the first: {actions:?}"
+    );
+}
+
+#[test]
+fn control_is_told_what_a_later_offer_brought() {
+    let now = zero();
+    let mut s = session();
+    let _ = say(&mut s, now, json!({"command": "publish", "streamId": "a"}));
+    let _ = grant_publish(&mut s, now, 1);
+    let is_told = |actions: Vec<Action>| {
+        let is_live = |action: &Action| matches!(action, Action::Tell(Tell::PublishLive { .. }));
+        actions.iter().any(is_live)
+    };
+    assert!(!is_told(peer(&mut s, now, "a", Role::Publish, answered())));
+    assert!(is_told(peer(
+        &mut s,
+        now,
+        "a",
+        Role::Publish,
+        PeerEvent::Connected
+    )));
+    assert!(is_told(peer(&mut s, now, "a", Role::Publish, answered())));
 }
 
 #[test]

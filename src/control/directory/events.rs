@@ -7,7 +7,7 @@ use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::control::broadcast::Broadcast;
 use crate::model::event::{Event, EventAction};
-use crate::model::mail::AppName;
+use crate::model::mail::{AppName, WorkerMail};
 use crate::model::track::StreamId;
 
 impl Directory {
@@ -53,8 +53,12 @@ impl Directory {
             return false;
         };
         let (stream, old) = (broadcast.stream.clone(), broadcast.main_track.clone());
+        let publisher = broadcast.publisher();
         if old.as_deref() == main {
             return true;
+        }
+        if let Some(conn) = publisher {
+            self.tell_moved(conn, stream.clone(), main.map(StreamId::from));
         }
         if let Some(old) = old {
             self.tell_left(app, &stream, &old);
@@ -70,6 +74,12 @@ impl Directory {
             }
         }
         true
+    }
+
+    /// Tells the worker of a publisher which room it is in from now on.
+    pub(super) fn tell_moved(&mut self, conn: ConnId, stream: StreamId, room: Option<StreamId>) {
+        let mail = WorkerMail::Moved { conn, stream, room };
+        self.outbox.push_back((conn.worker, mail));
     }
 
     /// `stream` is about to end; nothing is told when it was not on air.

@@ -30,8 +30,9 @@ use crate::model::access::{
 use crate::model::broadcast::BroadcastStatus;
 use crate::model::call::CallNews;
 use crate::model::definition::Definition;
-use crate::model::mail::{AppName, WorkerMail};
+use crate::model::mail::{AppName, PublishAsk, WorkerMail};
 use crate::model::room::{Joined, RoomAnswer};
+use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
 use crate::signal::reply;
 use crate::store::{AdmissionFacts, AdmissionQuery, Note, StoreError};
@@ -141,13 +142,22 @@ impl Directory {
                     self.grant(now, question);
                 }
             }
-            StepResult::Consumed(Ok(false)) => {
-                self.answer(question, Err(Definition::UnauthorizedAccess));
-            }
+            StepResult::Consumed(Ok(false)) => self.used_up_already(now, question),
             StepResult::Consumed(Err(_)) => {
                 self.answer(question, Err(Definition::DataStoreNotAvailable));
             }
             StepResult::Looked(_) | StepResult::Hooked(true) => {}
+        }
+    }
+
+    /// Somebody was faster with the token. Its own socket goes on: the SDKs publish and play with
+    /// one token at once.
+    fn used_up_already(&mut self, now: Now, mut question: Question) {
+        question.facts.token = None;
+        match self.judge(now, &question) {
+            Ok(_) if !question.is_withdrawn => self.grant(now, question),
+            Ok(_) => {}
+            Err(definition) => self.answer(question, Err(definition)),
         }
     }
 
@@ -353,21 +363,29 @@ impl Directory {
             check_dates(record, kind, unix_ms)?;
         }
         check_blocks(facts, kind, unix_ms)?;
+        self.credentials(settings, question, unix_ms).check()
+    }
+
+    fn credentials<'a>(
+        &'a self,
+        settings: &'a AppSettings,
+        question: &'a Question,
+        unix_ms: i64,
+    ) -> Credentials<'a> {
         Credentials {
             settings,
             asked: &question.asked,
-            facts,
+            facts: &question.facts,
             main_track: question.main_track.as_deref(),
             remembered: self.questions.remembered(question),
             connections: self.connections(question),
             unix_ms,
         }
-        .check()
     }
 
     /// The checks behind the credentials, then the token, then the grant.
     fn finish(&mut self, now: Now, id: CheckId, question: Question) {
-        if let Err(definition) = self.judge_last(&question) {
+        if let Err(definition) = self.judge_last(now, &question) {
             return self.answer(question, Err(definition));
         }
         match question.asked.token() {
@@ -382,12 +400,17 @@ impl Directory {
         }
     }
 
-    /// Limits and switches of the application that are looked at last.
-    fn judge_last(&self, question: &Question) -> Result<(), Definition> {
+    /// Limits and switches of the application that are looked at last; others may have got in
+    /// while the steps before were taken.
+    fn judge_last(&self, now: Now, question: &Question) -> Result<(), Definition> {
         let app = self
             .apps
             .get(&question.app)
             .ok_or(Definition::NotInitializedYet)?;
+        let credentials = self.credentials(&app.settings, question, unix_ms(now));
+        if !credentials.has_place() {
+            return Err(Definition::UnauthorizedAccess);
+        }
         let stream = question.asked.stream().unwrap_or_default();
         match &question.asked {
             Asked::Publish(_) => {
@@ -442,11 +465,17 @@ impl Directory {
         }
         let granted = match &question.asked {
             Asked::Publish(ask) => self
-                .judge_last(&question)
-                .and_then(|()| self.decide_publish(now, conn, &app, ask.clone()))
+                .judge_last(now, &question)
+                .and_then(|()| {
+                    let ask = PublishAsk {
+                        main_track: question.main_track.as_deref().map(StreamId::from),
+                        ..ask.clone()
+                    };
+                    self.decide_publish(now, conn, &app, ask)
+                })
                 .map(Granted::Publish),
             Asked::Play(ask) => self
-                .judge_last(&question)
+                .judge_last(now, &question)
                 .and_then(|()| self.decide_play(conn, &app, ask))
                 .map(Granted::Play),
             Asked::Tracks(ask) => return self.tell_tracks(conn, &app, ask),
@@ -457,10 +486,25 @@ impl Directory {
         };
         if granted.is_ok() {
             self.take_seat(&question);
+            self.tell_registered_room(&question);
         } else if let Some(key) = fresh {
             self.questions.openings.end(&key);
         }
         self.answer(question, granted);
+    }
+
+    /// A publish that named no room goes into the one that it is registered in.
+    fn tell_registered_room(&mut self, question: &Question) {
+        if let Asked::Publish(PublishAsk {
+            stream: Some(stream),
+            main_track: None,
+            ..
+        }) = &question.asked
+            && let Some(room) = &question.main_track
+        {
+            let room = Some(StreamId::from(room.as_str()));
+            self.tell_moved(question.conn, stream.clone(), room);
+        }
     }
 
     /// False when too many are on their way to a connected peer already.
@@ -569,9 +613,10 @@ impl Questions {
         Some(seat.subscriber_id.clone())
     }
 
-    /// The WebSocket is gone.
+    /// The WebSocket is gone: nothing is remembered for it, also not what its questions come to.
     pub fn forget(&mut self, conn: ConnId) {
         self.used.remove(&conn);
+        self.waiting.retain(|_, question| question.conn != conn);
     }
 
     /// A broadcast of the directory got so far.

@@ -49,6 +49,30 @@ fn a_subscriber_connects_as_often_as_it_may() {
 }
 
 #[test]
+fn a_subscriber_does_not_get_past_its_limit_while_a_webhook_thinks() {
+    let mut w = World::new(AppSettings {
+        enable_time_token_for_play: true,
+        webhook_play_auth_url: "http://hook/".to_owned(),
+        ..AppSettings::default()
+    });
+    w.put_live(CAROL, "s");
+    let (subscriber, code) = anna(AccessKind::Play, 1);
+    w.facts = Ok(AdmissionFacts {
+        subscriber: Some(subscriber),
+        ..AdmissionFacts::default()
+    });
+    let ask = PlayAsk {
+        subscriber_id: Some("anna".to_owned()),
+        subscriber_code: Some(code),
+        ..play_of("s")
+    };
+    w.ask_play(ALICE, ask.clone());
+    w.ask_play(BOB, ask);
+    while w.step() {}
+    assert_eq!(w.mails(), ["play 1 granted", "play 2 unauthorized_access"]);
+}
+
+#[test]
 fn a_subscriber_who_may_play_may_not_publish_and_one_who_may_publish_may_play() {
     let settings = AppSettings {
         enable_time_token_for_play: true,

@@ -369,6 +369,40 @@ fn a_publisher_that_comes_back_in_time_takes_its_viewers_over() {
 }
 
 #[test]
+fn players_are_told_what_a_later_offer_of_the_publisher_brought() {
+    let mut w = world();
+    w.live(ALICE);
+    w.watch(BOB);
+    assert!(w.mails().is_empty());
+    let video = track(ALICE.worker);
+    let audio = TrackInfo {
+        id: TrackId {
+            serial: 8,
+            ..video.id
+        },
+        kind: MediaKind::Audio,
+        codec: Codec::Opus,
+        ..video.clone()
+    };
+    w.tell(ControlMail::PublishLive {
+        conn: ALICE,
+        app: APP.into(),
+        stream: "s".into(),
+        tracks: vec![video, audio],
+    });
+    let mails = w.mails();
+    let [(worker, WorkerMail::PlaySources { conn, lineup, .. })] = &mails[..] else {
+        panic!("{mails:?}")
+    };
+    assert_eq!((*worker, *conn), (BOB.worker.0, BOB));
+    assert_eq!(lineup.sources[0].tracks.len(), 2);
+    w.go_live(ALICE);
+    assert_eq!(w.mails().len(), 1, "and what it took back");
+    w.go_live(ALICE);
+    assert!(w.mails().is_empty(), "nothing changed");
+}
+
+#[test]
 fn a_publisher_that_comes_back_with_another_codec_ends_the_plays() {
     let mut w = world();
     w.live(ALICE);

@@ -58,6 +58,11 @@ async fn add(
     let done = store
         .set_subtrack(&app.name, &id.0, &subtrack.0, true)
         .await;
+    if let Ok(true) = done {
+        shared.update(|directory, now| {
+            directory.move_to_room(now, &app.name, &subtrack.0, Some(&id.0));
+        });
+    }
     Ok(Json(match done {
         Ok(true) => Outcome::done(),
         Ok(false) => Outcome::failed(NOT_REGISTERED),

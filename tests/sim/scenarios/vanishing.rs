@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::check::assert_all_arrived;
+use crate::network::Link;
 use crate::world::World;
 use leafcutter::engine::Counters;
+use serde_json::json;
 
 fn level(counters: Counters) -> [u64; 4] {
     [
@@ -146,4 +148,28 @@ fn an_answer_to_an_offer_given_up_disturbs_nobody() {
     let until = world.now.instant - Duration::from_millis(200);
     assert_all_arrived(&world.clients[publisher], &world.clients[viewer], until);
     assert_eq!(world.clients[hasty].story(), ["start", "takeConfiguration"]);
+}
+
+/// A room's id is free for a publisher; one that never connects leaves no track behind in it.
+#[test]
+fn a_publisher_under_a_room_s_id_that_never_connects_leaves_nothing() {
+    let mut world = World::new(1, 1);
+    let member = world.open_conn(0);
+    let join = json!({ "command": "joinRoom", "room": "room", "streamId": "x" });
+    world.tell(member, join.to_string());
+    world.run(Duration::from_millis(100));
+    let publisher = world.publish(0, "room");
+    world.set_links(publisher, Link::lossy(1.0), Link::lossy(1.0));
+    world.run(Duration::from_secs(2));
+    assert!(world.counters(0).tracks > 0, "its offer was answered");
+    world.say(publisher, json!({ "command": "stop" }));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.counters(0).tracks, 0);
+    world.close(publisher);
+    world.clients[publisher].vanish();
+    world.close_conn(member);
+    // Timers that were armed come up.
+    world.run(Duration::from_secs(45));
+    assert_eq!(world.servers[0].engine.sizes(), Default::default());
+    assert_eq!(world.control.broadcasts(), 0);
 }
