@@ -59,9 +59,9 @@ fn who_does_not_come_back_ends_as_the_silent_do() {
     let (mut world, _, viewer) = call(3, false);
     world.close_tcp(viewer);
     world.clients[viewer].vanish();
-    world.run(Duration::from_secs(13));
+    world.run(Duration::from_secs(26));
     assert_eq!(world.counters(0).peers, 2, "it may come back");
-    world.run(Duration::from_secs(5));
+    world.run(Duration::from_secs(6));
     assert_eq!(world.counters(0).peers, 1);
     assert_eq!(world.servers[0].engine.sizes().sources, 1);
     assert_eq!((world.lost_with_tcp, world.strays.len()), (0, 0));
