@@ -129,7 +129,7 @@ impl Ice {
     }
 
     /// One message that came by `route`; `known` says that authentic requests came from there
-    /// before.
+    /// before. False when the request is a copy: it is answered and says nothing of its sender.
     ///
     /// A request may be copied by somebody who sees it and be sent again from elsewhere, which
     /// would bring the media there: a new address needs a transaction of its own.
@@ -143,7 +143,7 @@ impl Ice {
         route: Route,
         known: bool,
         message: &StunMessage<'_>,
-    ) -> Result<(), DropReason> {
+    ) -> Result<bool, DropReason> {
         let remote_ufrag = self.check(message).ok_or(DropReason::StunRejected)?;
         let transaction = message.trans_id();
         let heard = self.heard.contains(&transaction);
@@ -168,7 +168,7 @@ impl Ice {
         if !heard {
             self.remember(transaction);
         }
-        Ok(())
+        Ok(!heard)
     }
 
     /// The sender's user fragment when `message` is an authentic request for this agent.
@@ -207,7 +207,7 @@ impl Ice {
 }
 
 /// HMAC-SHA1 over `parts`, one behind the other (RFC 8489 §14.5).
-fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
+pub(super) fn hmac_sha1(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     let mut context = hmac::Context::with_key(&key);
     for part in parts {
@@ -300,7 +300,7 @@ mod tests {
             }
         }
 
-        fn send(&self, agent: &mut Ice, from: &str) -> Result<(), DropReason> {
+        fn send(&self, agent: &mut Ice, from: &str) -> Result<bool, DropReason> {
             let request = StunMessage::binding_request(
                 &self.username,
                 self.transaction,

@@ -43,6 +43,8 @@ pub struct Transport {
     keys: Option<SrtpKeys>,
     validated: SmallVec<[Source; 2]>,
     route: Option<Route>,
+    /// When the peer was last heard by `route`.
+    route_heard: Instant,
     /// When it was made, and from the end of the handshake on, when that was.
     since: Instant,
     consent: Option<Instant>,
@@ -110,6 +112,7 @@ impl Transport {
             keys: None,
             validated: SmallVec::new(),
             route: None,
+            route_heard: now.instant,
             since: now.instant,
             consent: None,
             closed: None,
@@ -143,8 +146,8 @@ impl Transport {
         self.ice = Ice::new(credentials);
     }
 
-    /// Where datagrams for this peer go; `None` before ICE nominated a pair, after the peer closed
-    /// the association, and from the loss of the TCP connection in use to the next binding
+    /// Where datagrams for this peer go; `None` before the first binding request, after the peer
+    /// closed the association, and from the loss of the TCP connection in use to the next binding
     /// request.
     pub fn route(&self) -> Option<Route> {
         self.route.filter(|_| self.closed.is_none())
@@ -192,13 +195,9 @@ impl Transport {
     ) -> Result<StunAccepted, DropReason> {
         let nominated = message.use_candidate();
         let known = self.validated.contains(&route.source());
-        self.ice.handle_stun(route, known, &message)?;
-        self.consent = Some(now.instant);
-        // RFC 8445 §7.3.1.5, lite: the controlling side's latest nomination decides. An address
-        // change (§ RFC 8839 NAT rebinding) therefore follows the first authenticated nomination
-        // from the new address, and nothing else moves the route.
-        if nominated || self.route.is_none() {
-            self.route = Some(route);
+        if self.ice.handle_stun(route, known, &message)? {
+            self.consent = Some(now.instant);
+            self.follow(now, route, nominated);
         }
         let mut accepted = StunAccepted {
             newly_validated: false,
@@ -337,6 +336,19 @@ impl Transport {
         result
     }
 
+    /// An authentic request that is no copy came by `route`. RFC 8445 §7.3.1.5, lite: the
+    /// controlling side's latest nomination decides, which is how Chrome tells that its address
+    /// has changed. INTEROP(firefox), INTEROP(aiortc): their later checks nominate nothing, so
+    /// they are followed once they come by another way only.
+    fn follow(&mut self, now: Now, route: Route, nominated: bool) {
+        let silence = now.instant.saturating_duration_since(self.route_heard);
+        let stays = |current: Route| current != route && silence < ROUTE_SILENCE;
+        if nominated || !self.route.is_some_and(stays) {
+            self.route = Some(route);
+            self.route_heard = now.instant;
+        }
+    }
+
     fn settle(&mut self, now: Now) -> Result<DtlsOutcome, PeerFault> {
         let Some(dtls) = self.dtls.live() else {
             return Ok(DtlsOutcome::Progress);
@@ -361,6 +373,10 @@ impl Transport {
 /// lost, so half of it is two lost datagrams (INTEROP(firefox), INTEROP(aiortc)).
 const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a route is kept that no check comes by while one comes by another: more than any
+/// client leaves between two (6 s).
+const ROUTE_SILENCE: Duration = Duration::from_millis(7500);
+
 /// From creation to a finished handshake; a play session has no shorter timer of its own.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -374,3 +390,85 @@ const GOODBYE_GRACE: Duration = Duration::from_secs(2);
 
 /// How often consent is looked at.
 const CONSENT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use str0m::ice::TransId;
+
+    use super::*;
+    use crate::base::clock::tests::test_now;
+
+    fn transport() -> Transport {
+        let credentials = Credentials::random(&mut StdRng::seed_from_u64(1));
+        let mut transport = Transport::new(test_now(), credentials);
+        let remote = Credentials {
+            ufrag: "them".to_owned(),
+            password: "their password, of 22+".to_owned(),
+        };
+        transport.set_remote(remote, Vec::new());
+        transport
+    }
+
+    /// A genuine request.
+    fn request(to: &Transport, nominates: bool) -> Vec<u8> {
+        let Credentials { ufrag, password } = to.credentials();
+        let username = format!("{ufrag}:them");
+        let id = TransId::new();
+        let message = StunMessage::binding_request(&username, id, true, 7, 1, nominates);
+        let mut buf = [0; 256];
+        let key = Some(password.as_bytes());
+        let len = message.to_bytes(key, &mut buf, ice::hmac_sha1).unwrap();
+        buf[..len].to_vec()
+    }
+
+    /// From the port `from`, so many tenths of a second after the start; where media goes then.
+    fn hear(transport: &mut Transport, tenths: u64, from: u16, request: &[u8]) -> Option<u16> {
+        let now = test_now().after(Duration::from_millis(100 * tenths));
+        let route = Route::udp(([192, 0, 2, 1], from).into(), None);
+        let message = StunMessage::parse(request).unwrap();
+        transport.handle_stun(now, route, message).unwrap();
+        Some(transport.route()?.remote.port())
+    }
+
+    #[test]
+    fn a_route_that_fell_silent_gives_way_to_one_that_is_heard() {
+        let mut t = transport();
+        let mut check = |tenths, from, nominates| {
+            let request = request(&t, nominates);
+            hear(&mut t, tenths, from, &request)
+        };
+        assert_eq!(check(0, 1, false), Some(1), "the first");
+        assert_eq!(check(1, 2, false), Some(1), "not nominated");
+        assert_eq!(check(2, 2, true), Some(2));
+        assert_eq!(check(60, 2, false), Some(2), "heard once more");
+        assert_eq!(check(134, 3, false), Some(2), "after 7.4 s of silence");
+        assert_eq!(check(135, 3, false), Some(3), "after 7.5 s");
+        assert_eq!(check(140, 2, false), Some(3), "it was heard again itself");
+        assert_eq!(
+            check(141, 2, true),
+            Some(2),
+            "a nomination needs no silence"
+        );
+    }
+
+    #[test]
+    fn a_copied_request_moves_nothing_and_is_no_consent() {
+        let mut t = transport();
+        let nomination = request(&t, true);
+        let other = request(&t, false);
+        let current = request(&t, true);
+        assert_eq!(hear(&mut t, 0, 1, &nomination), Some(1));
+        assert_eq!(hear(&mut t, 1, 2, &other), Some(1));
+        assert_eq!(hear(&mut t, 2, 3, &current), Some(3));
+        for copy in [&nomination, &other] {
+            assert_eq!(hear(&mut t, 200, 1, copy), Some(3));
+            assert_eq!(hear(&mut t, 200, 2, copy), Some(3));
+        }
+        let at = |tenths: u64| test_now().after(Duration::from_millis(100 * tenths));
+        t.since = at(300).instant;
+        assert!(t.handle_timeout(at(301)).is_ok());
+        assert_eq!(t.handle_timeout(at(302)), Err(PeerFault::TimedOut));
+    }
+}

@@ -263,6 +263,11 @@ impl Bare {
         binding_request(&self.remote_sdp, password)
     }
 
+    /// A genuine binding request that nominates nothing.
+    pub fn check(&self) -> Vec<u8> {
+        request(&self.remote_sdp, None, false)
+    }
+
     /// A protected RTP packet; `seq` counts from 0 within the first 2^15.
     pub fn rtp(&self, packet: &Rtp<'_>) -> Vec<u8> {
         self.rtp_late(packet, 0)
@@ -396,11 +401,16 @@ pub fn take(world: &mut World, address: SocketAddr) -> Vec<Vec<u8>> {
     mine.into_iter().map(|(_, datagram)| datagram).collect()
 }
 
-/// A binding request to the peer that `remote_sdp` describes, from the one with [`UFRAG`].
+/// A binding request to the peer that `remote_sdp` describes, from the one with [`UFRAG`]; it
+/// nominates the way that it takes.
 pub fn binding_request(remote_sdp: &str, password: Option<&str>) -> Vec<u8> {
+    request(remote_sdp, password, true)
+}
+
+fn request(remote_sdp: &str, password: Option<&str>, nominates: bool) -> Vec<u8> {
     let username = format!("{}:{UFRAG}", attribute(remote_sdp, "ice-ufrag"));
     let password = password.unwrap_or_else(|| attribute(remote_sdp, "ice-pwd"));
-    let message = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+    let message = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, nominates);
     let hmac = from_feature_flags().sha1_hmac_provider;
     let mut buf = [0; 300];
     let sign = |key: &[u8], parts: &[&[u8]]| hmac.sha1_hmac(key, parts);

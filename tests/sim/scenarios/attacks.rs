@@ -12,7 +12,7 @@ use leafcutter::rtp::RtpHeader;
 use leafcutter::transport::demux::{Protocol, classify};
 use str0m::format::Codec;
 
-use crate::bare::{AUDIO_SSRC, Negotiated, RTX_SSRC, Rtp, VIDEO_SSRC, binding_request, take};
+use crate::bare::{AUDIO_SSRC, Bare, Negotiated, RTX_SSRC, Rtp, VIDEO_SSRC, binding_request, take};
 use crate::check::assert_all_arrived;
 use crate::client::Client;
 use crate::media::{Identity, Published};
@@ -78,6 +78,41 @@ fn media_is_taken_from_a_publisher_at_its_new_address() {
     world.run(Duration::from_secs(1));
     let asked = world.clients[publisher].key_frame_requests.len();
     assert_eq!(asked, key_frames + 1, "feedback finds the new address");
+}
+
+/// INTEROP(firefox), INTEROP(aiortc): their checks after the nomination nominate nothing.
+#[test]
+fn media_follows_a_viewer_whose_checks_nominate_nothing() {
+    let mut world = World::new(8, 1);
+    world.publish(0, "call");
+    world.connect();
+    let mut viewer = Negotiated::viewer(&mut world, 0, "call").connect(&mut world);
+    let watch = |world: &mut World, viewer: &Bare| {
+        let check = viewer.check();
+        viewer.send(world, &check);
+        world.run(Duration::from_secs(5));
+        (viewer.rtp_received(world).len(), check)
+    };
+    assert!(watch(&mut world, &viewer).0 > 400);
+    let (old, thief) = (viewer.address, world.network.fresh_address());
+    viewer.address = world.network.fresh_address();
+    let (received, _) = watch(&mut world, &viewer);
+    assert_eq!(received, 0, "a lost check or two are no reason to move");
+    let (_, check) = watch(&mut world, &viewer);
+    let (received, _) = watch(&mut world, &viewer);
+    assert!(received > 400, "{received} packets in five seconds");
+
+    // A copy, as if it came from where the viewer was, while the viewer is silent.
+    take(&mut world, old);
+    world.run(Duration::from_secs(8));
+    for from in [old, thief] {
+        world.inject(0, from, &check);
+        world.run(Duration::from_secs(1));
+        let sent = take(&mut world, from);
+        let rtp = |d: &Vec<u8>| classify(d) == Some(Protocol::Rtp);
+        assert!(!sent.iter().any(rtp), "media for a copy");
+    }
+    assert!(viewer.rtp_received(&mut world).len() > 800);
 }
 
 #[test]
