@@ -32,6 +32,14 @@ pub const MAX_MISSING: usize = 512;
 /// SSRCs per peer, authentic ones included; further ones are dropped (`UnknownSsrc`).
 pub const MAX_SSRCS_PER_PEER: usize = 64;
 
+/// Senders of RTCP per peer whose replay windows are kept; of the one heard longest ago only the
+/// highest number is. Firefox has one for each m-line, those that only receive included.
+pub const MAX_RTCP_SENDERS: usize = 128;
+
+/// Senders of RTCP per peer of which only the highest number is kept, 8 bytes each; when there are
+/// more, further senders are dropped (`UnknownSsrc`).
+pub const MAX_PAST_RTCP_SENDERS: usize = 1024;
+
 /// Encodings of one track that are taken of a publisher (simulcast); the answer to its offer lists
 /// no more. Browsers send at most three.
 pub const MAX_ENCODINGS: usize = 4;
@@ -224,6 +232,7 @@ const _: () = assert!(MAX_RTP_LEN + MAX_SRTP_OVERHEAD <= MAX_DATAGRAM_LEN);
 const _: () = assert!(VIDEO_HISTORY_PACKETS.is_power_of_two());
 const _: () = assert!(AUDIO_HISTORY_PACKETS.is_power_of_two());
 const _: () = assert!(4 * MAX_SOURCES_PER_PLAY < MAX_MEDIA_SECTIONS);
+const _: () = assert!(MAX_RTCP_SENDERS >= 2 * MAX_SOURCES_PER_PLAY);
 const _: () = assert!(REPLAY_WINDOW.is_multiple_of(64));
 const _: () = assert!(MAX_MESSAGE_LEN > MAX_SDP_LEN);
 const _: () = assert!(EGRESS_LEN >= 64 * MAX_DATAGRAM_LEN);

@@ -12,11 +12,24 @@ pub struct ReplayWindow {
     /// One past the highest index recorded; 0 before the first.
     end: u64,
     /// Index `i` is bit `i % REPLAY_WINDOW`. INVARIANT: a set bit is an index in
-    /// `end - REPLAY_WINDOW..end`.
+    /// `end - REPLAY_WINDOW..end`, also where that is below 0.
     seen: [u64; WORDS],
 }
 
 impl ReplayWindow {
+    /// One that takes every index below `end` for seen.
+    pub const fn from_end(end: u64) -> Self {
+        Self {
+            end,
+            seen: [u64::MAX; WORDS],
+        }
+    }
+
+    /// One past the highest index recorded; 0 before the first.
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Says whether a packet with `index` may be opened. Changes nothing.
     ///
     /// # Errors
@@ -119,6 +132,21 @@ mod tests {
                     "recording it does no harm"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn one_from_an_end_takes_what_is_behind_it_only() {
+        for end in [0, 1, 63, 64, WINDOW - 1, WINDOW, 1 << 31] {
+            let mut window = ReplayWindow::from_end(end);
+            for before in (1..=end.min(2 * WINDOW)).map(|back| end - back) {
+                assert_eq!(window.check(before), Err(DropReason::Replayed), "{end}");
+            }
+            window.record(end + 2);
+            assert_eq!(window.end(), end + 3);
+            assert_eq!(window.check(end), Ok(()), "{end}: passed over");
+            assert_eq!(window.check(end + 1), Ok(()), "{end}: passed over");
+            assert_eq!(window.check(end + 2), Err(DropReason::Replayed), "{end}");
         }
     }
 

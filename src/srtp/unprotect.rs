@@ -6,7 +6,7 @@
 
 use crate::base::fault::DropReason;
 use crate::base::ids::Ssrc;
-use crate::base::limits::MAX_SSRCS_PER_PEER;
+use crate::base::limits::{MAX_PAST_RTCP_SENDERS, MAX_RTCP_SENDERS};
 
 use super::cipher::{Cipher, MAX_RTCP_INDEX, RTCP_HEADER_LEN, RtcpId, RtpId, SRTCP_E_BIT};
 use super::kdf::{Protects, SessionKey};
@@ -19,14 +19,27 @@ use super::replay::ReplayWindow;
 pub struct Unprotect {
     rtp: Cipher,
     rtcp: Cipher,
-    /// At most `limits::MAX_SSRCS_PER_PEER`, each made by an authentic packet.
+    /// At most `limits::MAX_RTCP_SENDERS`, each made by an authentic packet.
     rtcp_senders: Vec<RtcpSender>,
+    /// Those that had to make room, at most `limits::MAX_PAST_RTCP_SENDERS`.
+    past: Vec<PastSender>,
+    /// Authentic SRTCP packets.
+    rtcp_opened: u64,
 }
 
 #[derive(Debug)]
 struct RtcpSender {
     ssrc: Ssrc,
     window: ReplayWindow,
+    /// `rtcp_opened` at its latest packet.
+    heard: u64,
+}
+
+/// What is kept of a sender's window: nothing at or below its highest index is taken again.
+#[derive(Debug)]
+struct PastSender {
+    ssrc: Ssrc,
+    highest: u32,
 }
 
 impl Unprotect {
@@ -37,6 +50,8 @@ impl Unprotect {
             rtp: Cipher::new(&SessionKey::derive(master, Protects::Rtp)?)?,
             rtcp: Cipher::new(&SessionKey::derive(master, Protects::Rtcp)?)?,
             rtcp_senders: Vec::new(),
+            past: Vec::new(),
+            rtcp_opened: 0,
         })
     }
 
@@ -76,8 +91,10 @@ impl Unprotect {
     /// tag, E bit and index.
     ///
     /// Replays are found per sender SSRC (RFC 3711 §3.4). A sender is remembered from its first
-    /// authentic packet on; beyond `limits::MAX_SSRCS_PER_PEER` senders, further ones are dropped
-    /// rather than an old one forgotten, because forgetting would admit replays.
+    /// authentic packet on. Beyond `limits::MAX_RTCP_SENDERS`, the one heard longest ago makes room;
+    /// to forget it would admit replays, so its highest index stays and it goes on behind that:
+    /// all that it can lose is what was overtaken on the way. Who recorded its packets gains
+    /// nothing. Once `limits::MAX_PAST_RTCP_SENDERS` have made room, further senders are dropped.
     ///
     /// # Errors
     /// `MalformedRtcp` when too short for header, tag and index; `Replayed`; `AuthFailed` when the
@@ -106,13 +123,18 @@ impl Unprotect {
             .rtcp_senders
             .iter()
             .position(|sender| sender.ssrc == id.ssrc);
-        if let Some(sender) = at.and_then(|at| self.rtcp_senders.get(at)) {
-            sender.window.check(index)?;
+        match at.and_then(|at| self.rtcp_senders.get(at)) {
+            Some(sender) => sender.window.check(index)?,
+            None => self.past_window(id.ssrc).check(index)?,
         }
         self.rtcp
             .open_rtcp(id, packet)
             .ok_or(DropReason::AuthFailed)?;
-        self.rtcp_sender(at, id.ssrc)?.window.record(index);
+        self.rtcp_opened += 1;
+        let heard = self.rtcp_opened;
+        let sender = self.rtcp_sender(at, id.ssrc)?;
+        sender.heard = heard;
+        sender.window.record(index);
         Ok(len)
     }
 
@@ -121,7 +143,15 @@ impl Unprotect {
         !self.rtcp_senders.is_empty()
     }
 
-    /// The sender at `at`, or else a new one for `ssrc`.
+    /// What a sender begins with that has no window: empty, unless it had one.
+    fn past_window(&self, ssrc: Ssrc) -> ReplayWindow {
+        let past = self.past.iter().find(|past| past.ssrc == ssrc);
+        past.map_or_else(ReplayWindow::default, |past| {
+            ReplayWindow::from_end(u64::from(past.highest) + 1)
+        })
+    }
+
+    /// The sender at `at`, or else one that is made for `ssrc`.
     fn rtcp_sender(
         &mut self,
         at: Option<usize>,
@@ -129,18 +159,36 @@ impl Unprotect {
     ) -> Result<&mut RtcpSender, DropReason> {
         let at = match at {
             Some(at) => at,
-            None if self.rtcp_senders.len() >= MAX_SSRCS_PER_PEER => {
-                return Err(DropReason::UnknownSsrc);
-            }
             None => {
+                let window = self.past_window(ssrc);
+                self.past.retain(|past| past.ssrc != ssrc);
+                if self.rtcp_senders.len() >= MAX_RTCP_SENDERS {
+                    self.make_room()?;
+                }
                 self.rtcp_senders.push(RtcpSender {
                     ssrc,
-                    window: ReplayWindow::default(),
+                    window,
+                    heard: 0,
                 });
                 self.rtcp_senders.len() - 1
             }
         };
         self.rtcp_senders.get_mut(at).ok_or(DropReason::UnknownSsrc)
+    }
+
+    /// Takes the window of the sender heard longest ago.
+    fn make_room(&mut self) -> Result<(), DropReason> {
+        if self.past.len() >= MAX_PAST_RTCP_SENDERS {
+            return Err(DropReason::UnknownSsrc);
+        }
+        let senders = self.rtcp_senders.iter().enumerate();
+        let oldest = senders.min_by_key(|(_, sender)| sender.heard);
+        let (at, _) = oldest.ok_or(DropReason::UnknownSsrc)?;
+        let RtcpSender { ssrc, window, .. } = self.rtcp_senders.swap_remove(at);
+        // An index has 31 bits.
+        let highest = u32::try_from(window.end().saturating_sub(1)).unwrap_or(u32::MAX);
+        self.past.push(PastSender { ssrc, highest });
+        Ok(())
     }
 }
 
@@ -295,11 +343,35 @@ mod tests {
     }
 
     #[test]
+    fn the_sender_heard_longest_ago_makes_room_and_is_not_replayed() {
+        let (mut protect, mut unprotect) = pair(Profile::AeadAes128Gcm);
+        let mut packet = |ssrc| protected_rtcp(&mut protect, &report(ssrc));
+        let late = packet(1);
+        let all = MAX_RTCP_SENDERS as u32;
+        let packets: Vec<_> = (0..all).map(&mut packet).collect();
+        let more = [packet(0), packet(all), packet(1)];
+        let mut open = |packet: &Vec<u8>| unprotect.unprotect_rtcp(&mut packet.clone());
+        for packet in packets.iter().chain(&more[..2]) {
+            assert_eq!(open(packet), Ok(28));
+        }
+        // Sender 0 was heard again, so it was sender 1 that made room.
+        for packet in [&packets[0], &more[0], &packets[1], &late, &packets[2]] {
+            assert_eq!(open(packet), Err(DropReason::Replayed));
+        }
+        assert_eq!(open(&more[2]), Ok(28), "it goes on");
+        for packet in [&more[2], &packets[1], &packets[2]] {
+            assert_eq!(open(packet), Err(DropReason::Replayed));
+        }
+        assert_eq!(unprotect.rtcp_senders.len(), MAX_RTCP_SENDERS);
+        assert_eq!(unprotect.past.len(), 1, "sender 2");
+    }
+
+    #[test]
     fn rtcp_senders_are_bounded_and_none_is_forgotten() {
         let (mut protect, mut unprotect) = pair(Profile::AeadAes128Gcm);
         let first = protected_rtcp(&mut protect, &report(0));
         assert_eq!(unprotect.unprotect_rtcp(&mut first.clone()), Ok(28));
-        for ssrc in 1..MAX_SSRCS_PER_PEER as u32 {
+        for ssrc in 1..(MAX_RTCP_SENDERS + MAX_PAST_RTCP_SENDERS) as u32 {
             let mut packet = protected_rtcp(&mut protect, &report(ssrc));
             assert_eq!(unprotect.unprotect_rtcp(&mut packet), Ok(28));
         }
@@ -308,10 +380,14 @@ mod tests {
             unprotect.unprotect_rtcp(&mut packet),
             Err(DropReason::UnknownSsrc)
         );
+        assert_eq!(unprotect.rtcp_senders.len(), MAX_RTCP_SENDERS);
+        assert_eq!(unprotect.past.len(), MAX_PAST_RTCP_SENDERS);
         assert_eq!(
             unprotect.unprotect_rtcp(&mut first.clone()),
             Err(DropReason::Replayed)
         );
+        let mut again = protected_rtcp(&mut protect, &report(0));
+        assert_eq!(unprotect.unprotect_rtcp(&mut again), Ok(28), "a known one");
     }
 
     #[test]
