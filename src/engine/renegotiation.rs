@@ -15,10 +15,11 @@ use super::Engine;
 use super::negotiation::Description;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
-use crate::base::ids::{ConnId, Mid, PeerId, Ssrc};
+use crate::base::ids::{ConnId, Mid, PeerId};
 use crate::base::limits::MAX_MEDIA_SECTIONS;
 use crate::model::layers::Target;
 use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
+use crate::peer::ssrcs::Ssrcs;
 use crate::peer::subscriber::{Sending, SendingState, Subscriber};
 use crate::peer::{Peer, Side};
 use crate::router::rewrite::Rewriter;
@@ -49,7 +50,8 @@ impl Engine {
             id: self.rng.random::<u64>() >> 1,
             version: 1,
         };
-        let mut subscriber = Subscriber::new(now, session);
+        let ssrcs = Ssrcs::random(&mut self.rng);
+        let mut subscriber = Subscriber::new(now, session, ssrcs);
         let leads = grant.room.as_ref() == Some(stream);
         if grant.data_channel && leads {
             let mid = subscriber.next_mid()?;
@@ -57,7 +59,7 @@ impl Engine {
         }
         for (label, info) in lanes(&grant.lineup.sources) {
             let mid = subscriber.next_mid()?;
-            let section = self.send_section(mid, label, info);
+            let section = send_section(mid, label, info, &mut subscriber.ssrcs);
             subscriber
                 .sendings
                 .push(self.sending(&section, label, info));
@@ -164,10 +166,13 @@ impl Engine {
         info: &TrackInfo,
         free: &mut Vec<usize>,
     ) {
-        let Some(mid) = self.subscriber_mut(id).and_then(Subscriber::next_mid) else {
+        let Some(subscriber) = self.subscriber_mut(id) else {
             return;
         };
-        let section = self.send_section(mid, label, info);
+        let Some(mid) = subscriber.next_mid() else {
+            return;
+        };
+        let section = send_section(mid, label, info, &mut subscriber.ssrcs);
         let sending = self.sending(&section, label, info);
         let Some(subscriber) = self.subscriber_mut(id) else {
             return;
@@ -213,28 +218,6 @@ impl Engine {
             first_mid: "0".to_owned(),
             first_label: 0,
         })
-    }
-
-    fn send_section(&mut self, mid: Mid, label: &str, info: &TrackInfo) -> SendSection {
-        let letter = match info.kind {
-            MediaKind::Audio => 'a',
-            MediaKind::Video => 'v',
-        };
-        SendSection {
-            mid,
-            kind: info.kind,
-            codec: info.codec,
-            fmtp: info.fmtp.to_string(),
-            server_pt: info.pt,
-            server_rtx_pt: info.rtx_pt,
-            red: info.red,
-            track_id: format!("ARDAMS{letter}{label}"),
-            stream_id: label.to_owned(),
-            ssrc: Ssrc(self.rng.random()),
-            rtx_ssrc: info.rtx_pt.map(|_| Ssrc(self.rng.random())),
-            cname: label.to_owned(),
-            disabled: false,
-        }
     }
 
     fn sending(&mut self, section: &SendSection, label: &StreamId, info: &TrackInfo) -> Sending {
@@ -396,4 +379,27 @@ fn lanes(sources: &[Source]) -> Vec<(&StreamId, &TrackInfo)> {
         }
     }
     lanes
+}
+
+/// An m-line for a track, with sources that the player has not had.
+fn send_section(mid: Mid, label: &str, info: &TrackInfo, ssrcs: &mut Ssrcs) -> SendSection {
+    let letter = match info.kind {
+        MediaKind::Audio => 'a',
+        MediaKind::Video => 'v',
+    };
+    SendSection {
+        mid,
+        kind: info.kind,
+        codec: info.codec,
+        fmtp: info.fmtp.to_string(),
+        server_pt: info.pt,
+        server_rtx_pt: info.rtx_pt,
+        red: info.red,
+        track_id: format!("ARDAMS{letter}{label}"),
+        stream_id: label.to_owned(),
+        ssrc: ssrcs.draw(),
+        rtx_ssrc: info.rtx_pt.map(|_| ssrcs.draw()),
+        cname: label.to_owned(),
+        disabled: false,
+    }
 }

@@ -1,7 +1,7 @@
 //! F3: one PeerConnection: a transport and, by role, the streams it sends us or is sent.
 //!
 //! `publisher.rs` and `receive.rs` are the way in, `subscriber.rs` and `send.rs` the way out, with
-//! `pace.rs` between them and a narrow path,
+//! `pace.rs` between them and a narrow path, under what `ssrcs.rs` draws;
 //! `feedback.rs` is RTCP both ways. Knows no signalling and no socket. Called by `engine/`.
 #![cfg_attr(
     not(test),
@@ -21,6 +21,7 @@ pub mod pace;
 pub mod publisher;
 pub mod receive;
 pub mod send;
+pub mod ssrcs;
 pub mod subscriber;
 
 use std::time::Instant;

@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
 use super::*;
 use crate::base::clock::tests::test_now;
 use crate::base::codec::Codec;
@@ -14,6 +17,7 @@ use crate::base::seq::RtpTime;
 use crate::model::layers::Marks;
 use crate::model::track::TrackInfo;
 use crate::peer::send::Sent;
+use crate::peer::ssrcs::Ssrcs;
 use crate::peer::subscriber::SendingState;
 use crate::router::history::Stored;
 use crate::router::rewrite::Rewriter;
@@ -55,7 +59,9 @@ impl Bench {
         };
         let mut tracks = Tracks::default();
         let key = tracks.insert(Track::new(now.instant, info.clone()));
-        let mut subscriber = Subscriber::new(now, SessionVersion { id: 1, version: 1 });
+        let session = SessionVersion { id: 1, version: 1 };
+        let ssrcs = Ssrcs::random(&mut StdRng::seed_from_u64(1));
+        let mut subscriber = Subscriber::new(now, session, ssrcs);
         subscriber.add_sending(Sending {
             mid: Mid::new("0").unwrap(),
             label: "s".into(),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::layers::{Keys, Layered};
 use super::measure::Period;
 use super::pace::Path;
+use super::ssrcs::Ssrcs;
 use crate::base::clock::Now;
 use crate::base::ids::{Mid, Pt, Ssrc, TrackId};
 use crate::base::seq::SeqNo;
@@ -28,6 +29,8 @@ pub struct Subscriber {
     pub offered: Vec<OfferSection>,
     /// The `o=` line of the last offer.
     pub session: SessionVersion,
+    /// Where the sources of its sendings come from.
+    pub ssrcs: Ssrcs,
     /// Mids used so far; each names one track for ever.
     mids: u32,
     /// Where the next sender reports begin, when one compound could not hold all.
@@ -109,11 +112,12 @@ pub enum SendingState {
 
 impl Subscriber {
     /// A subscriber to whom nothing is offered yet.
-    pub fn new(now: Now, session: SessionVersion) -> Self {
+    pub fn new(now: Now, session: SessionVersion, ssrcs: Ssrcs) -> Self {
         Self {
             sendings: Vec::new(),
             offered: Vec::new(),
             session,
+            ssrcs,
             mids: 0,
             report_from: 0,
             path: Path::default(),
@@ -254,6 +258,9 @@ pub(super) const MAX_ASKED: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
     use super::*;
     use crate::base::clock::tests::test_now;
     use crate::base::codec::{Codec, MediaKind};
@@ -262,7 +269,8 @@ mod tests {
 
     fn subscriber() -> Subscriber {
         let session = SessionVersion { id: 1, version: 1 };
-        Subscriber::new(test_now(), session)
+        let ssrcs = Ssrcs::random(&mut StdRng::seed_from_u64(1));
+        Subscriber::new(test_now(), session, ssrcs)
     }
 
     /// A track on a new m-line.
