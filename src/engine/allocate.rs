@@ -73,7 +73,7 @@ impl Engine {
         let important = &subscriber.important;
         let sendings = subscriber.sendings.iter().enumerate();
         let ladders: SmallVec<[Ladder; 4]> = sendings
-            .filter(|(_, sending)| sending.is_in_use() && sending.switched_on)
+            .filter(|(_, sending)| sending.is_taken() && sending.switched_on)
             .map(|(at, sending)| Ladder {
                 priority: priority(important, sending),
                 ..ladder(now, &self.tracks, at, sending)

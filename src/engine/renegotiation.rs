@@ -23,7 +23,7 @@ use crate::peer::ssrcs::Ssrcs;
 use crate::peer::subscriber::{Sending, SendingState, Subscriber};
 use crate::peer::{Peer, Side};
 use crate::router::rewrite::Rewriter;
-use crate::sdp::offer::{self, Accepted, OfferSection, SendSection};
+use crate::sdp::offer::{self, Accepted, AcceptedSection, OfferSection, SendSection};
 use crate::sdp::player;
 use crate::sdp::{SdpError, SessionVersion};
 use crate::stream::send::{RtxStream, SendStream};
@@ -289,33 +289,29 @@ impl Engine {
         Ok(player::write(&sections, &offer, &crossed, &local, session))
     }
 
-    /// What a player takes of what it was offered takes effect.
+    /// What a player takes of what it was offered takes effect. An answer may take back what an
+    /// earlier one took, or take what that did not (RFC 3264 §6.1, RFC 8829 §5.11).
     fn take_accepted(&mut self, now: Now, id: PeerId, accepted: Accepted) -> Result<(), SdpError> {
         let subscriber = self.subscriber_mut(id).ok_or(SdpError::Mismatch)?;
         let transport = accepted.transport.ok_or(SdpError::NothingAccepted)?;
+        let mut left = Vec::new();
         for section in &accepted.sections {
-            let is_new =
-                |s: &&mut Sending| s.mid == section.mid && s.state == SendingState::Offered;
-            let Some(sending) = subscriber.sendings.iter_mut().find(is_new) else {
+            let is_it = |s: &Sending| s.is_in_use() && s.mid == section.mid;
+            let Some(at) = subscriber.sendings.iter().position(is_it) else {
                 continue;
             };
-            sending.state = match section.accepted {
-                true => SendingState::Accepted,
-                false => SendingState::Refused,
-            };
-            // Without RTX, repair is a plain copy, which has to be the same bytes as the first
-            // time: it cannot carry a number of its own.
-            sending.transport_cc = section.transport_cc && (section.rtx || !section.nack);
-            sending.takes_red = section.red;
-            if !section.rtx {
-                sending.stream.rtx = None;
-            }
-            if let Some(numbers) = &section.numbers {
-                sending.renumber(numbers);
-            }
-            if sending.transport_cc {
+            if !section.accepted {
+                let keys = subscriber.refuse_sending(at).into_iter();
+                left.extend(keys.map(|key| (at, key)));
+            } else if let Some(sending) = subscriber.sendings.get_mut(at)
+                && take(sending, section)
+                && sending.transport_cc
+            {
                 subscriber.path.open(now.instant);
             }
+        }
+        for (at, key) in left {
+            self.unsubscribe_one(id, at, key);
         }
         self.set_remote(now, id, &transport);
         self.add_data(now, id, accepted.data.as_ref());
@@ -379,6 +375,27 @@ fn lanes(sources: &[Source]) -> Vec<(&StreamId, &TrackInfo)> {
         }
     }
     lanes
+}
+
+/// The player takes `sending`, of which this is what it takes; false when it did before: how it is
+/// sent stays as it was.
+fn take(sending: &mut Sending, section: &AcceptedSection) -> bool {
+    match sending.state {
+        SendingState::Offered | SendingState::Refused => {}
+        SendingState::Accepted | SendingState::Flowing | SendingState::Ended => return false,
+    }
+    sending.state = SendingState::Accepted;
+    // Without RTX, repair is a plain copy, which has to be the same bytes as the first time: it
+    // cannot carry a number of its own.
+    sending.transport_cc = section.transport_cc && (section.rtx || !section.nack);
+    sending.takes_red = section.red;
+    if !section.rtx {
+        sending.stream.rtx = None;
+    }
+    if let Some(numbers) = &section.numbers {
+        sending.renumber(numbers);
+    }
+    true
 }
 
 /// An m-line for a track, with sources that the player has not had.

@@ -405,7 +405,7 @@ impl Subscriber {
     /// Tells the path what all that is sent comes to at present.
     pub fn settle_path(&mut self, now: Now, tracks: &Tracks) {
         let mut sums = Sums::default();
-        let is_wanted = |s: &&Sending| s.is_in_use() && s.switched_on;
+        let is_wanted = |s: &&Sending| s.is_taken() && s.switched_on;
         for sending in self.sendings.iter().filter(is_wanted) {
             let track = sending.track.and_then(|key| tracks.get(key));
             let mut sent_bps = track.map_or(0, |track| track.rate.latest_wire_bps());
@@ -466,7 +466,7 @@ impl Subscriber {
                 return;
             }
             let is_probed = |s: &&mut Sending| {
-                let is_wanted = s.is_in_use() && s.switched_on && s.transport_cc;
+                let is_wanted = s.is_taken() && s.switched_on && s.transport_cc;
                 is_wanted && s.info.kind == MediaKind::Video && s.stream.rtx.is_some()
             };
             // What flows has packets to send again.

@@ -104,7 +104,7 @@ pub enum SendingState {
     Accepted,
     /// The subscription has begun.
     Flowing,
-    /// The answer does not take it.
+    /// The latest answer does not take it; a later one may.
     Refused,
     /// Its m-line was stopped; the place may be taken.
     Ended,
@@ -179,6 +179,19 @@ impl Subscriber {
         Some(tracks)
     }
 
+    /// The player takes the sending at index `at` no more, or not at all. Its source and its numbers
+    /// stay, so that it can go on. Returns what it was subscribed to.
+    pub fn refuse_sending(&mut self, at: usize) -> Keys {
+        let Some(sending) = self.sendings.get_mut(at) else {
+            return Keys::new();
+        };
+        sending.state = SendingState::Refused;
+        sending.rewriter.close();
+        self.asked.retain(|(asked, _)| *asked != at);
+        self.path.forget(at);
+        sending.let_go()
+    }
+
     /// When reports are due, or layers are to be looked at.
     pub fn poll_timeout(&self, _now: Now) -> Instant {
         match self.next_layers {
@@ -243,6 +256,11 @@ impl Sending {
     /// False once it has ended.
     pub fn is_in_use(&self) -> bool {
         self.state != SendingState::Ended
+    }
+
+    /// False once it has ended, and while the player does not take it.
+    pub fn is_taken(&self) -> bool {
+        !matches!(self.state, SendingState::Refused | SendingState::Ended)
     }
 
     /// The server's RTX payload type, when RTX is in use.

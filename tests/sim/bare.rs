@@ -19,6 +19,8 @@ use super::world::World;
 
 /// One peer on one WebSocket.
 pub struct Bare {
+    /// Its WebSocket.
+    pub conn: ConnId,
     /// The worker it is on.
     pub worker: usize,
     /// Where it sends from.
@@ -29,6 +31,7 @@ pub struct Bare {
     pub protect: Protect,
     /// Opens what it is sent.
     pub unprotect: Unprotect,
+    fingerprint: String,
 }
 
 impl std::fmt::Debug for Bare {
@@ -50,6 +53,7 @@ pub struct Negotiated {
     /// The server's description.
     pub remote_sdp: String,
     dtls: Box<dyn DtlsInstance>,
+    fingerprint: String,
 }
 
 impl Negotiated {
@@ -153,6 +157,7 @@ impl Negotiated {
             address: world.network.fresh_address(),
             remote_sdp: said["sdp"].as_str().expect("a description").to_owned(),
             dtls: dtls.instance,
+            fingerprint: dtls.fingerprint,
         }
     }
 
@@ -196,11 +201,13 @@ impl Negotiated {
         let keys = self.shake_hands_among(world, forged).expect("keys");
         world.run(Duration::from_millis(50));
         Bare {
+            conn: self.conn,
             worker: self.worker,
             address: self.address,
             remote_sdp: self.remote_sdp,
             protect: Protect::new(&keys.client).expect("a key"),
             unprotect: Unprotect::new(&keys.server).expect("a key"),
+            fingerprint: self.fingerprint,
         }
     }
 
@@ -261,6 +268,22 @@ impl Bare {
     /// A genuine binding request, with `password` instead of the right one if given.
     pub fn binding_request(&self, password: Option<&str>) -> Vec<u8> {
         binding_request(&self.remote_sdp, password)
+    }
+
+    /// Answers the latest offer to play `stream`, as [`Negotiated::viewer_that_takes`] does.
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn answer(&self, world: &mut World, stream: &str, takes: fn(&str, &str) -> bool) {
+        let texts = world.unheard.iter().filter(|(to, _)| *to == self.conn);
+        let mut messages = texts.map(|(_, text)| serde_json::from_str::<Value>(text));
+        let offer = messages
+            .rfind(|message| message.as_ref().is_ok_and(|m| m["type"] == "offer"))
+            .expect("an offer");
+        let offer = offer.expect("JSON");
+        let offered = offer["sdp"].as_str().expect("a description");
+        let sdp = answer(offered, &self.fingerprint, takes);
+        tell(world, self.conn, stream, configuration("answer", &sdp));
     }
 
     /// A genuine binding request that nominates nothing.

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use leafcutter::base::codec::MediaKind;
+use leafcutter::base::codec::{Codec, MediaKind};
+use leafcutter::base::ids::Pt;
+use leafcutter::rtp::RtpHeader;
 use serde_json::json;
 
+use crate::bare::Negotiated;
 use crate::check::assert_all_arrived;
 use crate::seeds;
 use crate::world::World;
@@ -233,4 +236,44 @@ fn a_participant_that_comes_back_within_the_window_is_seen_again_without_an_offe
     leave(&mut world, a);
     leave(&mut world, again);
     assert_nothing_is_left(&mut world);
+}
+
+#[test]
+fn a_player_may_refuse_in_a_later_answer_and_take_back_in_another() {
+    let mut world = World::new(21, 1);
+    enter(&mut world, 0, "a");
+    world.connect();
+    let viewer = Negotiated::viewer(&mut world, 0, "room").connect(&mut world);
+    // Payload types of the audio and of the video.
+    let count = |packets: &[RtpHeader], pt| packets.iter().filter(|p| p.pt == pt).count();
+    let watch = |world: &mut World| {
+        world.run(Duration::from_secs(1));
+        viewer.rtp_received(world)
+    };
+    let (opus, vp8) = (Pt(111), Codec::Vp8.server_pts("").0);
+    let before = watch(&mut world);
+    assert!(count(&before, opus) > 40 && count(&before, vp8) > 40);
+    let last = before.iter().rfind(|p| p.pt == vp8).expect("video");
+
+    enter(&mut world, 0, "b");
+    world.run(Duration::from_secs(1));
+    let all = viewer.rtp_received(&mut world);
+    let last = all.iter().rfind(|p| p.pt == vp8).unwrap_or(last);
+    viewer.answer(&mut world, "room", |_, line| !line.contains("VP8"));
+    let flown = viewer.rtp_received(&mut world);
+    let last = flown.iter().rfind(|p| p.pt == vp8).unwrap_or(last);
+    let without = watch(&mut world);
+    assert_eq!(count(&without, vp8), 0, "both videos are refused");
+    assert!(count(&without, opus) > 80, "both are heard");
+
+    enter(&mut world, 0, "c");
+    world.run(Duration::from_secs(1));
+    assert_eq!(count(&viewer.rtp_received(&mut world), vp8), 0);
+    viewer.answer(&mut world, "room", |_, _| true);
+    let after = watch(&mut world);
+    let videos = after.iter().filter(|p| p.pt == vp8);
+    let ssrcs: HashSet<_> = videos.clone().map(|p| p.ssrc).collect();
+    assert_eq!(ssrcs.len(), 3, "all videos are taken");
+    let first = videos.clone().find(|p| p.ssrc == last.ssrc);
+    assert_eq!(first.map(|p| p.seq), Some(last.seq.plus(1)), "it goes on");
 }
