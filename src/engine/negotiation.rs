@@ -51,20 +51,25 @@ impl Engine {
         sdp: &str,
     ) -> Result<(PeerId, Description), SdpError> {
         let offer = sdp::parse(sdp)?;
-        let negotiated = answer::negotiate(&offer, &policy(settings))?;
+        let existing = existing.filter(|id| self.publisher(*id).is_some());
+        let sections = existing.and_then(|id| Some(&self.publisher(id)?.sections));
+        let known: Vec<ReceiveSection> = sections
+            .into_iter()
+            .flatten()
+            .map(|published| published.section.clone())
+            .collect();
+        let negotiated = answer::renegotiate(&offer, &policy(settings), &known)?;
         let id = match existing {
-            Some(id) if self.peers.get(id).is_some() => {
+            Some(id) => {
                 self.renegotiate(now, id, who, &negotiated);
                 id
             }
-            Some(_) | None => self.make_publisher(now, who, &negotiated),
+            None => self.make_publisher(now, who, &negotiated),
         };
-        let version = SessionVersion {
-            id: self.rng.random::<u64>() >> 1,
-            version: 1,
-        };
+        let session = self.publisher(id).map(|publisher| publisher.session);
+        let session = session.ok_or(SdpError::NothingAccepted)?;
         let local = self.local_parameters(id).ok_or(SdpError::NothingAccepted)?;
-        let sdp = answer::write(&offer, &negotiated, &local, version);
+        let sdp = answer::write(&offer, &negotiated, &local, session);
         let in_use = |s: &Section| !matches!(s, Section::Rejected { .. });
         let first = negotiated.sections.iter().position(in_use).unwrap_or(0);
         let first_mid = offer
@@ -91,7 +96,11 @@ impl Engine {
         let sections = receive_sections(negotiated)
             .map(|section| self.publish(now, app, stream, section))
             .collect();
-        let publisher = Publisher::new(now, sections);
+        let session = SessionVersion {
+            id: self.rng.random::<u64>() >> 1,
+            version: 1,
+        };
+        let publisher = Publisher::new(now, session, sections);
         let id = self.insert_peer(now, conn, stream, Side::Publisher(Box::new(publisher)));
         self.set_remote(now, id, &negotiated.transport);
         self.own_tracks(id);
@@ -129,7 +138,7 @@ impl Engine {
             ..
         }) = self.peers.get_mut(id)
         {
-            publisher.sections = known;
+            publisher.renegotiate(now, known);
         }
         self.set_remote(now, id, &negotiated.transport);
         self.own_tracks(id);
@@ -171,6 +180,13 @@ impl Engine {
         Published {
             section: section.clone(),
             encodings: encodings.collect(),
+        }
+    }
+
+    fn publisher(&self, id: PeerId) -> Option<&Publisher> {
+        match &self.peers.get(id)?.side {
+            Side::Publisher(publisher) => Some(publisher),
+            Side::Subscriber(_) => None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::payload::dependency_structure::Structure;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::RtpHeader;
 use crate::rtp::extension::Known;
+use crate::sdp::SessionVersion;
 use crate::sdp::answer::ReceiveSection;
 use crate::stream::receive::RecvStream;
 
@@ -27,6 +28,8 @@ use crate::stream::receive::RecvStream;
 pub struct Publisher {
     /// The accepted m-lines, with the track each feeds.
     pub sections: Vec<Published>,
+    /// The `o=` line of the last answer (RFC 3264 §8).
+    pub session: SessionVersion,
     pub(super) ssrcs: Vec<Source>,
     pub(super) arrivals: Option<Arrivals>,
     pub(super) clock_offset: ClockOffset,
@@ -134,12 +137,12 @@ pub struct Place {
 
 impl Publisher {
     /// The state for negotiated m-lines and their tracks.
-    pub fn new(now: Now, sections: Vec<Published>) -> Self {
-        let transport_cc = sections.iter().any(|s| s.section.transport_cc);
+    pub fn new(now: Now, session: SessionVersion, sections: Vec<Published>) -> Self {
         Self {
+            arrivals: has_transport_cc(&sections).then(Arrivals::default),
             sections,
+            session,
             ssrcs: Vec::new(),
-            arrivals: transport_cc.then(Arrivals::default),
             clock_offset: ClockOffset::default(),
             next_report: now.instant + FIRST_REPORT,
             next_transport_feedback: now.instant,
@@ -150,6 +153,17 @@ impl Publisher {
             next_level: now.instant,
             tap: None,
         }
+    }
+
+    /// Takes the m-lines of a later offer, behind which known ones keep their places; its answer is
+    /// the next version.
+    pub fn renegotiate(&mut self, now: Now, sections: Vec<Published>) {
+        if self.arrivals.is_none() && has_transport_cc(&sections) {
+            self.arrivals = Some(Arrivals::default());
+            self.next_transport_feedback = now.instant;
+        }
+        self.sections = sections;
+        self.session.version += 1;
     }
 
     /// When feedback is due.
@@ -338,6 +352,10 @@ impl Publisher {
     }
 }
 
+fn has_transport_cc(sections: &[Published]) -> bool {
+    sections.iter().any(|s| s.section.transport_cc)
+}
+
 /// The distance between a publisher's NTP clock and ours, one for all its streams.
 ///
 /// Each report shows distance plus delay; the smallest recent one has the least delay in it. It
@@ -389,7 +407,8 @@ mod tests {
     #[test]
     fn the_loudest_of_a_period_is_reported_once() {
         let start = test_now();
-        let mut publisher = Publisher::new(start, Vec::new());
+        let session = SessionVersion { id: 1, version: 1 };
+        let mut publisher = Publisher::new(start, session, Vec::new());
         let at = |millis| start.after(Duration::from_millis(millis));
         assert_eq!(publisher.take_level(at(0)), None, "nothing was heard");
         publisher.note_level(40);

@@ -5,7 +5,7 @@
 //! keeps no state; called by `peer/` for publishers.
 
 use super::SdpError;
-use super::choose::{self, CodecPolicy};
+use super::choose::{self, CodecPolicy, Permitted};
 use super::description::{
     Description, Direction, MediaSection, RidDirection, SimulcastRid, SsrcGroupKind,
 };
@@ -14,7 +14,7 @@ use super::transport::{self, RemoteTransport, Setup};
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::ids::{Mid, Pt, Rid, Ssrc};
-use crate::base::limits::MAX_ENCODINGS;
+use crate::base::limits::{MAX_ENCODINGS, MAX_MEDIA_SECTIONS};
 
 /// What was taken of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,26 @@ impl DataSection {
 /// `NothingAccepted` when no section can be taken; `Setup` when the publisher insists on being the
 /// DTLS server; `OpusParameters`, `MissingIce`, `MissingFingerprint`, `IceLite`.
 pub fn negotiate(offer: &Description, policy: &CodecPolicy) -> Result<Negotiated, SdpError> {
+    renegotiate(offer, policy, &[])
+}
+
+/// The same for a later offer of a publisher whose m-lines are `known`, in use or not. Viewers were
+/// offered their codecs, so an m-line that is known keeps its codec, whatever `policy` says by now;
+/// when that is not offered any more, it is rejected.
+///
+/// # Errors
+/// As [`negotiate`]; `TooManySections` when all m-lines that ever were would be more than
+/// `limits::MAX_MEDIA_SECTIONS`.
+pub fn renegotiate(
+    offer: &Description,
+    policy: &CodecPolicy,
+    known: &[ReceiveSection],
+) -> Result<Negotiated, SdpError> {
+    let known_as = |mid: &Mid| known.iter().find(|section| section.mid == *mid);
+    let come = offer.media.iter().filter(|s| known_as(&s.mid).is_none());
+    if known.len() + come.count() > MAX_MEDIA_SECTIONS {
+        return Err(SdpError::TooManySections);
+    }
     let mux = offer.media.iter().any(|s| s.bundled && s.rtcp_mux);
     let mut leader: Option<(usize, bool)> = None;
     let mut has_data = false;
@@ -151,7 +171,11 @@ pub fn negotiate(offer: &Description, policy: &CodecPolicy) -> Result<Negotiated
     for (at, section) in offer.media.iter().enumerate() {
         let joins = leader.is_none_or(|(_, bundled)| bundled && section.bundled);
         let muxed = section.rtcp_mux || (section.bundled && mux);
-        let decided = decide(section, policy, joins, muxed, has_data)?;
+        let permitted = match known_as(&section.mid) {
+            Some(kept) => Permitted::Kept(kept),
+            None => Permitted::By(policy),
+        };
+        let decided = decide(section, policy, permitted, (joins, muxed, has_data))?;
         has_data |= matches!(decided, Section::Data(_));
         if !matches!(decided, Section::Rejected { .. }) {
             leader.get_or_insert((at, section.bundled));
@@ -173,9 +197,8 @@ pub fn negotiate(offer: &Description, policy: &CodecPolicy) -> Result<Negotiated
 fn decide(
     section: &MediaSection,
     policy: &CodecPolicy,
-    joins: bool,
-    muxed: bool,
-    has_data: bool,
+    permitted: Permitted<'_>,
+    (joins, muxed, has_data): (bool, bool, bool),
 ) -> Result<Section, SdpError> {
     let reject = |reason| {
         let mid = section.mid.clone();
@@ -203,7 +226,7 @@ fn decide(
     if !muxed {
         return reject(RejectReason::NoRtcpMux);
     }
-    match choose::choose(section, policy)? {
+    match choose::choose(section, permitted)? {
         Some(choice) => Ok(Section::Receive(receive(section, kind, &choice))),
         None => reject(RejectReason::NoCodec),
     }

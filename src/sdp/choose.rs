@@ -5,6 +5,7 @@
 //! Called by `answer.rs` and `player.rs`.
 
 use super::SdpError;
+use super::answer::ReceiveSection;
 use super::description::MediaSection;
 use super::format::{Format, FormatRole};
 use crate::base::codec::{Codec, H264Profile};
@@ -76,17 +77,56 @@ pub(super) struct Choice<'a> {
     pub red: Option<Pt>,
 }
 
+/// What an m-line may be taken with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Permitted<'a> {
+    /// Any of these.
+    By(&'a CodecPolicy),
+    /// What it was taken with before.
+    Kept(&'a ReceiveSection),
+}
+
+impl Permitted<'_> {
+    fn allows(self, codec: Codec, format: &Format) -> bool {
+        match self {
+            Self::By(policy) => policy.allows(codec),
+            // Another profile has another payload type towards viewers.
+            Self::Kept(kept) => {
+                let server_pt = || codec.server_pts(&viewer_fmtp(codec, format)).0;
+                codec == kept.codec && server_pt() == kept.server_pt
+            }
+        }
+    }
+
+    /// Redundancy that viewers were not offered is none.
+    fn allows_red(self) -> bool {
+        match self {
+            Self::By(_) => true,
+            Self::Kept(kept) => kept.red_pt.is_some(),
+        }
+    }
+
+    /// The payload type that it had goes before others of the same codec.
+    fn is_new(self, format: &Format) -> bool {
+        match self {
+            Self::By(_) => false,
+            Self::Kept(kept) => kept.pt != format.pt,
+        }
+    }
+}
+
 /// Chooses from `section`; `None` when no codec is in common.
 ///
 /// # Errors
 /// `OpusParameters` when the publisher prefers an Opus that is not `opus/48000/2`.
 pub(super) fn choose<'a>(
     section: &'a MediaSection,
-    policy: &CodecPolicy,
+    permitted: Permitted<'_>,
 ) -> Result<Option<Choice<'a>>, SdpError> {
     let wanted = |format: &Format| match format.role() {
         FormatRole::Media(codec) => Some(codec)
-            .filter(|c| policy.allows(*c) && Some(c.kind()) == section.media_kind())
+            .filter(|c| Some(c.kind()) == section.media_kind())
+            .filter(|c| permitted.allows(*c, format))
             .filter(|_| is_unambiguous(format.pt)),
         FormatRole::Rtx(_) | FormatRole::Red | FormatRole::Fec | FormatRole::Other => None,
     };
@@ -101,13 +141,13 @@ pub(super) fn choose<'a>(
             .formats
             .iter()
             .filter(|f| wanted(f) == Some(codec) && is_usable(codec, f))
-            .min_by_key(|f| rank(codec, f));
+            .min_by_key(|f| (permitted.is_new(f), rank(codec, f)));
         if let Some(format) = best {
             return Ok(Some(Choice {
                 codec,
                 format,
                 rtx: rtx_of(section, format),
-                red: red_of(section, format),
+                red: red_of(section, format).filter(|_| permitted.allows_red()),
             }));
         }
     }

@@ -105,11 +105,7 @@ impl Negotiated {
         let conn = world.open_conn(worker);
         tell(world, conn, stream, json!({ "command": "publish" }));
         assert_eq!(hear(world, conn, "start")["streamId"], stream);
-        let mut sdp = offer(&dtls.fingerprint);
-        for (from, to) in changes {
-            assert!(sdp.contains(from), "{from}");
-            sdp = sdp.replace(from, to);
-        }
+        let sdp = changed_offer(&dtls.fingerprint, changes);
         tell(world, conn, stream, configuration("offer", &sdp));
         let answer = hear(world, conn, "takeConfiguration");
         Self::new(world, worker, conn, dtls, &answer)
@@ -275,15 +271,20 @@ impl Bare {
     /// # Panics
     /// When there was none.
     pub fn answer(&self, world: &mut World, stream: &str, takes: fn(&str, &str) -> bool) {
-        let texts = world.unheard.iter().filter(|(to, _)| *to == self.conn);
-        let mut messages = texts.map(|(_, text)| serde_json::from_str::<Value>(text));
-        let offer = messages
-            .rfind(|message| message.as_ref().is_ok_and(|m| m["type"] == "offer"))
-            .expect("an offer");
-        let offer = offer.expect("JSON");
-        let offered = offer["sdp"].as_str().expect("a description");
-        let sdp = answer(offered, &self.fingerprint, takes);
+        let offered = latest(world, self.conn, "offer");
+        let sdp = answer(&offered, &self.fingerprint, takes);
         tell(world, self.conn, stream, configuration("answer", &sdp));
+    }
+
+    /// Offers to publish `stream` anew, as [`Negotiated::publisher_that_offers`] does; returns the
+    /// server's description.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn offer(&self, world: &mut World, stream: &str, changes: &[(&str, &str)]) -> String {
+        let sdp = changed_offer(&self.fingerprint, changes);
+        tell(world, self.conn, stream, configuration("offer", &sdp));
+        latest(world, self.conn, "answer")
     }
 
     /// A genuine binding request that nominates nothing.
@@ -498,6 +499,24 @@ fn hear(world: &mut World, conn: ConnId, command: &str) -> Value {
     messages
         .find(|message| message["command"] == command)
         .expect("an answer")
+}
+
+/// The latest description of a kind.
+fn latest(world: &World, conn: ConnId, kind: &str) -> String {
+    let texts = world.unheard.iter().filter(|(to, _)| *to == conn);
+    let mut messages = texts.map(|(_, text)| serde_json::from_str::<Value>(text).expect("JSON"));
+    let message = messages.rfind(|message| message["type"] == kind);
+    let message = message.expect("a description");
+    message["sdp"].as_str().expect("its text").to_owned()
+}
+
+fn changed_offer(fingerprint: &str, changes: &[(&str, &str)]) -> String {
+    let mut sdp = offer(fingerprint);
+    for (from, to) in changes {
+        assert!(sdp.contains(from), "{from}");
+        sdp = sdp.replace(from, to);
+    }
+    sdp
 }
 
 fn configuration(kind: &str, sdp: &str) -> Value {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::extension::ExtensionKind;
 use crate::base::ids::Pt;
+use crate::base::limits::MAX_MEDIA_SECTIONS;
 use crate::sdp::answer::RejectReason;
 
 #[test]
@@ -448,4 +449,65 @@ fn retransmission_and_silence_of_audio_are_kept_where_they_are_offered() {
     assert_eq!(formats[0].parameter("usedtx"), Some("1"));
     assert_eq!(formats[1].role(), FormatRole::Rtx(Some(Pt(111))));
     assert!(formats[0].feedback.nack);
+}
+
+#[test]
+fn a_later_offer_changes_no_codec() {
+    const BASELINE: &str = "packetization-mode=1;profile-level-id=42e01f";
+    const HIGH: &str = "packetization-mode=1;profile-level-id=640c1f";
+    let all = CodecPolicy::all();
+    let vp8 = (96, "VP8/90000", "");
+    let h264 = |pt, fmtp| (pt, "H264/90000", fmtp);
+    // First offer, later offer, payload type that is taken then.
+    let table = [
+        (
+            vec![vp8, h264(102, BASELINE)],
+            vec![h264(102, BASELINE), vp8],
+            Some(96),
+        ),
+        (vec![vp8], vec![(120, "VP8/90000", ""), vp8], Some(96)),
+        (vec![vp8], vec![(120, "VP8/90000", "")], Some(120)),
+        (vec![vp8], vec![h264(102, BASELINE)], None),
+        (
+            vec![h264(102, HIGH)],
+            vec![h264(103, BASELINE), h264(102, HIGH)],
+            Some(102),
+        ),
+        (vec![h264(102, HIGH)], vec![h264(102, BASELINE)], None),
+    ];
+    for (first, later, pt) in table {
+        let (_, first) = negotiated(&video_offer(&first), &all);
+        let known = [receive(&first, 0).clone()];
+        let later = parse(&video_offer(&later)).unwrap();
+        // What is switched off meanwhile is so for others.
+        let negotiated = answer::renegotiate(&later, &CodecPolicy::none(), &known);
+        match pt {
+            Some(pt) => {
+                let negotiated = negotiated.unwrap();
+                let section = receive(&negotiated, 0);
+                assert_eq!((section.pt, section.codec), (Pt(pt), known[0].codec));
+                assert_eq!(section.server_pt, known[0].server_pt);
+            }
+            None => assert_eq!(negotiated, Err(SdpError::NothingAccepted), "{known:?}"),
+        }
+    }
+}
+
+#[test]
+fn m_lines_are_counted_over_all_offers() {
+    let (offer, first) = negotiated(CHROME_AUDIO_ONLY, &CodecPolicy::all());
+    let named = |number: usize| ReceiveSection {
+        mid: Mid::new(&format!("n{number}")).unwrap(),
+        ..receive(&first, 0).clone()
+    };
+    let mut known: Vec<_> = (1..MAX_MEDIA_SECTIONS).map(named).collect();
+    let taken = answer::renegotiate(&offer, &CodecPolicy::all(), &known);
+    assert!(taken.is_ok());
+    known.push(named(0));
+    let refused = answer::renegotiate(&offer, &CodecPolicy::all(), &known);
+    assert_eq!(refused, Err(SdpError::TooManySections));
+    known.push(receive(&first, 0).clone());
+    known.swap_remove(0);
+    let taken = answer::renegotiate(&offer, &CodecPolicy::all(), &known);
+    assert!(taken.is_ok(), "known already");
 }

@@ -10,6 +10,7 @@ mod layers;
 mod loss;
 mod narrow;
 mod one_port;
+mod reoffers;
 mod repeatable;
 mod reports;
 mod rooms;

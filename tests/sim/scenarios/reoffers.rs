@@ -1,0 +1,88 @@
+//! A publisher that offers again: what stays as it was, and what begins.
+
+use std::time::Duration;
+
+use leafcutter::rtcp::{Compound, Packet};
+use leafcutter::transport::demux::{Protocol, classify};
+
+use crate::bare::{Bare, Negotiated, Rtp, take};
+use crate::world::World;
+
+/// Session id and version of an answer (RFC 8866 §5.2).
+fn origin(sdp: &str) -> (u64, u64) {
+    let line = sdp.lines().find_map(|line| line.strip_prefix("o=- "));
+    let mut numbers = line.expect("an origin").split(' ');
+    let mut number = || numbers.next().and_then(|n| n.parse().ok());
+    (number().expect("an id"), number().expect("a version"))
+}
+
+#[test]
+fn later_answers_are_versions_of_the_first() {
+    let mut world = World::new(1, 1);
+    let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    let (id, version) = origin(&publisher.remote_sdp);
+    for later in 1..=3 {
+        let answer = publisher.offer(&mut world, "s", &[]);
+        assert_eq!(origin(&answer), (id, version + later));
+    }
+}
+
+/// H.264 before VP8.
+const PREFERS_H264: (&str, &str) = (
+    "SAVPF 96 97\r\n",
+    "SAVPF 102 96 97\r\na=rtpmap:102 H264/90000\r\n\
+     a=fmtp:102 packetization-mode=1;profile-level-id=42e01f\r\n",
+);
+
+#[test]
+fn an_m_line_keeps_its_codec() {
+    let mut world = World::new(2, 1);
+    let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    let answer = publisher.offer(&mut world, "s", &[PREFERS_H264]);
+    assert!(
+        answer.contains("m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n"),
+        "{answer}"
+    );
+    // Elsewhere the same offer is answered with what it prefers.
+    let other = Negotiated::publisher_that_offers(&mut world, 0, "t", &[PREFERS_H264]);
+    assert!(
+        other
+            .remote_sdp
+            .contains("m=video 9 UDP/TLS/RTP/SAVPF 102\r\n")
+    );
+}
+
+/// How often transport-wide feedback comes for a second of audio from packet `first` on.
+fn feedback(world: &mut World, publisher: &mut Bare, first: u16) -> usize {
+    for seq in first..first + 50 {
+        let packet = publisher.rtp(&Rtp::opus(seq));
+        publisher.send(world, &packet);
+        world.run(Duration::from_millis(20));
+    }
+    let mut found = 0;
+    for mut datagram in take(world, publisher.address) {
+        if classify(&datagram) == Some(Protocol::Rtcp) {
+            let opened = publisher.unprotect.unprotect_rtcp(&mut datagram);
+            let compound = Compound::new(&datagram[..opened.expect("genuine")]);
+            let packets = compound.flatten();
+            let is_it = |packet: &Packet<'_>| matches!(packet, Packet::TransportFeedback(_));
+            found += packets.filter(is_it).count();
+        }
+    }
+    found
+}
+
+#[test]
+fn transport_wide_feedback_begins_with_the_offer_that_has_it() {
+    let mut world = World::new(3, 1);
+    let without = [
+        ("a=rtcp-fb:111 transport-cc\r\n", ""),
+        ("a=rtcp-fb:96 transport-cc\r\n", ""),
+    ];
+    let publisher = Negotiated::publisher_that_offers(&mut world, 0, "s", &without);
+    let mut publisher = publisher.connect(&mut world);
+    assert_eq!(feedback(&mut world, &mut publisher, 0), 0);
+    publisher.offer(&mut world, "s", &[]);
+    let times = feedback(&mut world, &mut publisher, 50);
+    assert!(times >= 5, "{times} in a second");
+}
