@@ -179,8 +179,8 @@ impl Subscriber {
         Some(tracks)
     }
 
-    /// The player takes the sending at index `at` no more, or not at all. Its source and its numbers
-    /// stay, so that it can go on. Returns what it was subscribed to.
+    /// The player takes the sending at index `at` no more, or not at all. Its source and its
+    /// numbers stay, so that it can go on. Returns what it was subscribed to.
     pub fn refuse_sending(&mut self, at: usize) -> Keys {
         let Some(sending) = self.sendings.get_mut(at) else {
             return Keys::new();
