@@ -91,9 +91,9 @@ impl Unprotect {
     /// tag, E bit and index.
     ///
     /// Replays are found per sender SSRC (RFC 3711 §3.4). A sender is remembered from its first
-    /// authentic packet on. Beyond `limits::MAX_RTCP_SENDERS`, the one heard longest ago makes room;
-    /// to forget it would admit replays, so its highest index stays and it goes on behind that:
-    /// all that it can lose is what was overtaken on the way. Who recorded its packets gains
+    /// authentic packet on. Beyond `limits::MAX_RTCP_SENDERS`, the one heard longest ago makes
+    /// room; to forget it would admit replays, so its highest index stays and it goes on behind
+    /// that: all that it can lose is what was overtaken on the way. Who recorded its packets gains
     /// nothing. Once `limits::MAX_PAST_RTCP_SENDERS` have made room, further senders are dropped.
     ///
     /// # Errors
