@@ -23,7 +23,7 @@ pub enum DropReason {
     NoKeys,
     /// RTP header, or redundancy (RFC 2198), that does not parse.
     MalformedRtp,
-    /// RTCP compound that does not parse.
+    /// RTCP compound that does not parse, or reports on more packets than one can.
     MalformedRtcp,
     /// SRTP or SRTCP index already seen, or older than the replay window (RFC 3711 §3.3.2).
     Replayed,

@@ -118,7 +118,8 @@ pub const MAX_EVENING_LEN: usize = 16;
 /// doubles until a second's packets fit, 2 KiB at 250 packets per second.
 pub const MIN_SENT_RECORDS: usize = 64;
 
-/// The same at most: 2 s at 4000 packets per second; further ones go unreported.
+/// The same at most: 2 s at 4000 packets per second; further ones go unreported. A compound that
+/// reports on more is malformed.
 pub const MAX_SENT_RECORDS: usize = 8192;
 
 /// Lowest bandwidth estimate, bits per second: an audio stream.

@@ -12,7 +12,7 @@ use crate::base::egress::{Egress, Route};
 use crate::base::extension::ExtensionMap;
 use crate::base::fault::DropCounters;
 use crate::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
-use crate::base::limits::MAX_DATAGRAM_LEN;
+use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_SENT_RECORDS};
 use crate::base::seq::RtpTime;
 use crate::model::layers::Marks;
 use crate::model::track::TrackInfo;
@@ -315,4 +315,49 @@ fn without_a_key_frame_behind_one_is_asked_for() {
     bench.pass(2000);
     bench.tracks.poll_key_frames(bench.now.instant, &mut wanted);
     assert_eq!(wanted, [bench.key]);
+}
+
+/// A compound that reports, in one packet for each of `counts`, so many packets lost.
+fn lost(counts: &[u16]) -> Vec<u8> {
+    let mut compound = Vec::new();
+    for count in counts {
+        compound.extend_from_slice(&[0x8f, 205, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0]);
+        compound.extend_from_slice(&count.to_be_bytes());
+        compound.extend_from_slice(&[0; 4]);
+        compound.extend_from_slice(&[0x1f, 0xff].repeat(9));
+        compound.extend_from_slice(&[0; 2]);
+    }
+    compound
+}
+
+#[test]
+fn a_compound_reports_on_no_more_packets_than_are_remembered() {
+    let most = MAX_SENT_RECORDS as u16;
+    // Packets per report, and whether the first report and all of them are taken.
+    let cases: [(&[u16], bool, bool); 6] = [
+        (&[most], true, true),
+        (&[most + 1], false, false),
+        (&[u16::MAX; 36], false, false),
+        (&[most / 2, most / 2], true, true),
+        (&[most / 2, most / 2 + 1], true, false),
+        (&[1, u16::MAX], true, false),
+    ];
+    for (counts, first, all) in cases {
+        let mut bench = Bench::new();
+        let (subscriber, tracks) = (&mut bench.subscriber, &mut bench.tracks);
+        subscriber.path.open(bench.now.instant);
+        let compound = lost(counts);
+        assert!(compound.len() <= MAX_DATAGRAM_LEN);
+        let asked = subscriber.handle_rtcp(bench.now, &compound, tracks);
+        let refused = asked.err();
+        assert_eq!(
+            refused,
+            (!all).then_some(DropReason::MalformedRtcp),
+            "{counts:?}"
+        );
+        // The receiver's own estimate counts until it has told of packets.
+        subscriber.path.handle_remb(bench.now.instant, 500_000);
+        let is_taken = subscriber.path.estimate_bps() != Some(500_000);
+        assert_eq!(is_taken, first, "{counts:?}");
+    }
 }

@@ -44,7 +44,8 @@ pub struct TransportFeedback<'a> {
     /// Transport-wide sequence number of the first status.
     pub base_seq: u16,
     /// Statuses that follow, 0..=65535. A few run-length chunks suffice for the maximum: the work
-    /// of iterating is bounded by this, not by the packet's length.
+    /// of iterating is bounded by this, not by the packet's length, so the caller looks at it
+    /// before.
     pub status_count: u16,
     /// What the first delta adds to, in units of 64 ms on the receiver's clock; 24 bits, signed,
     /// wraps.

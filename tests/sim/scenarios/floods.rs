@@ -393,7 +393,7 @@ fn lies_and_malformations_behind_a_good_tag_do_no_harm() {
     world.run(Duration::from_millis(200));
     let media = liar.rtp_received(world).last().expect("media").ssrc;
     let mut rng = StdRng::seed_from_u64(39);
-    let mut malformed = 0;
+    let (mut malformed, mut lengthy) = (0, 0);
     for round in 0..count(500, 20_000) {
         let len = 4 * rng.random_range(2..60);
         let mut noise: Vec<u8> = (0..len).map(|_| rng.random()).collect();
@@ -413,18 +413,26 @@ fn lies_and_malformations_behind_a_good_tag_do_no_harm() {
             write::remb(w, Ssrc(1), estimate, &[media]);
         });
         liar.send(world, &remb);
-        // Feedback of packets that were never sent, 65535 of them (draft-holmer §3.1).
-        let mut feedback = vec![0x8f, 205, 0, 5, 0, 0, 0, 1];
-        feedback.extend_from_slice(&media.0.to_be_bytes());
-        feedback.extend_from_slice(&rng.random::<u16>().to_be_bytes());
-        feedback.extend_from_slice(&[0xff, 0xff, 0, 0, 0, round as u8, 0x3f, 0xff, 0, 0]);
-        feedback.truncate(24);
-        let feedback = liar.rtcp(&feedback);
-        liar.send(world, &feedback);
+        // Feedback of packets that were never sent (draft-holmer §3.1): as many as are taken, and
+        // 65535 of them as often as fits into a datagram.
+        let mut feedback = |count: u16, chunks: u8| {
+            let mut packet = vec![0x8f, 205, 0, 4 + chunks.div_ceil(2), 0, 0, 0, 1];
+            packet.extend_from_slice(&media.0.to_be_bytes());
+            packet.extend_from_slice(&rng.random::<u16>().to_be_bytes());
+            packet.extend_from_slice(&count.to_be_bytes());
+            packet.extend_from_slice(&[0, 0, 0, round as u8]);
+            packet.extend_from_slice(&[0x1f, 0xff].repeat(usize::from(chunks)));
+            packet.resize(20 + 4 * usize::from(chunks.div_ceil(2)), 0);
+            packet
+        };
+        let long: Vec<u8> = (0..36).flat_map(|_| feedback(u16::MAX, 9)).collect();
+        let compounds = [liar.rtcp(&feedback(8191, 1)), liar.rtcp(&long)];
+        compounds.iter().for_each(|sealed| liar.send(world, sealed));
+        lengthy += 1;
         world.run(Duration::from_millis(2));
         malformed = world.dropped(DropReason::MalformedRtcp);
     }
-    assert!(malformed > 100, "{malformed}: {:?}", world.drops());
+    assert!(malformed > lengthy + 20, "{malformed}: {:?}", world.drops());
     call.assert_undisturbed();
 }
 
