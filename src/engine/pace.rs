@@ -49,21 +49,25 @@ impl Engine {
                 drops,
                 ..
             }) = self.peers.get_mut(id)
-                && let (Some(route), Some(keys)) = (transport.route(), transport.keys())
             {
-                let mut outlet = Outlet {
-                    now: now.instant,
-                    route,
-                    protect: &keys.protect,
-                    egress,
-                    dropped: &mut self.counters.dropped,
-                    drops,
-                    sent,
-                };
-                if !subscriber.resume(now, &mut self.tracks, &mut outlet) {
-                    return Progress::EgressFull;
+                if let (Some(route), Some(keys)) = (transport.route(), transport.keys()) {
+                    let mut outlet = Outlet {
+                        now: now.instant,
+                        route,
+                        protect: &keys.protect,
+                        egress,
+                        dropped: &mut self.counters.dropped,
+                        drops,
+                        sent,
+                    };
+                    if !subscriber.resume(now, &mut self.tracks, &mut outlet) {
+                        return Progress::EgressFull;
+                    }
+                    stays = subscriber.path.stays_listed();
+                } else {
+                    // What waits goes on with the next fresh packet that there is a way for.
+                    subscriber.path.unlist();
                 }
-                stays = subscriber.path.stays_listed();
             }
             if stays {
                 self.waiting.next += 1;

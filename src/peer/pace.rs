@@ -195,13 +195,21 @@ impl Path {
     }
 
     /// True once when it begins to be one that is served every few milliseconds: something waits,
-    /// or a probe is being sent. It is listed until [`stays_listed`](Self::stays_listed) denies it.
+    /// or a probe is being sent. It is listed until [`stays_listed`](Self::stays_listed) denies it,
+    /// or [`unlist`](Self::unlist) is called.
     pub fn lists_anew(&mut self) -> bool {
         let Some(known) = self.known.as_mut().filter(|known| !known.is_listed) else {
             return false;
         };
         known.is_listed = known.is_impatient();
         known.is_listed
+    }
+
+    /// It is not served for now: it is listed by [`lists_anew`](Self::lists_anew) again.
+    pub fn unlist(&mut self) {
+        if let Some(known) = &mut self.known {
+            known.is_listed = false;
+        }
     }
 
     /// True while it is still to be served.
