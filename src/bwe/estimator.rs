@@ -92,7 +92,7 @@ impl Estimator {
         self.rtt_us.map(|us| u32::try_from(us).unwrap_or(u32::MAX))
     }
 
-    /// What waits on the path, in microseconds.
+    /// What waits on the path, in microseconds; 0 when nothing has told of it for long.
     pub fn queue_us(&self) -> u32 {
         u32::try_from(self.queue.delay_us()).unwrap_or(u32::MAX)
     }
@@ -190,6 +190,12 @@ impl Estimator {
         let now_us = self.sent.us(now);
         self.activity.roll(now_us, self.combined_bps());
         self.starve(now_us);
+        if now_us - self.feedback_us > STALE_US {
+            // What is not sent is not reported on: a verdict that stayed would forbid the probes
+            // that alone could change it.
+            self.trend.restart();
+            self.queue.forget_present();
+        }
         let congested = self.observed(now_us).verdict() == Usage::Over
             || self.rate.cut_us().is_some_and(|at| now_us - at < QUIET_US);
         let situation = Situation {
@@ -372,6 +378,9 @@ const STARVED_US: i64 = 1_000_000;
 const STARVED_STEP_US: i64 = 500_000;
 const STARVED_CUT: f64 = 0.8;
 
+/// A path that nothing was heard of for so long is not called full any more.
+const STALE_US: i64 = 2_000_000;
+
 /// Span over which the share sent is measured, and the shares between which it counts as limited.
 const ACTIVITY_US: i64 = 500_000;
 const LIMITED: f64 = 0.65;
@@ -473,7 +482,9 @@ mod tests {
                 }
                 let estimate = self.estimator.estimate_bps().unwrap_or(300_000);
                 budget += with.fixed_bps.unwrap_or(estimate) as f64 / 8000.0;
-                budget = budget.max(self.estimator.padding_due(now) as f64);
+                if self.estimator.padding_due(now) > 0 {
+                    budget = budget.max(1028.0);
+                }
                 while budget >= 1028.0 {
                     let lost = with
                         .lose_every
@@ -556,6 +567,28 @@ mod tests {
         assert!(bps > 1_900_000, "{bps}");
         let later = path.run(10, 20, 10_000_000, with);
         assert!(later >= bps && later < 4_000_000, "{later}");
+    }
+
+    #[test]
+    fn who_stops_behind_a_growing_queue_is_probed_when_that_is_long_ago() {
+        let mut path = Path::new(1_000_000);
+        path.estimator.set_wanted(1_000_000);
+        let fixed = |bps| With {
+            fixed_bps: Some(bps),
+            ..With::default()
+        };
+        path.run(0, 10, 10_000_000, fixed(900_000));
+        // What waits then takes 8 s more to arrive.
+        let low = path.run(10, 2, 100_000, fixed(500_000));
+        assert!(low < 300_000, "{low}");
+        path.run(12, 9, 10_000_000, fixed(0));
+        assert!(
+            path.estimator.queue_us() > 1_000_000,
+            "the last that was heard"
+        );
+        let bps = path.run(21, 20, 10_000_000, fixed(0));
+        assert!(bps > 900_000, "{bps}");
+        assert!(path.estimator.queue_us() < 10_000);
     }
 
     #[test]

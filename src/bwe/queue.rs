@@ -28,8 +28,16 @@ impl Queue {
         self.base.add(sent_us, delay_us, BASE_US);
     }
 
-    /// Microseconds that packets wait at present; 0 before the first.
+    /// Forgets the present, keeps the least delay: nothing tells any more what waits.
+    pub fn forget_present(&mut self) {
+        self.recent = Minimum::default();
+    }
+
+    /// Microseconds that packets wait at present; 0 while nothing is known of that.
     pub fn delay_us(&self) -> i64 {
+        if self.recent.began_us.is_none() {
+            return 0;
+        }
         (self.recent.get() - self.base.get()).max(0)
     }
 }
@@ -86,6 +94,20 @@ mod tests {
         }
         let delay = queue.delay_us();
         assert!((55_000..75_000).contains(&delay), "{delay}");
+    }
+
+    #[test]
+    fn a_present_that_is_forgotten_is_no_queue_and_the_least_delay_stays() {
+        let mut queue = Queue::default();
+        for n in 0..200_i64 {
+            let wait = if n < 100 { 0 } else { 90_000 };
+            queue.add(n * 10_000, n * 10_000 - 5_000_000 + wait);
+        }
+        assert_eq!(queue.delay_us(), 90_000);
+        queue.forget_present();
+        assert_eq!(queue.delay_us(), 0);
+        queue.add(5_000_000, 40_000);
+        assert_eq!(queue.delay_us(), 40_000);
     }
 
     #[test]

@@ -250,11 +250,7 @@ impl Client {
 
     /// Adds members to the command that it begins with.
     pub fn with(mut self, members: Value) -> Self {
-        let first = self
-            .out
-            .texts
-            .pop()
-            .expect("a client begins with a command");
+        let first = self.out.texts.pop().expect("a first command");
         let mut first: Value = serde_json::from_str(&first).expect("its own JSON");
         for (name, value) in members.as_object().expect("members") {
             first[name] = value.clone();
@@ -269,6 +265,14 @@ impl Client {
             (*audio, *video) = (false, false);
         }
         self.opens_channel = true;
+        self
+    }
+
+    /// A publisher without audio.
+    pub fn video_only(mut self) -> Self {
+        if let Role::Publisher { audio, .. } = &mut self.role {
+            *audio = false;
+        }
         self
     }
 

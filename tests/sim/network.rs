@@ -131,9 +131,20 @@ impl Network {
 
     /// From here on a client's datagrams pass a link of `rate_bps` with a queue of 300 ms.
     pub fn narrow(&mut self, client: usize, direction: Direction, rate_bps: u64) {
+        self.narrow_behind(client, direction, rate_bps, Duration::from_millis(300));
+    }
+
+    /// The same with a queue of another length.
+    pub fn narrow_behind(
+        &mut self,
+        client: usize,
+        direction: Direction,
+        rate_bps: u64,
+        queue: Duration,
+    ) {
         self.way(client, direction).narrow = Some(Narrow {
             rate_bps,
-            queue: Duration::from_millis(300),
+            queue,
             free: None,
         });
     }

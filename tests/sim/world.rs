@@ -156,6 +156,15 @@ impl World {
         number
     }
 
+    /// Adds a publisher on `worker` of video without audio; returns its number.
+    pub fn publish_video(&mut self, worker: u16, stream: &str) -> usize {
+        let (conn, number, local) = self.open(worker);
+        let client = Client::publisher(conn, local, stream, self.seed);
+        self.clients.push(client.video_only());
+        self.collect(number);
+        number
+    }
+
     /// Adds a publisher on `worker` whose video has several encodings; returns its number.
     pub fn publish_simulcast(&mut self, worker: u16, stream: &str) -> usize {
         let (conn, number, local) = self.open(worker);

@@ -91,3 +91,30 @@ fn video_without_room_is_paused_and_comes_back() {
         );
     });
 }
+
+/// Where video is all there is, nothing is reported on while it is paused: the last report tells of
+/// a full queue, which must not count for ever.
+#[test]
+fn video_alone_comes_back_from_behind_a_deep_queue() {
+    seeds::for_each(3, |seed| {
+        let mut world = World::new(seed, 1);
+        world.publish_video(0, "call");
+        world.connect();
+        let viewer = world.play(0, "call");
+        world.connect();
+        world.run(Duration::from_secs(8));
+        let [_, video, _] = measured(&world, viewer);
+        // Deep enough to grow for as long as the picture is given.
+        let (less, deep) = (video * 3 / 4, Duration::from_secs(10));
+        world
+            .network
+            .narrow_behind(viewer, Direction::Down, less, deep);
+        world.run(Duration::from_secs(10));
+        let [_, paused, _] = measured(&world, viewer);
+        assert_eq!(paused, 0, "of {video}");
+        world.network.narrow(viewer, Direction::Down, 20_000_000);
+        world.run(Duration::from_secs(30));
+        let [_, resumed, _] = measured(&world, viewer);
+        assert!(resumed >= video * 8 / 10, "{resumed} of {video}");
+    });
+}
