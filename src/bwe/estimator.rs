@@ -196,6 +196,8 @@ impl Estimator {
             self.trend.restart();
             self.queue.forget_present();
         }
+        let proved = self.prober.give_up(now_us);
+        self.take_proof(now_us, proved, self.observed(now_us));
         let congested = self.observed(now_us).verdict() == Usage::Over
             || self.rate.cut_us().is_some_and(|at| now_us - at < QUIET_US);
         let situation = Situation {
@@ -258,6 +260,10 @@ impl Estimator {
         }
         self.loss
             .update(now_us, counts, rtt_us, self.combined_bps());
+        self.take_proof(now_us, proved, observed);
+    }
+
+    fn take_proof(&mut self, now_us: i64, proved: Option<Proved>, observed: Observed) {
         let Some(proved) = proved else {
             return;
         };

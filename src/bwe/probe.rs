@@ -97,21 +97,31 @@ impl Prober {
         }
     }
 
-    /// Begins a probe when one is due; true when it did.
-    pub fn poll(&mut self, now_us: i64, situation: Situation) -> bool {
+    /// Ends a probe that takes too long to be sent or reported on; `Some` when enough of it has
+    /// arrived all the same.
+    pub fn give_up(&mut self, now_us: i64) -> Option<Proved> {
         match self.state {
-            State::Sending => {
-                if now_us - self.probe.began_us > MAX_SENDING_US {
-                    self.end_sending(now_us); // nobody had padding for it
+            State::Sending if now_us - self.probe.began_us > MAX_SENDING_US => {
+                self.end_sending(now_us); // nobody had padding for it
+                self.evaluate(now_us)
+            }
+            State::Waiting { until_us } if now_us >= until_us => {
+                let proved = self.evaluate(now_us);
+                if self.state != State::Idle {
+                    self.state = State::Idle;
+                    self.next_us = self.next_us.max(now_us + EVERY_US);
                 }
-                return false;
+                proved
             }
-            State::Waiting { until_us } if now_us < until_us => return false,
-            State::Waiting { .. } => {
-                self.state = State::Idle;
-                self.next_us = self.next_us.max(now_us + EVERY_US);
-            }
-            State::Idle => {}
+            State::Sending | State::Waiting { .. } | State::Idle => None,
+        }
+    }
+
+    /// Begins a probe when one is due; true when it did. To be called behind
+    /// [`give_up`](Self::give_up).
+    pub fn poll(&mut self, now_us: i64, situation: Situation) -> bool {
+        if self.state != State::Idle {
+            return false;
         }
         let wants_more = situation.wanted_bps > situation.estimate_bps * MARGIN;
         if !wants_more || situation.congested || now_us < self.next_us {
@@ -125,10 +135,11 @@ impl Prober {
         self.is_first = false;
         let enough_bps = situation.wanted_bps * ENOUGH;
         let rate_bps = (situation.estimate_bps * factor).min(enough_bps);
+        let bytes = |us: i64| (rate_bps * us as f64 / 8e6) as usize;
         self.probe = Probe {
             id: self.probe.id.checked_add(1).unwrap_or(1),
             rate_bps,
-            len: ((rate_bps * span_us as f64 / 8e6) as usize).max(MIN_LEN),
+            len: bytes(span_us).max(MIN_LEN.min(bytes(LOW_SPAN_US))),
             began_us: now_us,
             ..Probe::default()
         };
@@ -171,9 +182,20 @@ impl Prober {
         }
         let got = self.probe.got.get_or_insert(Got::begin(packet, arrival_us));
         got.add(packet, arrival_us);
-        let State::Waiting { .. } = self.state else {
+        match self.state {
+            State::Waiting { .. } => self.evaluate(now_us),
+            State::Sending | State::Idle => None,
+        }
+    }
+
+    /// What a probe that is not sent any more has proved, and whether it is over; `None` while too
+    /// little of it has arrived, or when that measures nothing.
+    fn evaluate(&mut self, now_us: i64) -> Option<Proved> {
+        let got = self.probe.got?;
+        let is_spread = got.last_sent_us - got.first_sent_us >= SPAN_US;
+        if self.probe.sent_packets < MIN_PACKETS && !is_spread {
             return None;
-        };
+        }
         let enough_packets = f64::from(self.probe.sent_packets) * COMPLETE;
         let enough_len = self.probe.sent_len as f64 * COMPLETE;
         if f64::from(got.packets) < enough_packets || (got.len as f64) < enough_len {
@@ -275,9 +297,11 @@ const DOUBTED_FACTOR: f64 = 1.2;
 const DOUBTED_SPAN_US: i64 = 200_000;
 const DOUBTS: u8 = 3;
 
-/// Fewer packets or bytes measure nothing.
+/// Fewer packets or bytes measure nothing, unless they take so long at the rate of the probe that
+/// a timer's grain and jitter do not show.
 const MIN_PACKETS: u32 = 5;
 const MIN_LEN: usize = 5000;
+const LOW_SPAN_US: i64 = 300_000;
 
 /// An estimate this close to what is wanted is enough; a probe this far above it proves it.
 pub const MARGIN: f64 = 1.05;
@@ -297,6 +321,7 @@ const STEP_US: i64 = 2000;
 
 /// A probe that cannot be sent is given up.
 const MAX_SENDING_US: i64 = 400_000;
+const _: () = assert!(LOW_SPAN_US < MAX_SENDING_US);
 
 /// Reports of a probe that did not come by then are lost.
 const PATIENCE_US: i64 = 1_000_000;
@@ -417,9 +442,92 @@ mod tests {
     fn a_probe_without_padding_or_reports_is_given_up() {
         let mut prober = Prober::default();
         assert!(prober.poll(0, SITUATION));
-        assert!(!prober.poll(500_000, SITUATION));
+        assert_eq!(prober.give_up(500_000), None);
         assert_eq!(prober.id(), 0);
+        assert!(!prober.poll(500_000, SITUATION));
+        assert_eq!(prober.give_up(1_600_000), None);
         assert!(!prober.poll(1_600_000, SITUATION), "a while");
         assert!(prober.poll(7_000_000, SITUATION));
+    }
+
+    /// Sends the probe that is due of `estimate_bps` in packets of `len`, which arrive 30 ms later
+    /// and are reported every 50 ms; what it proves, and when.
+    fn slow_probe(estimate_bps: f64, len: usize) -> (i64, Option<Proved>) {
+        let situation = Situation {
+            estimate_bps,
+            ..SITUATION
+        };
+        let mut prober = Prober {
+            is_first: false,
+            ..Prober::default()
+        };
+        assert!(prober.poll(0, situation));
+        let mut flight = Vec::new();
+        for now_us in (0..3_000_000).step_by(4000) {
+            while prober.padding_due(now_us) > 0 {
+                flight.push((now_us, prober.id()));
+                prober.sent(now_us, len);
+            }
+            let mut proved = None;
+            if now_us % 50_000 < 4000 {
+                flight.retain(|&(sent_us, probe)| {
+                    let arrived = sent_us + 30_000 <= now_us;
+                    let packet = Acknowledged {
+                        sent_us,
+                        len,
+                        probe,
+                        was_lost: false,
+                    };
+                    if arrived {
+                        let more = prober.acknowledge(now_us, &packet, sent_us + 30_000);
+                        proved = proved.or(more);
+                    }
+                    !arrived
+                });
+            }
+            proved = proved.or(prober.give_up(now_us));
+            if proved.is_some() {
+                return (now_us, proved);
+            }
+        }
+        (3_000_000, None)
+    }
+
+    #[test]
+    fn a_probe_of_a_low_estimate_is_evaluated() {
+        for (estimate_bps, len) in [
+            (30e3, 280),
+            (30e3, 1000),
+            (60e3, 280),
+            (60e3, 1200),
+            (100e3, 1000),
+        ] {
+            let (at_us, proved) = slow_probe(estimate_bps, len);
+            let proved = proved.expect("a rate");
+            println!("{estimate_bps} {len}: {at_us} {proved:?}");
+            let share = proved.bps / (estimate_bps * FACTOR);
+            assert!((0.7..1.3).contains(&share), "{share}");
+            assert!(proved.kept_up && at_us < 600_000, "{at_us}");
+        }
+    }
+
+    /// Two packets of one frame leave and arrive at once, whatever the link takes.
+    #[test]
+    fn a_burst_of_few_packets_measures_nothing() {
+        let mut prober = Prober::default();
+        assert!(prober.poll(0, SITUATION));
+        for sent_us in [0, 250] {
+            prober.sent(sent_us, 1000);
+            let packet = Acknowledged {
+                sent_us,
+                len: 1000,
+                probe: prober.id(),
+                was_lost: false,
+            };
+            assert_eq!(prober.acknowledge(40_000, &packet, sent_us + 30_000), None);
+        }
+        assert_eq!(prober.give_up(500_000), None);
+        assert_eq!(prober.give_up(1_600_000), None);
+        assert!(!prober.poll(1_600_000, SITUATION));
     }
 }
