@@ -34,6 +34,12 @@ impl Acknowledged {
         if step_us > MAX_GAP_US {
             return;
         }
+        if step_us < -MAX_GAP_US {
+            // Nothing is overtaken by so much: the receiver's clock was set back.
+            self.passed_us = 0;
+            self.len = 0;
+            return;
+        }
         if step_us < 0 {
             // Overtaken on its way: its bytes count, the time is known already.
             self.latest_us = before_us;
@@ -128,6 +134,25 @@ mod tests {
         }
         let bps = rate.bps().unwrap();
         assert!((490e3..560e3).contains(&bps), "{bps}");
+    }
+
+    #[test]
+    fn goes_on_when_the_receivers_clock_is_set() {
+        for step_us in [-3_600_000_000, -1_100_000, 1_100_000, 3_600_000_000] {
+            let mut rate = Acknowledged::default();
+            let mut at_us = 0;
+            for _ in 0..100 {
+                at_us += 10_000;
+                rate.add(at_us, 1250, false);
+            }
+            at_us += step_us;
+            for _ in 0..150 {
+                at_us += 20_000;
+                rate.add(at_us, 1250, false);
+            }
+            let bps = rate.bps().unwrap();
+            assert!((490e3..560e3).contains(&bps), "{bps}, {step_us}");
+        }
     }
 
     #[test]
