@@ -37,6 +37,8 @@ pub struct Estimator {
     /// Count of the latest feedback packet; `None` before the first.
     feedback_count: Option<u8>,
     feedback_us: i64,
+    /// Packets sent before took another path.
+    path_since_us: i64,
     starved_us: i64,
     rtt_us: Option<i64>,
     /// The receiver's own estimate, used while there is no feedback.
@@ -63,6 +65,7 @@ impl Estimator {
             clock: ReceiverClock::default(),
             feedback_count: None,
             feedback_us: 0,
+            path_since_us: 0,
             starved_us: 0,
             rtt_us: None,
             remb_bps: None,
@@ -137,6 +140,17 @@ impl Estimator {
         self.remb_bps = Some(bps);
     }
 
+    /// What is sent from here on takes another path: its delays are not those of the path before,
+    /// and what it carries is to be found out soon.
+    pub fn handle_new_path(&mut self, now: Instant) {
+        let now_us = self.sent.us(now);
+        self.path_since_us = now_us;
+        self.trend.restart();
+        self.queue = Queue::default();
+        self.acknowledged.skip();
+        self.prober.hurry(now_us);
+    }
+
     /// One feedback packet came.
     ///
     /// Of packets that no feedback speaks of nothing is concluded: lost feedback is not lost media.
@@ -168,8 +182,10 @@ impl Estimator {
             counts.mistaken += u32::from(packet.was_lost);
             newest_us = newest_us.max(Some(packet.sent_us));
             let arrival_us = origin_us + tick * TICK_US;
-            self.trend.add(packet.sent_us, arrival_us);
-            self.queue.add(packet.sent_us, arrival_us);
+            if packet.sent_us >= self.path_since_us {
+                self.trend.add(packet.sent_us, arrival_us);
+                self.queue.add(packet.sent_us, arrival_us);
+            }
             let limited = self.activity.limited;
             self.acknowledged.add(arrival_us, packet.len, limited);
             if packet.probe != 0 {
@@ -413,6 +429,8 @@ mod tests {
         arrivals: Arrivals,
         flight: Vec<(u64, u16)>,
         free_us: u64,
+        /// How long packets take behind the link.
+        way_us: u64,
         seq: u16,
         feedback: u64,
     }
@@ -426,6 +444,7 @@ mod tests {
                 arrivals: Arrivals::default(),
                 flight: Vec::new(),
                 free_us: 0,
+                way_us: 20_000,
                 seq: 65_000,
                 feedback: 0,
             }
@@ -441,7 +460,7 @@ mod tests {
             if !lost {
                 let wire = (len + OVERHEAD_LEN) as u64;
                 self.free_us = self.free_us.max(us) + wire * 8_000_000 / link_bps;
-                self.flight.push((self.free_us + 20_000, self.seq));
+                self.flight.push((self.free_us + self.way_us, self.seq));
             }
             self.seq = self.seq.wrapping_add(1);
         }
@@ -595,6 +614,23 @@ mod tests {
         let bps = path.run(21, 20, 10_000_000, fixed(0));
         assert!(bps > 900_000, "{bps}");
         assert!(path.estimator.queue_us() < 10_000);
+    }
+
+    /// Another network, or a TCP connection instead of UDP: the least delay is a longer one, which
+    /// is no queue.
+    #[test]
+    fn a_longer_path_is_no_queue_when_it_is_known_to_be_another_one() {
+        let mut path = Path::new(1_000_000);
+        path.estimator.set_wanted(1_000_000);
+        let before = path.run(0, 10, 10_000_000, With::default());
+        path.estimator.handle_new_path(path.at(10_000_000));
+        path.way_us = 200_000;
+        for second in 10..20 {
+            path.run(second, 1, 10_000_000, With::default());
+            assert!(path.estimator.queue_us() < 10_000, "{second}");
+        }
+        let after = path.estimator.estimate_bps().unwrap();
+        assert!(after >= before * 95 / 100, "{before} {after}");
     }
 
     #[test]

@@ -106,9 +106,15 @@ impl Engine {
             return self.pass_request(now, route, local, datagram);
         };
         let peer = self.peers.get_mut(id).ok_or(DropReason::UnknownUfrag)?;
+        let before = peer.transport.route();
         let accepted = peer.transport.handle_stun(now, route, message);
         let flushed = peer.transport.flush(&mut self.urgent);
         let accepted = accepted?;
+        if peer.transport.route() != before
+            && let Side::Subscriber(subscriber) = &mut peer.side
+        {
+            subscriber.path.handle_new_route(now.instant);
+        }
         if accepted.newly_validated {
             peer.journal.note(now.instant, Note::AddressValidated);
             let before = self.learn_source(now, route.source(), id);

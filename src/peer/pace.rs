@@ -221,6 +221,13 @@ impl Path {
         known.is_listed
     }
 
+    /// What is sent from here on goes another way.
+    pub fn handle_new_route(&mut self, now: Instant) {
+        if let Some(known) = &mut self.known {
+            known.estimator.handle_new_path(now);
+        }
+    }
+
     /// The subscriber's own estimate came.
     pub(super) fn handle_remb(&mut self, now: Instant, bps: u64) {
         self.open(now);
