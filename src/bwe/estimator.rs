@@ -243,14 +243,16 @@ impl Estimator {
     }
 
     fn observed(&self, now_us: i64) -> Observed {
+        let acknowledged_bps = self.confirmed_bps(now_us);
+        let arrives = acknowledged_bps.is_none_or(|bps| bps >= self.activity.bps * ARRIVES);
         Observed {
             usage: self.trend.usage(),
-            acknowledged_bps: self.confirmed_bps(now_us),
+            acknowledged_bps,
             latest_bps: self.acknowledged.latest_bps(),
             rtt_us: self.rtt_us.unwrap_or(START_RTT_US),
             queue_us: self.queue.delay_us(),
             limited: self.activity.limited,
-            exceeded: self.activity.exceeded,
+            exceeded: self.activity.exceeded && !arrives,
         }
     }
 
@@ -326,6 +328,8 @@ impl Estimator {
 struct Activity {
     began_us: i64,
     len: u64,
+    /// What was sent, bits per second.
+    bps: f64,
     limited: bool,
     /// More was sent than the estimate allows.
     exceeded: bool,
@@ -338,7 +342,8 @@ impl Activity {
         if passed_us < ACTIVITY_US {
             return;
         }
-        let share = self.len as f64 * 8e6 / passed_us as f64 / estimate_bps.max(1.0);
+        self.bps = self.len as f64 * 8e6 / passed_us as f64;
+        let share = self.bps / estimate_bps.max(1.0);
         self.limited = if self.limited {
             share < NOT_LIMITED
         } else {
@@ -408,8 +413,10 @@ const ACTIVITY_US: i64 = 500_000;
 const LIMITED: f64 = 0.65;
 const NOT_LIMITED: f64 = 0.8;
 
-/// From this share on, a queue is the sender's own fault.
+/// From this share on, a queue is the sender's own fault, unless this share of what is sent
+/// arrives: then the queue is not longer for it.
 const EXCEEDED: f64 = 1.05;
+const ARRIVES: f64 = 0.95;
 
 #[cfg(test)]
 mod tests {
@@ -614,6 +621,24 @@ mod tests {
         let bps = path.run(21, 20, 10_000_000, fixed(0));
         assert!(bps > 900_000, "{bps}");
         assert!(path.estimator.queue_us() < 10_000);
+    }
+
+    /// A queue that somebody else keeps: all that is sent arrives, only later.
+    #[test]
+    fn a_queue_of_somebody_elses_is_yielded_to_for_a_while_only() {
+        let mut path = Path::new(1_000_000);
+        path.estimator.set_wanted(1_000_000);
+        let with = With {
+            fixed_bps: Some(900_000),
+            ..With::default()
+        };
+        path.run(0, 10, 10_000_000, with);
+        path.way_us += 150_000;
+        let low = path.run(10, 2, 10_000_000, with);
+        assert!(low < 850_000, "{low}");
+        let bps = path.run(12, 10, 10_000_000, with);
+        assert!(path.estimator.queue_us() > 140_000, "it stands");
+        assert!(bps > 900_000, "{bps}");
     }
 
     /// Another network, or a TCP connection instead of UDP: the least delay is a longer one, which

@@ -39,7 +39,7 @@ pub struct Observed {
     pub queue_us: i64,
     /// Less is sent than could be: nothing is learnt by raising the rate.
     pub limited: bool,
-    /// More is sent than the rate: cuts have not been obeyed yet.
+    /// More is sent than the rate, and than arrives: cuts have not been obeyed yet.
     pub exceeded: bool,
 }
 
