@@ -118,11 +118,11 @@ impl Engine {
         if accepted.newly_validated {
             peer.journal.note(now.instant, Note::AddressValidated);
             let before = self.learn_source(now, route.source(), id);
-            // A connection is one peer's.
-            if let (Some(tcp), Some(before)) = (route.tcp, before.filter(|before| *before != id))
+            // An address is one peer's; who was there before has to prove it again.
+            if let Some(before) = before.filter(|before| *before != id)
                 && let Some(other) = self.peers.get_mut(before)
             {
-                other.transport.handle_tcp_closed(tcp);
+                other.transport.handle_source_taken(route.source());
             }
         }
         if let Some(forgotten) = accepted.forgotten {

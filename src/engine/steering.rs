@@ -341,7 +341,11 @@ impl Engine {
             if steering.hear(by, said)
                 && let SourceNews::Claimed(source, _) = said
             {
-                self.sources.remove(&Source::Udp(source));
+                let source = Source::Udp(source);
+                let before = self.sources.remove(&source);
+                if let Some(other) = before.and_then(|id| self.peers.get_mut(id)) {
+                    other.transport.handle_source_taken(source);
+                }
             }
         }
     }

@@ -367,6 +367,15 @@ impl Transport {
         self.since = now.instant;
         Ok(DtlsOutcome::Connected)
     }
+
+    /// Forgets a source that somebody else has taken: the next authentic request from there is its
+    /// first one again. Where datagrams go stays as it is, but for a connection that is gone.
+    pub fn handle_source_taken(&mut self, source: Source) {
+        match source {
+            Source::Tcp(id) => self.handle_tcp_closed(id),
+            Source::Udp(_) => self.validated.retain(|known| *known != source),
+        }
+    }
 }
 
 /// RFC 7675 §5.1. No less: some clients check every 4 to 6 s and do not repeat a check that was

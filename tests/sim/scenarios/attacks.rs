@@ -146,6 +146,37 @@ fn a_copied_binding_request_moves_nothing() {
     assert_all_arrived(&world.clients[publisher], &world.clients[viewer], until);
 }
 
+/// An admitted viewer that can send from another one's address takes over what comes from there,
+/// but only until the other one's next check; on one port, even if it is another worker's.
+#[test]
+fn an_address_that_a_rival_takes_is_won_back_by_the_next_check() {
+    for (mut world, rivals) in [(World::new(9, 1), 0), (World::on_one_port(9, 2), 1)] {
+        let publisher = world.publish(0, "call");
+        world.connect();
+        let viewer = world.play(0, "call");
+        world.connect();
+        let rival = Negotiated::viewer(&mut world, rivals, "call").connect(&mut world);
+        world.run(Duration::from_secs(1));
+        let address = world.network.public(viewer);
+        let refused = world.dropped(DropReason::AuthFailed);
+        world.inject(rivals.into(), address, &rival.binding_request(None));
+        world.run(Duration::from_secs(4));
+        let taken = world.dropped(DropReason::AuthFailed);
+        assert!(taken > refused, "feedback was taken for the rival's");
+        world.run(Duration::from_secs(4));
+        let kept = world.dropped(DropReason::AuthFailed);
+        assert_eq!(kept, taken, "for no longer than between two checks");
+        let key_frames = world.clients[publisher].key_frame_requests.len();
+        let now = world.now.instant;
+        world.clients[viewer].request_key_frame(now);
+        world.run(Duration::from_secs(1));
+        let asked = world.clients[publisher].key_frame_requests.len();
+        assert_eq!(asked, key_frames + 1, "feedback finds its way");
+        let until = world.now.instant - Duration::from_millis(100);
+        assert_all_arrived(&world.clients[publisher], &world.clients[viewer], until);
+    }
+}
+
 /// A call with a stranger watching: everything it can send, and what becomes of it.
 #[test]
 fn forged_datagrams_are_dropped_for_the_right_reason() {
