@@ -431,6 +431,43 @@ async fn what_was_on_air_when_the_process_ended_is_marked_so() {
 }
 
 #[tokio::test]
+async fn what_was_on_air_is_marked_so_when_the_file_can_only_be_opened_later() {
+    let (store, directory) = start();
+    let app = app();
+    store
+        .create_broadcast(&app, named("s", "S", 1))
+        .await
+        .unwrap();
+    let live = BroadcastStatus::Broadcasting;
+    store
+        .set_broadcast_status(&app, "s", live, 1)
+        .await
+        .unwrap();
+    close(store, directory.path());
+    let other = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let store = Store::start(directory.path(), clock).unwrap();
+    assert!(!is_usable(&store).await);
+    other.execute_batch("ROLLBACK").unwrap();
+    store.tick();
+    let kept = store.broadcast(&app, "s").await.unwrap().unwrap();
+    assert_eq!(kept.status, BroadcastStatus::TerminatedUnexpectedly);
+
+    // What this process has put on air goes on over an outage.
+    store
+        .set_broadcast_status(&app, "s", live, 2)
+        .await
+        .unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = store.create_broadcast(&app, named("t", "T", 1)).await;
+    assert_eq!(refused, Err(StoreError::Unavailable));
+    other.execute_batch("ROLLBACK").unwrap();
+    store.tick();
+    let kept = store.broadcast(&app, "s").await.unwrap().unwrap();
+    assert_eq!(kept.status, live);
+}
+
+#[tokio::test]
 async fn a_file_of_version_1_goes_on_with_its_rows() {
     let directory = tempfile::tempdir().unwrap();
     let db = Connection::open(directory.path().join(FILE_NAME)).unwrap();

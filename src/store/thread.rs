@@ -51,6 +51,7 @@ pub(super) fn run(path: PathBuf, mut queue: Receiver<Message>, is_up: &AtomicBoo
     let mut keeper = Keeper {
         path,
         state: State::Fresh,
+        was_opened: false,
         is_up,
     };
     keeper.open();
@@ -80,6 +81,8 @@ pub(super) fn run(path: PathBuf, mut queue: Receiver<Message>, is_up: &AtomicBoo
 struct Keeper<'a> {
     path: PathBuf,
     state: State,
+    /// It could be opened before: what is on air in it is of this process.
+    was_opened: bool,
     is_up: &'a AtomicBool,
 }
 
@@ -106,13 +109,13 @@ impl Keeper<'_> {
     }
 
     fn open(&mut self) {
-        let is_first = matches!(self.state, State::Fresh);
-        match open::open(&self.path, is_first) {
+        match open::open(&self.path, !self.was_opened) {
             Ok(opened) => {
-                if !is_first {
+                if !matches!(self.state, State::Fresh) {
                     tracing::info!(path = %self.path.display(), "the store is available again");
                 }
                 self.state = State::Up(opened);
+                self.was_opened = true;
                 self.is_up.store(true, Ordering::Relaxed);
             }
             Err(cause) => self.down(&cause),
