@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -94,22 +95,35 @@ async fn receive(
         tracing::debug!(%error, "no TCP_NODELAY");
     }
     match certificates {
-        None => serve(stream, remote, router).await,
+        None => serve(stream, remote, router, places).await,
         Some(certificates) => match certificates.accept(stream).await {
-            Ok(stream) => serve(stream, remote, router).await,
+            Ok(stream) => serve(stream, remote, router, places).await,
             Err(error) => tracing::debug!(remote = %Address(remote), %error, "no TLS handshake"),
         },
     }
-    drop(places);
 }
 
-async fn serve<S>(stream: S, remote: SocketAddr, router: Router)
-where
+/// Each request is handled to its end, even when its client has gone: what a handler has begun
+/// elsewhere it alone can finish or undo. It holds the connection's places for as long.
+async fn serve<S>(
+    stream: S,
+    remote: SocketAddr,
+    router: Router,
+    places: (OwnedSemaphorePermit, Place),
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let places = Arc::new(places);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Remote(remote));
-        router.clone().oneshot(request.map(Body::new))
+        let response = router.clone().oneshot(request.map(Body::new));
+        let held = places.clone();
+        let handling = tokio::spawn(async move {
+            let response = response.await;
+            drop(held);
+            response
+        });
+        async { handling.await.map(|Ok(response)| response) }
     });
     let conn = http1::Builder::new()
         .timer(TokioTimer::new())

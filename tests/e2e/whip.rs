@@ -1,6 +1,8 @@
 //! WHIP and WHEP as HTTP: resources are made, changed and ended; what is refused says why. Media
 //! over them is the browsers' and GStreamer's part.
 
+use std::io::Write;
+
 use serde_json::Value;
 
 use crate::server::{Answer, Server, once};
@@ -190,3 +192,26 @@ fn resources_of_one_address_have_a_limit_and_their_places_come_back() {
     let look = || (publish("three", "203.0.113.7").status == 201).then_some(());
     once(look, || "its place is not free again".to_owned());
 }
+
+#[test]
+fn a_client_that_has_gone_before_its_answer_is_served_to_the_end() {
+    let settings = "[limits]\nmax_http_per_address = 0\nmax_sockets_per_address = 0\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let (host, length) = (server.addr, OFFER.len());
+    for _ in 0..HASTY {
+        let mut stream = server.connect();
+        write!(
+            stream,
+            "POST /live/whep/nobody HTTP/1.1\r\nHost: {host}\r\n{SDP}\
+             Content-Length: {length}\r\n\r\n{OFFER}"
+        )
+        .unwrap();
+    }
+    let refused = format!("leafcutter_joins_total{{kind=\"play\",result=\"refused\"}} {HASTY}\n");
+    let metrics = || server.get("/metrics").body;
+    // Each was asked for, so each has its end: a dialogue that is over tells its worker.
+    once(|| metrics().contains(&refused).then_some(()), metrics);
+}
+
+/// Clients that do not wait for their answer.
+const HASTY: usize = 100;
