@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use leafcutter::base::ids::WorkerId;
@@ -193,11 +194,14 @@ fn start(flags: &Flags) -> Result<(), StartError> {
         tracing::warn!("settings of Ant Media's without a meaning here are ignored: {keys}");
     }
     worker::panic::end_process();
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|e| StartError::new(format!("the control plane cannot start: {e}")))?
-        .block_on(serve(config, flags))
+        .map_err(|e| StartError::new(format!("the control plane cannot start: {e}")))?;
+    let result = runtime.block_on(serve(config, flags));
+    // A thread that waits for a name or a disk ends with the process.
+    runtime.shutdown_timeout(LAST_BLOCKING);
+    result
 }
 
 async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
@@ -370,6 +374,9 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
         listening
     }
 }
+
+/// How long what waits for a name or a disk may take once everything else has ended.
+const LAST_BLOCKING: Duration = Duration::from_millis(100);
 
 const LOG_VARIABLE: &str = "LEAFCUTTER_LOG";
 

@@ -1,6 +1,8 @@
 //! The end of the process.
 
+use std::fs::{self, OpenOptions};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tungstenite::Message;
@@ -104,4 +106,26 @@ fn a_second_signal_ends_the_drain() {
     until_not_ready(&server);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(1));
+}
+
+#[test]
+fn a_file_that_does_not_answer_does_not_hold_up_the_end() {
+    let server = Server::start_with("", &[]);
+    // The settings file becomes a pipe, into which nobody writes.
+    let path = server.directory().join("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::rename(&path, server.directory().join("leafcutter.toml")).unwrap();
+    let mut options = OpenOptions::new();
+    let path = server.directory().join("leafcutter.toml");
+    // Returns when the server has begun to read.
+    let silent = options.write(true).open(path).unwrap();
+    server.signal("TERM");
+    server.ended();
+    drop(silent);
 }
