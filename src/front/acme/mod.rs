@@ -12,7 +12,7 @@ mod order;
 mod shown;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::sync::Notify;
@@ -93,28 +93,23 @@ impl Acme {
 
     /// Orders and renews until it is aborted.
     pub(super) async fn run(self) {
-        let mut failures = 0;
-        let mut wait = self.until_due();
+        let mut schedule = Schedule::default();
         loop {
-            tokio::select! {
-                () = sleep(wait.min(LOOK_EVERY)) => {}
-                () = self.0.hurry.notified() => {}
+            let wait = schedule.wait(self.until_due(), clock::instant());
+            if !wait.is_zero() {
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = self.0.hurry.notified() => schedule.hurry(),
+                }
+                continue;
             }
-            wait = self.until_due();
-            if wait.is_zero() {
-                let ordered = timeout(ORDER_TIME, self.order()).await;
-                wait = match ordered.unwrap_or(Err(Failure::TooSlow)) {
-                    Ok(()) => {
-                        failures = 0;
-                        LOOK_EVERY
-                    }
-                    Err(error) => {
-                        let pause = pause_after(failures);
-                        failures += 1;
-                        self.complain(&error, pause);
-                        pause
-                    }
-                };
+            let ordered = timeout(ORDER_TIME, self.order()).await;
+            match ordered.unwrap_or(Err(Failure::TooSlow)) {
+                Ok(()) => schedule.succeeded(clock::instant()),
+                Err(error) => {
+                    let pause = schedule.failed(clock::instant());
+                    self.complain(&error, pause);
+                }
             }
         }
     }
@@ -166,6 +161,43 @@ impl Acme {
     }
 }
 
+/// When something is ordered.
+#[derive(Debug, Default)]
+struct Schedule {
+    /// In a row.
+    failures: u32,
+    /// Nothing is ordered before that.
+    not_before: Option<Instant>,
+}
+
+impl Schedule {
+    /// How long to wait at `now` for what is due in `due`; zero: order. At most [`LOOK_EVERY`],
+    /// after which it is asked again.
+    fn wait(&self, due: Duration, now: Instant) -> Duration {
+        let pause = self.not_before.map(|at| at.saturating_duration_since(now));
+        due.max(pause.unwrap_or_default()).min(LOOK_EVERY)
+    }
+
+    /// Nothing but what is due is waited for.
+    fn hurry(&mut self) {
+        self.not_before = None;
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        self.failures = 0;
+        // Should the authority give what is due at once, it is not asked again and again.
+        self.not_before = Some(now + LOOK_EVERY);
+    }
+
+    /// How long the pause is.
+    fn failed(&mut self, now: Instant) -> Duration {
+        let pause = pause_after(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + pause);
+        pause
+    }
+}
+
 /// Four times as long after each failure. Public authorities allow five failures an hour.
 fn pause_after(failures: u32) -> Duration {
     let factor = 4u32.saturating_pow(failures);
@@ -190,5 +222,34 @@ mod tests {
     fn pauses_grow_to_half_a_day() {
         let pauses = [0, 1, 2, 3, 4, 5, 40].map(|failures| pause_after(failures).as_secs());
         assert_eq!(pauses, [60, 240, 960, 3840, 15_360, 43_200, 43_200]);
+    }
+
+    #[test]
+    fn nothing_is_ordered_before_the_pause_is_over() {
+        let mut schedule = Schedule::default();
+        let mut now = clock::instant();
+        let begin = now;
+        let mut orders = Vec::new();
+        while orders.len() < 7 {
+            let wait = schedule.wait(Duration::ZERO, now);
+            assert!(wait <= LOOK_EVERY, "{wait:?}");
+            if wait.is_zero() {
+                orders.push((now - begin).as_secs());
+                schedule.failed(now);
+            }
+            now += wait;
+        }
+        let pauses: Vec<u64> = orders.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(pauses, [60, 240, 960, 3840, 15_360, 43_200]);
+
+        schedule.hurry();
+        assert_eq!(schedule.wait(Duration::ZERO, now), Duration::ZERO);
+        schedule.succeeded(now);
+        assert_eq!(schedule.wait(Duration::ZERO, now), LOOK_EVERY);
+        schedule.failed(now);
+        let minute = Duration::from_secs(60);
+        assert_eq!(schedule.wait(Duration::ZERO, now), minute, "from the first");
+        let later = now + minute;
+        assert_eq!(schedule.wait(minute, later), minute, "it is not due");
     }
 }
