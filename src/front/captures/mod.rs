@@ -28,7 +28,18 @@ use crate::worker::Mail;
 #[derive(Debug, Default)]
 pub struct Captures {
     directory: Option<PathBuf>,
-    running: Mutex<BTreeMap<(WorkerId, PeerId), Arc<Tap>>>,
+    running: Mutex<BTreeMap<Key, Running>>,
+}
+
+/// One peer.
+type Key = (WorkerId, PeerId);
+
+/// One capture.
+#[derive(Debug)]
+struct Running {
+    /// The peer's application.
+    app: AppName,
+    tap: Arc<Tap>,
 }
 
 /// What is to be captured, and how much of it.
@@ -77,19 +88,36 @@ impl Captures {
         (is_ours && path.is_file()).then_some(path)
     }
 
-    /// Ends the capture of a peer; false when there is none.
-    pub fn stop(&self, worker: WorkerId, peer: PeerId) -> bool {
-        self.running().remove(&(worker, peer)).is_some()
+    /// Ends the capture of a peer of `app`; false when there is none.
+    pub fn stop(&self, app: &AppName, worker: WorkerId, peer: PeerId) -> bool {
+        let mut running = self.running();
+        let key = (worker, peer);
+        let is_there = running.get(&key).is_some_and(|held| held.app == *app);
+        is_there && running.remove(&key).is_some()
     }
 
-    fn holds(&self, key: (WorkerId, PeerId), tap: &Arc<Tap>) -> bool {
-        self.running()
-            .get(&key)
-            .is_some_and(|held| Arc::ptr_eq(held, tap))
+    /// A capture is over. True when no other of this peer runs, so that its worker is to be told;
+    /// otherwise it is told, or was, of that one.
+    fn ended(&self, key: Key, tap: &Arc<Tap>) -> bool {
+        let mut running = self.running();
+        if running.get(&key).is_some_and(|held| held.is_of(tap)) {
+            running.remove(&key);
+        }
+        !running.contains_key(&key)
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<(WorkerId, PeerId), Arc<Tap>>> {
+    fn holds(&self, key: Key, tap: &Arc<Tap>) -> bool {
+        self.running().get(&key).is_some_and(|held| held.is_of(tap))
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<Key, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn is_of(&self, tap: &Arc<Tap>) -> bool {
+        Arc::ptr_eq(&self.tap, tap)
     }
 }
 
@@ -109,8 +137,9 @@ pub async fn start(
     let key = (peer.conn.worker, peer.peer);
     let now = shared.read(|_, now| now);
     let (index, generation) = peer.peer.parts();
-    let seconds = now.unix_us / 1_000_000;
-    let name = format!("{}-{index}-{generation}-{seconds}{SUFFIX}", key.0.0);
+    // Two captures of a peer may begin in one second.
+    let unix_ms = now.unix_us / 1000;
+    let name = format!("{}-{index}-{generation}-{unix_ms}{SUFFIX}", key.0.0);
     let tap = Tap::new(
         wish.content,
         (pair.local, pair.remote),
@@ -126,14 +155,15 @@ pub async fn start(
         if running.len() >= MAX_CAPTURES {
             return Err(NotCaptured::Full);
         }
-        running.insert(key, tap.clone());
+        let (app, tap) = (app.clone(), tap.clone());
+        running.insert(key, Running { app, tap });
     }
     let path = directory.join(&**app).join(&name);
     let made = spawn_blocking(move || create(&path)).await;
     let file = match made.unwrap_or_else(|gone| Err(io::Error::other(gone))) {
         Ok(file) => file,
         Err(error) => {
-            captures.stop(key.0, key.1);
+            end(shared, key, &tap);
             return Err(NotCaptured::File(error));
         }
     };
@@ -149,7 +179,7 @@ pub async fn start(
 
 /// Takes packets out until the time is over, the file is full, the peer has gone or somebody
 /// stops it; then tells the worker.
-async fn write(shared: Shared, key: (WorkerId, PeerId), tap: Arc<Tap>, mut file: File, wish: Wish) {
+async fn write(shared: Shared, key: Key, tap: Arc<Tap>, mut file: File, wish: Wish) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left = wish.seconds * 1000 / EVERY.as_millis() as u64;
@@ -188,13 +218,17 @@ async fn write(shared: Shared, key: (WorkerId, PeerId), tap: Arc<Tap>, mut file:
             break;
         }
     }
-    if shared.captures().holds(key, &tap) {
-        shared.captures().stop(key.0, key.1);
-    }
-    let (peer, end) = (key.1, None);
-    let mail = WorkerMail::Capture { peer, tap: end };
-    shared.mail_worker(key.0, Mail::Engine(mail));
+    end(&shared, key, &tap);
     tracing::info!(packets, lost = tap.lost(), bytes = written, "capture ended");
+}
+
+/// Forgets a capture; its worker lets go of it, unless it was given the next one already.
+fn end(shared: &Shared, key: Key, tap: &Arc<Tap>) {
+    if shared.captures().ended(key, tap) {
+        let (peer, tap) = (key.1, None);
+        let mail = WorkerMail::Capture { peer, tap };
+        shared.mail_worker(key.0, Mail::Engine(mail));
+    }
 }
 
 /// True when the worker has let go of it: the peer is over. Not in the first second, in which the
@@ -236,3 +270,48 @@ pub const MAX_MEGABYTES: u64 = 1000;
 
 /// How often packets are taken out: at 10,000 a second, a quarter of the queue.
 const EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::worker::clock;
+
+    fn tap() -> Arc<Tap> {
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let content = CaptureContent::Headers;
+        Arc::new(Tap::new(content, (addr, addr), true, (clock::instant(), 0)))
+    }
+
+    fn run(captures: &Captures, key: Key, tap: &Arc<Tap>) {
+        let (app, tap) = (AppName::from("live"), tap.clone());
+        captures.running().insert(key, Running { app, tap });
+    }
+
+    #[test]
+    fn the_end_of_a_capture_does_not_end_the_next_one_of_the_peer() {
+        let captures = Captures::new(None);
+        let key = (WorkerId(0), PeerId::of_parts((1, 2)));
+        let (first, second) = (tap(), tap());
+        run(&captures, key, &first);
+        assert!(captures.stop(&"live".into(), key.0, key.1));
+        run(&captures, key, &second);
+        assert!(!captures.ended(key, &first), "the worker has the second");
+        assert!(captures.holds(key, &second));
+        assert!(captures.ended(key, &second));
+        assert!(!captures.holds(key, &second));
+    }
+
+    #[test]
+    fn another_application_cannot_stop_it() {
+        let captures = Captures::new(None);
+        let key = (WorkerId(0), PeerId::of_parts((1, 2)));
+        let tap = tap();
+        run(&captures, key, &tap);
+        assert!(!captures.stop(&"other".into(), key.0, key.1));
+        assert!(captures.holds(key, &tap));
+        assert!(captures.stop(&"live".into(), key.0, key.1));
+        assert!(!captures.stop(&"live".into(), key.0, key.1), "it has ended");
+    }
+}

@@ -361,10 +361,12 @@ async fn capture(
 )]
 async fn end_capture(
     State(shared): State<Shared>,
+    app: KnownApp,
     InPath(OfPeer { peer }): InPath<OfPeer>,
 ) -> Json<Outcome> {
     let PeerName(worker, id) = peer;
-    Json(match shared.captures().stop(WorkerId(worker), id) {
+    let stopped = shared.captures().stop(&app.name, WorkerId(worker), id);
+    Json(match stopped {
         true => Outcome::done(),
         false => Outcome::failed("No capture of this peer runs"),
     })
