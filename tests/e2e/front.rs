@@ -58,7 +58,7 @@ fn serves_pages_and_refuses_what_is_not_there() {
 }
 
 #[test]
-fn serves_rest_to_any_origin() {
+fn serves_rest_and_lets_pages_of_any_origin_read_the_answer() {
     let server = Server::start(&[]);
     let base = "/live/rest/v2";
     let cases = [
@@ -92,6 +92,21 @@ fn serves_rest_to_any_origin() {
     let preflight = server.request("OPTIONS", &format!("{base}/broadcasts/none"), ask);
     assert_eq!(preflight.status, 204);
     assert!(preflight.headers.contains("authorization"), "{preflight:?}");
+
+    // Without a JWT only its own pages may ask.
+    let count = format!("{base}/broadcasts/count");
+    let own = format!("Origin: http://{}\r\n", server.addr);
+    assert_eq!(server.request("GET", &count, &own).status, 200);
+    let settings = format!("{base}/settings");
+    let foreign = "Origin: http://x\r\nContent-Type: text/plain\r\n";
+    for answer in [
+        server.request("GET", &count, foreign),
+        server.send("PUT", &settings, foreign, "{\"ipFilterEnabled\":false}"),
+    ] {
+        assert_eq!(answer.status, 403, "{answer:?}");
+        assert_eq!(answer.json()["success"], false);
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+    }
 }
 
 #[test]

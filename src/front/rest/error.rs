@@ -27,6 +27,8 @@ pub enum RestError {
     Refused(Cow<'static, str>),
     /// The client's address is not in `remoteAllowedCIDR`.
     NotAllowedIp,
+    /// The page that asks is not this server's, and no JWT is asked for.
+    ForeignPage,
     /// `jwtControlEnabled`, and the `Authorization` header holds no good JWT.
     InvalidAppJwt,
     /// No application has this name.
@@ -98,6 +100,10 @@ impl RestError {
             Self::BadPath(what) | Self::BadQuery(what) | Self::BadBody(what) => (bad, what.into()),
             Self::Refused(why) => (bad, why),
             Self::NotAllowedIp => (StatusCode::FORBIDDEN, "Not allowed IP".into()),
+            Self::ForeignPage => {
+                let text = "Pages of other origins need jwtControlEnabled and a JWT";
+                (StatusCode::FORBIDDEN, text.into())
+            }
             Self::InvalidAppJwt => (StatusCode::FORBIDDEN, "Invalid App JWT Token".into()),
             Self::UnknownApp => (missing, "There is no application of this name".into()),
             Self::UnknownBroadcast => (missing, "There is no such broadcast".into()),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
@@ -32,11 +33,10 @@ pub async fn guard(
     let Ok(app) = KnownApp::find(&params, &shared) else {
         return RestError::UnknownApp.into_response();
     };
-    let token = bearer(request.headers());
     let now_unix_s = shared.read(|_, now| now.unix_us) / 1_000_000;
     // A proxy on this host must not make everybody local.
     let ip = client_ip(remote, request.headers());
-    if let Err(refusal) = check(&app.settings, ip, token, now_unix_s) {
+    if let Err(refusal) = check(&app.settings, ip, request.headers(), now_unix_s) {
         return refusal.into_response();
     }
     request.extensions_mut().insert(app);
@@ -46,17 +46,43 @@ pub async fn guard(
 fn check(
     settings: &AppSettings,
     ip: IpAddr,
-    token: Option<&str>,
+    headers: &HeaderMap,
     now_unix_s: u64,
 ) -> Result<(), RestError> {
     if !allows_ip(settings, ip) {
         return Err(RestError::NotAllowedIp);
     }
     let is_good = |token| is_app_jwt(token, &settings.jwt_secret_key, now_unix_s);
-    if settings.jwt_control_enabled && !token.is_some_and(is_good) {
-        return Err(RestError::InvalidAppJwt);
+    match settings.jwt_control_enabled {
+        true if !bearer(headers).is_some_and(is_good) => Err(RestError::InvalidAppJwt),
+        false if is_foreign_page(headers) => Err(RestError::ForeignPage),
+        true | false => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether a browser says that a page of another server asks: it would ask from the address of
+/// whoever looks at it, which the IP filter may allow. Who is no page has no `Origin`.
+fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.to_str().ok().zip(host);
+        origin.is_some_and(|(origin, host)| is_same_host(origin, host))
+    };
+    !headers.get_all(header::ORIGIN).iter().all(is_own)
+}
+
+/// Compares an origin (RFC 6454 §6.2) with a `Host` header, which has the same port or, like it,
+/// none where that is the scheme's own. A proxy may have taken TLS off.
+fn is_same_host(origin: &str, host: &str) -> bool {
+    let (name, port) = match origin.split_once("://") {
+        Some(("http", name)) => (name, ":80"),
+        Some(("https", name)) => (name, ":443"),
+        Some(_) | None => return false,
+    };
+    let bare = |text: &str| text.strip_suffix(port).unwrap_or(text).to_ascii_lowercase();
+    bare(name) == bare(host.trim())
 }
 
 /// The IP filter alone.
@@ -133,22 +159,78 @@ mod tests {
     #[test]
     fn both_filters_must_pass() {
         let ip = "127.0.0.1".parse().unwrap();
+        let bare = HeaderMap::new();
         let mut settings = AppSettings::default();
-        assert_eq!(check(&settings, ip, None, NOW), Ok(()));
+        assert_eq!(check(&settings, ip, &bare, NOW), Ok(()));
         settings.remote_allowed_cidr = "10.0.0.0/8".to_owned();
         assert_eq!(
-            check(&settings, ip, None, NOW),
+            check(&settings, ip, &bare, NOW),
             Err(RestError::NotAllowedIp)
         );
         settings.ip_filter_enabled = false;
-        assert_eq!(check(&settings, ip, None, NOW), Ok(()));
+        assert_eq!(check(&settings, ip, &bare, NOW), Ok(()));
         settings.jwt_control_enabled = true;
         settings.jwt_secret_key = SECRET.to_owned();
         assert_eq!(
-            check(&settings, ip, None, NOW),
+            check(&settings, ip, &bare, NOW),
             Err(RestError::InvalidAppJwt)
         );
         let token = jwt(&json!({}), Algorithm::HS256, SECRET);
-        assert_eq!(check(&settings, ip, Some(&token), NOW), Ok(()));
+        let headers = headers(&[("authorization", &token)]);
+        assert_eq!(check(&settings, ip, &headers, NOW), Ok(()));
+    }
+
+    #[test]
+    fn pages_of_others_need_a_jwt() {
+        let ip = "127.0.0.1".parse().unwrap();
+        let mut settings = AppSettings::default();
+        let own = headers(&[("host", "a:5080"), ("origin", "http://a:5080")]);
+        let foreign = headers(&[("host", "a:5080"), ("origin", "http://b")]);
+        let nameless = headers(&[("origin", "http://a:5080")]);
+        assert_eq!(check(&settings, ip, &own, NOW), Ok(()));
+        for headers in [&foreign, &nameless] {
+            let refused = Err(RestError::ForeignPage);
+            assert_eq!(check(&settings, ip, headers, NOW), refused);
+        }
+        settings.jwt_control_enabled = true;
+        settings.jwt_secret_key = SECRET.to_owned();
+        let refused = Err(RestError::InvalidAppJwt);
+        assert_eq!(check(&settings, ip, &foreign, NOW), refused);
+        let token = jwt(&json!({}), Algorithm::HS256, SECRET);
+        let known = headers(&[
+            ("host", "a"),
+            ("origin", "http://b"),
+            ("authorization", &token),
+        ]);
+        assert_eq!(check(&settings, ip, &known, NOW), Ok(()));
+    }
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let fields = fields.iter().map(|(name, value)| {
+            let name = header::HeaderName::from_static(name);
+            (name, HeaderValue::from_str(value).unwrap())
+        });
+        fields.collect()
+    }
+
+    #[test]
+    fn an_origin_is_compared_with_the_host() {
+        let cases = [
+            ("http://127.0.0.1:5080", "127.0.0.1:5080", true),
+            ("http://SFU.example", "sfu.EXAMPLE:80", true),
+            ("https://sfu.example", "sfu.example", true),
+            ("https://sfu.example", "sfu.example:443", true),
+            ("https://sfu.example:5443", "sfu.example:5443", true),
+            ("http://[::1]:5080", "[::1]:5080", true),
+            ("http://127.0.0.1:8000", "127.0.0.1:5080", false),
+            ("https://sfu.example", "sfu.example:80", false),
+            ("http://evil.example", "sfu.example", false),
+            ("http://sfu.example.evil", "sfu.example", false),
+            ("null", "null", false),
+            ("file://", "", false),
+        ];
+        for (origin, host, expected) in cases {
+            assert_eq!(is_same_host(origin, host), expected, "{origin} {host}");
+        }
     }
 }
