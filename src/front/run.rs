@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -21,7 +22,7 @@ use super::workers::Workers;
 use super::{host, http, routes, webhooks};
 use crate::base::clock::Now;
 use crate::base::crowd::CrowdLimits;
-use crate::control::{Directory, HostLoad, WorkerLoad};
+use crate::control::{AppCounts, Directory, HostLoad, WorkerLoad};
 use crate::model::mail::{AppName, ControlMail};
 use crate::model::settings::AppSettings;
 use crate::store::{Store, StoreError};
@@ -89,7 +90,8 @@ pub async fn serve(front: Front) {
     );
     shared.overrides().load(&shared).await;
     let ticking = tokio::spawn(tick(shared.clone(), front.load, front.worker_load));
-    let noting = tokio::spawn(note(shared.clone()));
+    let (all_ended, over) = oneshot::channel();
+    let mut noting = tokio::spawn(note(shared.clone(), over));
     let calling = tokio::spawn(webhooks::run(shared.clone()));
     let certificates: Vec<Certificates> = front
         .doors
@@ -118,27 +120,50 @@ pub async fn serve(front: Front) {
     }
     serving.iter().for_each(JoinHandle::abort);
     ticking.abort();
-    noting.abort();
     shared.stop_workers();
-    tokio::select! {
-        ended = timeout(END_TIME, driving) => {
-            if ended.is_err() {
-                tracing::warn!("a worker did not end in time");
-            }
-            // The ends of the broadcasts are told too, as far as that is quick.
-            let told = timeout(LAST_WEBHOOKS, shared.webhooks().drained()).await;
-            if told.is_err() {
-                tracing::warn!("the last webhooks were not delivered in time");
-            }
-            calling.abort();
+    let end = async {
+        if timeout(END_TIME, driving).await.is_err() {
+            tracing::warn!("a worker did not end in time");
         }
+        // The ends of the broadcasts are noted and told too, as far as that is quick.
+        end_broadcasts(&shared);
+        drop(all_ended);
+        let (noted, told) = tokio::join!(
+            timeout(LAST_NOTES, &mut noting),
+            timeout(LAST_WEBHOOKS, shared.webhooks().drained()),
+        );
+        if noted.is_err() {
+            tracing::warn!("the last notes were not written in time");
+        }
+        if told.is_err() {
+            tracing::warn!("the last webhooks were not delivered in time");
+        }
+    };
+    tokio::select! {
+        () = end => {}
         name = signals.next(&[]) => end_at_once(name),
     }
+    noting.abort();
+    calling.abort();
 }
 
 fn end_at_once(signal: &str) {
     tracing::warn!(signal, "stopping at once");
     std::process::exit(1);
+}
+
+/// Ends what is on air still: its publishers were lost with their sockets, and cannot come back to
+/// this process.
+fn end_broadcasts(shared: &Shared) {
+    shared.update(|directory, now| {
+        for AppCounts { app, .. } in directory.counts() {
+            let on_air = directory.broadcasts(&app).filter(|b| b.is_on_air());
+            let on_air: Vec<_> = on_air.map(|b| b.stream.clone()).collect();
+            for stream in on_air {
+                directory.stop(now, &app, &stream);
+            }
+        }
+    });
 }
 
 /// Returns when no peer is left.
@@ -210,12 +235,16 @@ async fn tick(shared: Shared, mut load: HostLoad, mut worker_load: WorkerLoad) {
 }
 
 /// Writes what the directory notes. What the store cannot take waits until it can, as far as
-/// `limits::MAX_NOTES` allows.
-async fn note(shared: Shared) {
+/// `limits::MAX_NOTES` allows. Once `over` is closed, returns when nothing is left.
+async fn note(shared: Shared, mut over: oneshot::Receiver<()>) {
     let mut ticks = interval(NOTE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
+    let mut is_over = false;
+    while !is_over {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = &mut over => is_over = true,
+        }
         loop {
             let notes = shared.update(|directory, _| directory.take_notes(NOTES_AT_ONCE));
             if notes.is_empty() {
@@ -279,6 +308,9 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether everybody has left.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// How long the last notes may take to be on disk.
+const LAST_NOTES: Duration = Duration::from_millis(500);
 
 /// How long the last webhooks may take.
 const LAST_WEBHOOKS: Duration = Duration::from_millis(500);

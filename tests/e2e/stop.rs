@@ -5,8 +5,13 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use leafcutter::bench::client::Role;
+use leafcutter::bench::fleet::Fleet;
+use leafcutter::bench::link::Identity;
+use serde_json::{Value, json};
 use tungstenite::Message;
 
+use crate::clients::{PATIENCE, SHAPES};
 use crate::server::{Answer, Server, once, ping};
 use crate::whip::{OFFER, SDP};
 
@@ -106,6 +111,40 @@ fn a_second_signal_ends_the_drain() {
     until_not_ready(&server);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(1));
+}
+
+#[test]
+fn who_was_there_and_what_was_on_air_is_noted_at_the_end() {
+    let server = Server::start(&["--workers", "2"]);
+    let broadcasts = "/live/rest/v2/broadcasts";
+    server.rest(
+        "POST",
+        &format!("{broadcasts}/create"),
+        &json!({"streamId": "s"}),
+    );
+    let identity = Identity::generate().unwrap();
+    let mut fleet = Fleet::new(server.addr, "/live/websocket", &identity, 1).unwrap();
+    let role = fleet.publisher(&SHAPES);
+    let publisher = fleet.open("s", role).unwrap();
+    fleet.ask(publisher, &json!({}));
+    assert!(fleet.run_until(PATIENCE, |clients| clients[publisher].heard
+        == ["publish_started"]));
+    let viewer = fleet.open("s", Role::viewer(true)).unwrap();
+    fleet.ask(viewer, &json!({"subscriberId": "anna"}));
+    let plays = fleet.run_until(PATIENCE, |clients| {
+        clients[viewer].heard.contains(&"play_started".to_owned())
+    });
+    assert!(plays, "{:?}", fleet.clients[viewer]);
+
+    server.signal("TERM");
+    let server = Server::start_in(server.ended(), &[]);
+    let kept = server.rest("GET", &format!("{broadcasts}/s"), &Value::Null);
+    assert_eq!(kept["status"], "finished", "{kept}");
+    let path = format!("{broadcasts}/s/connection-events/0/50?subscriberId=anna");
+    let events = server.rest("GET", &path, &Value::Null);
+    let kinds = events.as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|event| event["eventType"].as_str()).collect();
+    assert_eq!(kinds, [Some("connected"), Some("disconnected")]);
 }
 
 #[test]
