@@ -81,8 +81,8 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
+        track.set_source(batch.source);
         track.clock = batch.clock;
-        track.source = batch.source;
         let mut bytes = Reader::new(&batch.bytes);
         for packet in &batch.packets {
             let Some(canonical) = bytes.take(usize::from(packet.len)) else {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::publisher::{Publisher, SourceRole};
+use super::publisher::{Publisher, Source, SourceRole};
 use super::subscriber::{MAX_ASKED, Subscriber};
 use super::{FEEDBACK_SSRC, MAX_RTCP_LEN};
 use crate::base::bytes::Writer;
@@ -60,7 +60,7 @@ impl Publisher {
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let mut ask = std::mem::take(&mut self.ask);
         for source in &mut self.ssrcs {
-            if source.place.role == SourceRole::Rtx || source.stream.missing.is_empty() {
+            if !source.is_media() || source.stream.missing.is_empty() {
                 continue;
             }
             ask.clear();
@@ -87,7 +87,13 @@ impl Publisher {
     pub fn write_reports(&mut self, now: Now, buf: &mut [u8; MAX_DATAGRAM_LEN]) -> usize {
         self.next_report = now.instant + REPORT_INTERVAL;
         let mut blocks = smallvec::SmallVec::<[ReportBlock; 4]>::new();
-        for source in self.ssrcs.iter_mut().take(MAX_REPORT_BLOCKS) {
+        let is_in_use = |source: &&mut Source| source.place.role != SourceRole::Left;
+        for source in self
+            .ssrcs
+            .iter_mut()
+            .filter(is_in_use)
+            .take(MAX_REPORT_BLOCKS)
+        {
             if let Some(r) = source.stream.reception(now) {
                 blocks.push(ReportBlock {
                     ssrc: source.stream.ssrc,
@@ -108,7 +114,7 @@ impl Publisher {
             let ssrcs: smallvec::SmallVec<[Ssrc; 8]> = self
                 .ssrcs
                 .iter()
-                .filter(|s| s.place.role == SourceRole::Media)
+                .filter(|s| s.is_media())
                 .map(|s| s.stream.ssrc)
                 .take(MAX_REPORT_BLOCKS)
                 .collect();
@@ -127,7 +133,8 @@ impl Publisher {
         if self.next_transport_feedback > now.instant {
             return 0;
         }
-        let media = self.ssrcs.first().map_or(FEEDBACK_SSRC, |s| s.stream.ssrc);
+        let media = self.ssrcs.iter().find(|s| s.is_media());
+        let media = media.map_or(FEEDBACK_SSRC, |s| s.stream.ssrc);
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let written = match &mut self.arrivals {
             Some(arrivals) => arrivals

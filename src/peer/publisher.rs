@@ -115,6 +115,13 @@ pub struct Source {
     pub place: Place,
 }
 
+impl Source {
+    /// True for the SSRC of an encoding.
+    pub(super) fn is_media(&self) -> bool {
+        self.place.role == SourceRole::Media
+    }
+}
+
 /// What an SSRC carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceRole {
@@ -122,6 +129,9 @@ pub enum SourceRole {
     Media,
     /// RTX of an encoding (RFC 4588).
     Rtx,
+    /// Nothing any more: another SSRC has taken its place. It stays so that nobody can send its
+    /// packets again.
+    Left,
 }
 
 /// Where an SSRC belongs.
@@ -172,7 +182,8 @@ impl Publisher {
         if self.arrivals.is_some() {
             due = due.min(self.next_transport_feedback);
         }
-        if self.ssrcs.iter().any(|s| !s.stream.missing.is_empty()) {
+        let lacks = |s: &Source| s.is_media() && !s.stream.missing.is_empty();
+        if self.ssrcs.iter().any(lacks) {
             due = due.min(self.next_nack.max(now.instant));
         }
         if self.level.is_some() {
@@ -280,11 +291,38 @@ impl Publisher {
             .is_some_and(|p| match place.role {
                 SourceRole::Media => p.section.has_media_pt(pt),
                 SourceRole::Rtx => p.section.rtx_pt == Some(pt),
+                SourceRole::Left => false,
             })
     }
 
-    /// The media SSRC at `place`, also when that is its retransmission's. An SSRC that took
-    /// another one's place counts.
+    /// A media SSRC begins at `place`. One that was there before, as after a restart of the
+    /// publisher's sender (RFC 3550 §8), has left it with its retransmissions, and its track goes
+    /// on with another source.
+    pub(super) fn begin(&mut self, now: Now, place: Place, tracks: &mut Tracks) {
+        if self.media_at(place).is_none() {
+            return;
+        }
+        for source in &mut self.ssrcs {
+            if (source.place.section, source.place.encoding) == (place.section, place.encoding) {
+                source.place.role = SourceRole::Left;
+            }
+        }
+        let published = self.sections.get_mut(place.section);
+        let encoding = published.and_then(|p| p.encodings.get_mut(place.encoding));
+        let Some(encoding) = encoding else {
+            return;
+        };
+        encoding.structure = None;
+        let Some(track) = tracks.get_mut(encoding.track) else {
+            return;
+        };
+        track.set_source(track.source.wrapping_add(1));
+        if track.info.kind == MediaKind::Video && track.is_wanted() {
+            tracks.want_key_frame(now.instant, encoding.track);
+        }
+    }
+
+    /// The media SSRC at `place`, also when that is its retransmission's.
     pub(super) fn media_at(&self, place: Place) -> Option<usize> {
         let media = Place {
             role: SourceRole::Media,
@@ -295,10 +333,10 @@ impl Publisher {
 
     /// The media SSRC of `track`, for key frame requests; `None` before its first packet.
     pub fn media_ssrc(&self, track: TrackKey) -> Option<Ssrc> {
-        let at = self.ssrcs.iter().position(|s| {
-            s.place.role == SourceRole::Media
-                && self.encoding(s.place).map(|e| e.track) == Some(track)
-        })?;
+        let at = self
+            .ssrcs
+            .iter()
+            .position(|s| s.is_media() && self.encoding(s.place).map(|e| e.track) == Some(track))?;
         self.ssrcs.get(at).map(|s| s.stream.ssrc)
     }
 
@@ -321,7 +359,7 @@ impl Publisher {
         };
         source.stream.record_report(now, ntp);
         let place = source.place;
-        if place.role == SourceRole::Rtx {
+        if place.role != SourceRole::Media {
             return;
         }
         let unix_us = self.clock_offset.update(now, ntp);
@@ -344,7 +382,7 @@ impl Publisher {
     pub fn rtt_us(&self) -> u32 {
         let video = self.ssrcs.iter().find(|s| {
             let kind = self.sections.get(s.place.section).map(|p| p.section.kind);
-            kind == Some(MediaKind::Video) && s.place.role == SourceRole::Media
+            kind == Some(MediaKind::Video) && s.is_media()
         });
         video.map_or(0, |s| {
             u32::try_from(s.stream.missing.rtt().as_micros()).unwrap_or(u32::MAX)

@@ -41,6 +41,9 @@ impl Publisher {
         };
         // 3. Seen before? Costs nothing, so it comes before the cipher.
         let extended = match known.and_then(|at| self.ssrcs.get(at)) {
+            Some(source) if source.place.role == SourceRole::Left => {
+                return Err(DropReason::UnknownSsrc);
+            }
             Some(source) => source.stream.check(header.seq)?,
             None => 0x1_0000 + u64::from(header.seq.0),
         };
@@ -57,6 +60,9 @@ impl Publisher {
             (None, Some(candidate)) => {
                 let stream = RecvStream::new(header.ssrc, self.clock_hz(candidate.section));
                 let place = candidate;
+                if place.role == SourceRole::Media && self.check_pt(place, header.pt) {
+                    self.begin(now, place, tracks);
+                }
                 self.ssrcs.push(Source { stream, place });
                 self.ssrcs.len() - 1
             }
@@ -181,6 +187,7 @@ impl Publisher {
         }
         let payload = header.payload(packet).ok_or(DropReason::Padding)?;
         let media = match source.place.role {
+            SourceRole::Left => return Err(DropReason::UnknownSsrc),
             SourceRole::Media => Media {
                 at,
                 seq: extended,

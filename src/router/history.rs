@@ -167,6 +167,11 @@ impl History {
         false
     }
 
+    /// Forgets all packets. Positions go on.
+    pub fn clear(&mut self) {
+        self.tail = self.next;
+    }
+
     /// Position behind the newest packet; positions count stored packets from 0.
     pub fn end(&self) -> u64 {
         self.next
@@ -243,6 +248,20 @@ mod tests {
                 marks: Marks::default(),
             },
         );
+    }
+
+    #[test]
+    fn what_was_cleared_is_not_found_and_positions_go_on() {
+        let now = test_now().instant;
+        let mut h = History::new(now, 8, 4096);
+        (10..15).for_each(|seq| store(&mut h, now, seq, 100));
+        h.clear();
+        assert!((0..5).all(|position| h.at(position).is_none()));
+        assert!((10..15).all(|seq| h.find(seq).is_none()));
+        store(&mut h, now, 12, 100);
+        assert_eq!(h.end(), 6);
+        assert_eq!(h.find(12).map(|(entry, _)| entry.seq), Some(12));
+        assert_eq!(h.at(5).map(|(entry, _)| entry.seq), Some(12));
     }
 
     #[test]

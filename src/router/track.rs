@@ -129,6 +129,19 @@ impl Track {
         changes
     }
 
+    /// What comes from here on is of `source`. When that is another one than before, with numbers
+    /// and timestamps of its own, what is stored is of no use, and every subscription starts behind
+    /// what it was sent last.
+    pub fn set_source(&mut self, source: u32) {
+        if self.source != source {
+            self.source = source;
+            self.history.clear();
+            self.fresh = self.history.end();
+            self.hold = Hold::default();
+            self.clock = None;
+        }
+    }
+
     /// Adds a subscription.
     pub fn subscribe(&mut self, subscriber: Subscriber) {
         if !self.subscribers.contains(&subscriber) {

@@ -15,6 +15,7 @@ mod repeatable;
 mod reports;
 mod rooms;
 mod slots;
+mod sources;
 mod switches;
 mod tcp;
 mod vanishing;

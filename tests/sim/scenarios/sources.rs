@@ -1,0 +1,115 @@
+//! A publisher whose media goes on under another SSRC, as when its sender begins anew.
+
+use std::time::Duration;
+
+use leafcutter::base::fault::DropReason;
+use leafcutter::base::ids::Ssrc;
+use leafcutter::base::seq::SeqNo;
+use leafcutter::rtcp::{Compound, Packet};
+use leafcutter::rtp::RtpHeader;
+use leafcutter::transport::demux::{Protocol, classify};
+
+use crate::bare::{Bare, Negotiated, Rtp, VIDEO_SSRC, take};
+use crate::world::World;
+
+/// A VP8 frame in one packet; its last byte tells it from others.
+fn frame(is_key: bool, number: u8) -> Vec<u8> {
+    let key = [0x10, 0, 0, 0, 0x9d, 1, 0x2a, 0x80, 2, 0xe0, 1, number];
+    let other = [0x10, 1, 0, 0, number];
+    if is_key { key.into() } else { other.into() }
+}
+
+fn send(world: &mut World, publisher: &Bare, ssrc: u32, seq: u16, is_key: bool) -> Vec<u8> {
+    let payload = frame(is_key, seq as u8);
+    let packet = publisher.rtp(&Rtp {
+        pt: 96,
+        ssrc,
+        seq,
+        timestamp: u32::from(seq) * 3000,
+        marker: true,
+        transport_seq: seq,
+        payload: &payload,
+    });
+    publisher.send(world, &packet);
+    world.run(Duration::from_millis(33));
+    payload
+}
+
+/// Sequence numbers and payloads that came since the last call.
+fn received(world: &mut World, viewer: &Bare) -> (Vec<SeqNo>, Vec<Vec<u8>>) {
+    let packets = viewer.packets_received(world);
+    let headers = packets.iter().filter_map(|packet| RtpHeader::parse(packet));
+    let seqs = headers.map(|header| header.seq).collect();
+    let payloads = viewer.opened(packets).into_iter();
+    (seqs, payloads.map(|(_, payload)| payload).collect())
+}
+
+/// Whose key frames the publisher was asked for since the last call.
+fn asked(world: &mut World, publisher: &mut Bare) -> Vec<Ssrc> {
+    let mut asked = Vec::new();
+    for mut datagram in take(world, publisher.address) {
+        if classify(&datagram) == Some(Protocol::Rtcp) {
+            let opened = publisher.unprotect.unprotect_rtcp(&mut datagram);
+            let packets = Compound::new(&datagram[..opened.expect("genuine")]).flatten();
+            asked.extend(packets.filter_map(|packet| match packet {
+                Packet::Pli { media, .. } => Some(media),
+                _ => None,
+            }));
+        }
+    }
+    asked
+}
+
+const NEXT_SSRC: u32 = 3001;
+
+#[test]
+fn viewers_go_on_with_the_key_frame_of_the_next_ssrc() {
+    let mut world = World::new(1, 2);
+    let mut publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    send(&mut world, &publisher, VIDEO_SSRC, 99, true);
+    // One viewer with the publisher, and one behind another worker.
+    let viewers: Vec<Bare> = (0..2)
+        .map(|worker| Negotiated::viewer(&mut world, worker, "s").connect(&mut world))
+        .collect();
+    for seq in 100..110 {
+        send(&mut world, &publisher, VIDEO_SSRC, seq, seq == 100);
+    }
+    world.run(Duration::from_secs(1));
+    let mut last = Vec::new();
+    for viewer in &viewers {
+        let (seqs, payloads) = received(&mut world, viewer);
+        assert_eq!(payloads.len(), 10);
+        last.push(*seqs.last().expect("the last"));
+    }
+    asked(&mut world, &mut publisher);
+
+    // Its numbers are those of packets that are stored.
+    for seq in 104..107 {
+        send(&mut world, &publisher, NEXT_SSRC, seq, false);
+    }
+    for viewer in &viewers {
+        assert_eq!(received(&mut world, viewer).1.len(), 0, "no key frame yet");
+    }
+    assert_eq!(asked(&mut world, &mut publisher), [Ssrc(NEXT_SSRC)]);
+    let sent: Vec<_> = (107..112)
+        .map(|seq| send(&mut world, &publisher, NEXT_SSRC, seq, seq == 107))
+        .collect();
+    for (viewer, last) in viewers.iter().zip(&mut last) {
+        let (seqs, payloads) = received(&mut world, viewer);
+        assert_eq!(payloads, sent);
+        let expected: Vec<_> = (1..=5).map(|n| last.plus(n)).collect();
+        assert_eq!(seqs, expected, "behind what was sent last");
+        *last = last.plus(5);
+    }
+
+    // What is left over of the old one, and what is repeated, changes nothing.
+    let before = world.dropped(DropReason::UnknownSsrc);
+    send(&mut world, &publisher, VIDEO_SSRC, 110, true);
+    send(&mut world, &publisher, VIDEO_SSRC, 100, true);
+    assert_eq!(world.dropped(DropReason::UnknownSsrc), before + 2);
+    let sent = send(&mut world, &publisher, NEXT_SSRC, 112, false);
+    for (viewer, last) in viewers.iter().zip(&last) {
+        let (seqs, payloads) = received(&mut world, viewer);
+        assert_eq!((seqs, payloads), (vec![last.plus(1)], vec![sent.clone()]));
+    }
+}
