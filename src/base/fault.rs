@@ -35,7 +35,8 @@ pub enum DropReason {
     UnknownPt,
     /// The sender of this packet may not send media (a subscriber sent RTP).
     NotAPublisher,
-    /// Packet already received, by its extended sequence number (often a needless retransmission).
+    /// Packet already received, by its extended sequence number (often a needless retransmission);
+    /// or asked for again when it is about to be sent anyway.
     Duplicate,
     /// Older than everything the history keeps.
     TooOld,

@@ -169,6 +169,25 @@ impl Bench {
         self.sent.packets - before
     }
 
+    /// The player asks for packet `seq`; returns the packets written.
+    fn ask(&mut self, seq: u64) -> u64 {
+        let before = self.sent.packets;
+        self.subscriber.asked.push((0, SeqNo(seq as u16)));
+        let mut outlet = Outlet {
+            now: self.now.instant,
+            route: Route::udp(SocketAddr::from(([127, 0, 0, 1], 5000)), None),
+            protect: &self.protect,
+            egress: &mut self.egress,
+            dropped: &mut self.dropped,
+            drops: &mut self.drops,
+            sent: &mut self.sent,
+        };
+        self.subscriber
+            .retransmit(self.now, &self.tracks, &mut outlet);
+        self.egress.clear();
+        self.sent.packets - before
+    }
+
     /// What bringing along the payload before it adds to the newest packet, which was sent
     /// last.
     fn repeated_len(&self) -> usize {
@@ -300,6 +319,32 @@ fn what_is_sent_twice_was_sent_once() {
     bench.store(2, false);
     bench.serve(Some(4));
     assert_eq!(bench.repeated_len(), 0, "too long to be sent twice");
+}
+
+/// The publisher's repair of a gap comes in the turn in which a viewer asks for the same packet:
+/// sent again at once and evened out afterwards, it would be two contents under one SRTP index.
+#[test]
+fn what_is_about_to_be_sent_is_not_sent_again_before() {
+    let mut bench = Bench::new();
+    bench.subscriber.sendings[0].transport_cc = false;
+    bench.payload_len = 200;
+    bench.pass(100);
+    bench.store(1, true);
+    let missing = bench.next_seq;
+    bench.next_seq += 1;
+    bench.store(1, false);
+    assert_eq!(bench.serve(Some(0)), 2);
+    bench.next_seq = missing;
+    bench.pass(100);
+    bench.store(1, false);
+    assert_eq!(bench.ask(missing), 0);
+    assert_eq!(bench.dropped.get(DropReason::Duplicate), 1);
+    let track = bench.tracks.get_mut(bench.key).unwrap();
+    let (entry, _) = track.history.at(2).unwrap();
+    let longer = usize::from(entry.len) + 3;
+    assert!(track.history.pad(2, longer));
+    assert_eq!(bench.serve(Some(2)), 1);
+    assert_eq!(bench.ask(missing), 1, "once it was sent it is sent again");
 }
 
 #[test]

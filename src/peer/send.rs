@@ -248,7 +248,13 @@ impl Sending {
         if !track.enabled {
             return Err(DropReason::Disabled);
         }
-        let found = track.history.find(origin.seq);
+        let position = track.history.position(origin.seq);
+        let position = position.ok_or(DropReason::TooOld)?;
+        // It goes out in this turn's pass, and until then its length may change.
+        if position >= track.fresh {
+            return Err(DropReason::Duplicate);
+        }
+        let found = track.history.at(position);
         let (entry, packet) = found.ok_or(DropReason::TooOld)?;
         let (len, header_len) = (usize::from(entry.len), usize::from(entry.header_len));
         if why == Again::Asked {

@@ -196,9 +196,15 @@ impl History {
 
     /// The packet with extended sequence number `seq`.
     pub fn find(&self, seq: u64) -> Option<(&Entry, &[u8])> {
+        self.at(self.position(seq)?)
+    }
+
+    /// The position of the packet with extended sequence number `seq`.
+    pub fn position(&self, seq: u64) -> Option<u64> {
         let mask = self.by_seq.len() as u64 - 1;
         let position = *self.by_seq.get((seq & mask) as usize)?;
-        self.at(position).filter(|(entry, _)| entry.seq == seq)
+        let (entry, _) = self.at(position)?;
+        (entry.seq == seq).then_some(position)
     }
 
     fn entry(&self, position: u64) -> Option<&Entry> {
