@@ -165,7 +165,7 @@ impl Engine {
             return false;
         };
         let layers = self.tracks.layers(now.instant, &sending.info);
-        let Some(step) = step(&self.tracks, sending, &layers) else {
+        let Some(step) = step(now, &self.tracks, sending, &layers) else {
             // Layers may come, and so may room.
             return sending.max_height > 0 || sending.short_since.is_some();
         };
@@ -280,7 +280,7 @@ fn needs_care(sending: &Sending) -> bool {
 }
 
 /// Settles what `sending` shall be sent; `None` when it is sent all there is.
-fn step(tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step> {
+fn step(now: Now, tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step> {
     let wanted = sending.choice(layers);
     if sending.layers.is_none() {
         if layers.len() < 2 {
@@ -325,7 +325,8 @@ fn step(tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step>
                 .iter()
                 .any(|f| f.layer.encoding == current.encoding && f.layer.spatial > current.spatial);
             let climbs = wanted.spatial > current.spatial && has_more;
-            step.key_frame = (takes_over || climbs).then_some(key);
+            let is_stuck = state.is_stuck(now.instant, layers);
+            step.key_frame = (takes_over || climbs || is_stuck).then_some(key);
         }
     }
     let sent = layers

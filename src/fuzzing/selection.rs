@@ -95,12 +95,7 @@ impl Path {
         }
         let timestamp = RtpTime(u32::from(frame) * 3000);
         let layers = (flags & 3, flags >> 2 & 3);
-        let marks = Marks::new(
-            flags & 0x10 != 0,
-            flags & 0x20 != 0,
-            flags & 0x40 != 0,
-            layers,
-        );
+        let marks = Marks::new(flags & 0x10 != 0, flags & 0x20 != 0, flags >> 6, layers);
         let original = self.bytes([index, picture, flags], timestamp);
         let mut history = History::new(self.now.instant, 2, 4000);
         history.slot(self.now.instant, original.len())?;

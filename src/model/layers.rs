@@ -92,7 +92,7 @@ pub fn choose(layers: &[LayerFigures], target: Target, max_height: u32) -> Optio
 /// ```text
 ///  0 1 2 3 4 5 6 7
 /// +-+-+-+-+-+-+-+-+
-/// |K|E|U|-|TID|SID|   key frame, end of a layer frame, up-switch
+/// |K|E| U |TID|SID|   key frame, end of a layer frame, up-switch
 /// +-+-+-+-+-+-+-+-+
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,11 +105,17 @@ impl Marks {
     }
 
     /// Layers from `limits::MAX_SCALABLE_LAYERS` on count as the highest.
-    pub fn new(key_frame: bool, ends_frame: bool, switches_up: bool, layers: (u8, u8)) -> Self {
+    /// `switches_up` as [`switches_up`](Self::switches_up) returns it; `layers` spatial, temporal.
+    pub fn new(key_frame: bool, ends_frame: bool, switches_up: u8, layers: (u8, u8)) -> Self {
         let highest = MAX_SCALABLE_LAYERS as u8 - 1;
         let (spatial, temporal) = (layers.0.min(highest), layers.1.min(highest));
+        // From the highest there is none above, and its own is something else.
+        let up = match temporal == highest && switches_up != layers.1 {
+            true => 0,
+            false => switches_up.min(highest),
+        };
         let flags = u8::from(key_frame) << 7 | u8::from(ends_frame) << 6;
-        Self(flags | u8::from(switches_up) << 5 | temporal << 2 | spatial)
+        Self(flags | up << 4 | temporal << 2 | spatial)
     }
 
     /// A decoder can start here.
@@ -122,9 +128,13 @@ impl Marks {
         self.0 & 0x40 != 0
     }
 
-    /// Who has had the lower temporal layers only can take this one from here on.
-    pub const fn switches_up(self) -> bool {
-        self.0 & 0x20 != 0
+    /// Up to which temporal layer one can switch here; 0: to none.
+    ///
+    /// [`temporal`](Self::temporal): who has had the lower ones only can take this frame (VP8's Y,
+    /// RFC 7741 §4.2). Above it: who takes this frame can take that layer's frames that follow
+    /// (VP9's U, RFC 9628 §4.2; Switch, AV1 RTP Table A.2).
+    pub const fn switches_up(self) -> u8 {
+        self.0 >> 4 & 3
     }
 
     /// Temporal layer, 0..`limits::MAX_SCALABLE_LAYERS`.
@@ -181,12 +191,27 @@ mod tests {
 
     #[test]
     fn marks_hold_what_they_were_made_of() {
-        let marks = Marks::new(false, true, true, (2, 1));
-        assert!(!marks.key_frame() && marks.ends_frame() && marks.switches_up());
-        assert_eq!((marks.spatial(), marks.temporal()), (2, 1));
-        let high = Marks::new(true, false, false, (9, 200));
+        let marks = Marks::new(false, true, 2, (2, 1));
+        assert!(!marks.key_frame() && marks.ends_frame());
+        assert_eq!(
+            (marks.spatial(), marks.temporal(), marks.switches_up()),
+            (2, 1, 2)
+        );
+        let high = Marks::new(true, false, 0, (9, 200));
         assert_eq!((high.spatial(), high.temporal()), (3, 3));
         assert!(high.key_frame() && high.is_enhancement());
+        let up = |switches_up, temporal| {
+            Marks::new(false, false, switches_up, (0, temporal)).switches_up()
+        };
+        assert_eq!(
+            [up(u8::MAX, 0), up(u8::MAX, 2), up(2, 2), up(3, 3)],
+            [3, 3, 2, 3]
+        );
+        assert_eq!(
+            [up(u8::MAX, 3), up(7, 5), up(0, 3)],
+            [0, 0, 0],
+            "none above"
+        );
         assert!(!Marks::base(true).is_enhancement() && Marks::base(true).key_frame());
     }
 }

@@ -140,7 +140,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         starts_frame: contents.frame_start || fresh && header.new_sequence,
         ends_frame: marker,
         discardable: false,
-        switches_up: false,
+        switches_up: 0,
         temporal,
         spatial,
         resolution: contents.resolution,

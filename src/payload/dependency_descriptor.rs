@@ -52,6 +52,9 @@ pub struct Frame {
     pub temporal: u8,
     /// Every decode target lacks the frame or may discard it.
     pub discardable: bool,
+    /// Up to which temporal layer who takes the frame can take what follows of its spatial layer:
+    /// above its own one, or 0.
+    pub switches_up: u8,
     /// Per decode target.
     pub indications: Indications,
     /// Frames referred to.
@@ -185,10 +188,16 @@ fn resolve<'a>(
     } else {
         template.chain_diffs
     };
+    let switches_up = structure.switches_up(template.spatial, indications);
     descriptor.frame = Some(Frame {
         spatial: template.spatial,
         temporal: template.temporal,
         discardable: indications.all_discardable(),
+        switches_up: if switches_up > template.temporal {
+            switches_up
+        } else {
+            0
+        },
         indications,
         frame_diffs,
         chain_diffs,
@@ -218,7 +227,7 @@ const MANDATORY_BITS: u32 = 24;
 const EXTENDED_FLAG_BITS: u32 = 5;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::super::dependency_structure::Indication::{
@@ -229,7 +238,7 @@ mod tests {
 
     /// A template for [`write_structure`]: spatial, temporal, frame differences, chain differences,
     /// indications.
-    type Row = (u32, u32, &'static [u32], &'static [u32], &'static [u32]);
+    pub(crate) type Row = (u32, u32, &'static [u32], &'static [u32], &'static [u32]);
 
     /// Three temporal layers, one chain: A.6.1 of the specification.
     const L1T3: [Row; 5] = [
@@ -238,6 +247,22 @@ mod tests {
         (0, 1, &[2], &[2], &[2, 1, 0]),
         (0, 2, &[1], &[1], &[1, 0, 0]),
         (0, 2, &[1], &[3], &[1, 0, 0]),
+    ];
+
+    /// Two temporal layers as libwebrtc sends them.
+    pub(crate) const L1T2_LIBWEBRTC: [Row; 3] = [
+        (0, 0, &[], &[0], &[2, 2]),
+        (0, 0, &[2], &[2], &[2, 2]),
+        (0, 1, &[1], &[1], &[0, 1]),
+    ];
+
+    /// Three temporal layers as libwebrtc sends them.
+    pub(crate) const L1T3_LIBWEBRTC: [Row; 5] = [
+        (0, 0, &[], &[0], &[2, 2, 2]),
+        (0, 0, &[4], &[4], &[2, 2, 2]),
+        (0, 1, &[2], &[2], &[0, 1, 2]),
+        (0, 2, &[1], &[1], &[0, 0, 1]),
+        (0, 2, &[1], &[3], &[0, 0, 1]),
     ];
 
     /// Two spatial layers, two chains: A.6.2 of the specification.
@@ -294,6 +319,19 @@ mod tests {
         for (width, height) in sizes {
             w.bits(width - 1, 16).bits(height - 1, 16);
         }
+    }
+
+    /// The descriptor of a frame in one packet: with the structure of one spatial layer when
+    /// `rows` are given.
+    pub(crate) fn frame_bytes(template: u32, number: u16, rows: Option<&[Row]>) -> Vec<u8> {
+        let mut w = BitWriter::default();
+        mandatory(&mut w, true, true, template, number.into());
+        if let Some(rows) = rows {
+            w.bits(0b10000, 5);
+            let protected_by = vec![0; rows[0].4.len()];
+            write_structure(&mut w, 0, rows, &protected_by, &[]);
+        }
+        w.bytes()
     }
 
     fn l1t3_bytes(id_offset: u32) -> Vec<u8> {
@@ -371,6 +409,31 @@ mod tests {
                 assert_eq!(frame.indications.get(target), kinds[*dti as usize]);
             }
             assert_eq!(frame.discardable, temporal == 2);
+        }
+    }
+
+    /// Table A.2: Switch of a target above the frame's own layers is for what follows it; of its
+    /// own ones it says nothing that who has the frame does not know.
+    #[test]
+    fn a_frame_says_how_far_up_one_can_switch_behind_it() {
+        let cases: [(&[Row], &[u8]); 4] = [
+            (&L1T2_LIBWEBRTC, &[1, 1, 0]),
+            (&L1T3_LIBWEBRTC, &[2, 2, 2, 0, 0]),
+            (&L1T3, &[2, 2, 2, 0, 0]),
+            // Its upper spatial layer is joined in no other way than by a key frame.
+            (&L2T1, &[0, 0, 0, 0, 0]),
+        ];
+        for (rows, want) in cases {
+            let bytes = frame_bytes(0, 1, Some(rows));
+            let structure = parse(&bytes, None).unwrap().structure().unwrap();
+            let got: Vec<u8> = (0..rows.len() as u32)
+                .map(|template| {
+                    let bytes = frame_bytes(template, 2, None);
+                    parse(&bytes, Some(&structure)).unwrap().frame.unwrap()
+                })
+                .map(|frame| frame.switches_up)
+                .collect();
+            assert_eq!(got, want, "{rows:?}");
         }
     }
 

@@ -14,7 +14,7 @@ pub enum Indication {
     NotPresent,
     /// 1: contained, and nothing in the target refers to it.
     Discardable,
-    /// 2: contained; a receiver may switch to the target here.
+    /// 2: contained; who has this frame can have all of the target that follows.
     Switch,
     /// 3: contained and needed, but no place to switch.
     Required,
@@ -42,12 +42,6 @@ impl Indications {
     /// or may discard it.
     pub const fn all_discardable(self) -> bool {
         self.0 & HIGH_BITS == 0
-    }
-
-    /// True when a receiver may switch to some decode target here.
-    pub const fn any_switch(self) -> bool {
-        let (high, low) = (self.0 & HIGH_BITS, self.0 & !HIGH_BITS);
-        high & !(low << 1) != 0
     }
 
     pub(super) fn read(r: &mut BitReader<'_>, targets: u8) -> Option<Self> {
@@ -137,6 +131,8 @@ pub struct Structure {
     templates: [Template; MAX_TEMPLATES],
     template_count: u8,
     protected_by: [u8; MAX_DECODE_TARGETS],
+    /// Highest layers of each decode target.
+    target_layers: [(u8, u8); MAX_DECODE_TARGETS],
     resolutions: [Option<Resolution>; MAX_LAYERS],
 }
 
@@ -167,12 +163,18 @@ impl Structure {
     /// Highest (spatial, temporal) layer that decode target `target` contains; (0, 0) when it
     /// contains none (`decode_target_layers` in A.4.1).
     pub fn layers_of(&self, target: u8) -> (u8, u8) {
-        self.templates()
-            .iter()
-            .filter(|t| t.indications.get(target) != Indication::NotPresent)
-            .fold((0, 0), |(spatial, temporal), t| {
-                (spatial.max(t.spatial), temporal.max(t.temporal))
-            })
+        let layers = self.target_layers.get(usize::from(target));
+        layers.copied().unwrap_or_default()
+    }
+
+    /// The highest temporal layer that a frame of spatial layer `spatial` with these indications
+    /// lets one switch to, among the decode targets of that spatial layer; 0 when there is none.
+    pub fn switches_up(&self, spatial: u8, indications: Indications) -> u8 {
+        let targets = (0..self.decode_targets).zip(&self.target_layers);
+        let switches = targets.filter(|(target, layers)| {
+            layers.0 == spatial && indications.get(*target) == Indication::Switch
+        });
+        switches.map(|(_, layers)| layers.1).max().unwrap_or(0)
     }
 
     /// Largest render size of spatial layer `spatial`; `None` when the structure does not say.
@@ -200,12 +202,14 @@ impl Structure {
             templates: [Template::default(); MAX_TEMPLATES],
             template_count: 0,
             protected_by: [0; MAX_DECODE_TARGETS],
+            target_layers: [(0, 0); MAX_DECODE_TARGETS],
             resolutions: [None; MAX_LAYERS],
         };
         let spatial_layers = structure.read_layers(r)?;
         for template in structure.templates_mut() {
             template.indications = Indications::read(r, decode_targets)?;
         }
+        structure.find_target_layers();
         for template in structure.templates_mut() {
             while r.flag()? {
                 template.frame_diffs.push(r.bits(4)? + 1)?;
@@ -244,6 +248,19 @@ impl Structure {
             }
         }
         None
+    }
+
+    /// `decode_target_layers()`.
+    fn find_target_layers(&mut self) {
+        let templates = self.templates.iter().take(self.template_count.into());
+        for template in templates {
+            for (target, (spatial, temporal)) in (0..).zip(&mut self.target_layers) {
+                if template.indications.get(target) != Indication::NotPresent {
+                    *spatial = template.spatial.max(*spatial);
+                    *temporal = template.temporal.max(*temporal);
+                }
+            }
+        }
     }
 
     /// `template_chains()`.

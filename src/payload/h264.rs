@@ -117,7 +117,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         starts_frame: summary.prelude || summary.picture_start,
         ends_frame: marker && !payload.is_empty(),
         discardable: summary.slices && !summary.reference,
-        switches_up: false,
+        switches_up: 0,
         temporal: 0,
         spatial: 0,
         resolution: summary.resolution,

@@ -131,7 +131,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         starts_frame: summary.prelude || summary.picture_start,
         ends_frame: marker,
         discardable: summary.slices && !summary.reference,
-        switches_up: false,
+        switches_up: 0,
         temporal: summary.temporal,
         spatial: summary.layer,
         resolution: summary.resolution,

@@ -82,9 +82,13 @@ pub struct PacketInfo {
     /// left out together with the temporal layers above. False when the payload does not say
     /// (VP9; AV1 without descriptor).
     pub discardable: bool,
-    /// Who has had the lower temporal layers only can take this frame's from here on. False when
-    /// the payload does not say.
-    pub switches_up: bool,
+    /// Up to which temporal layer one can switch here. 0 when the payload does not say, or says
+    /// that one cannot.
+    ///
+    /// Its own one: who has had the lower layers only can take this frame (VP8's Y). A higher one:
+    /// who takes this frame can take that layer's frames that follow (VP9's U, and Switch in
+    /// dependency descriptors).
+    pub switches_up: u8,
     /// Temporal layer, 0 = base, 0..=7. 0 when the payload does not say.
     pub temporal: u8,
     /// Spatial layer, 0 = base. 0 when the payload does not say.
@@ -114,7 +118,7 @@ impl PacketInfo {
             info.temporal = frame.temporal;
             info.spatial = frame.spatial;
             info.discardable = frame.discardable;
-            info.switches_up = frame.indications.any_switch();
+            info.switches_up = frame.switches_up;
         }
         info
     }

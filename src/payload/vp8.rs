@@ -104,13 +104,14 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         Some(FrameHeader::Key(resolution)) => (true, resolution),
         Some(FrameHeader::Inter) | None => (false, None),
     };
+    let temporal = descriptor.temporal.unwrap_or(0);
     PacketInfo {
         key_frame,
         starts_frame,
         ends_frame: marker,
         discardable: descriptor.non_reference,
-        switches_up: descriptor.layer_sync,
-        temporal: descriptor.temporal.unwrap_or(0),
+        switches_up: if descriptor.layer_sync { temporal } else { 0 },
+        temporal,
         spatial: 0,
         resolution,
     }

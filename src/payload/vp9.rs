@@ -63,7 +63,8 @@ pub struct Vp9Descriptor {
 pub struct Vp9Layers {
     /// TID, 0..=7.
     pub temporal: u8,
-    /// U: a receiver may switch up to this temporal layer here.
+    /// U: no later picture of a higher temporal layer refers to one from before this picture, so
+    /// that who takes this one can take those that follow.
     pub switching_up: bool,
     /// SID, 0..=7.
     pub spatial: u8,
@@ -232,13 +233,14 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         return PacketInfo::default();
     }
     let key_frame = descriptor.starts_key_frame();
+    let switches_up = descriptor.layers.is_some_and(|l| l.switching_up);
     let announced = descriptor.scalability.and_then(|s| s.largest());
     PacketInfo {
         key_frame,
         starts_frame: descriptor.starts_frame,
         ends_frame: descriptor.ends_frame,
         discardable: false,
-        switches_up: descriptor.layers.is_some_and(|layers| layers.switching_up),
+        switches_up: if switches_up { u8::MAX } else { 0 },
         temporal: descriptor.temporal(),
         spatial: descriptor.spatial(),
         resolution: announced.or_else(|| key_frame.then(|| key_frame_size(frame)).flatten()),

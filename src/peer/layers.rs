@@ -4,6 +4,8 @@
 //! Made for tracks with several encodings when they are subscribed to, and for others when
 //! something is to be left out for the first time. `engine/layers.rs` decides and subscribes.
 
+use std::time::{Duration, Instant};
+
 use smallvec::SmallVec;
 
 use super::subscriber::Sending;
@@ -28,6 +30,8 @@ pub struct Layered {
     encodings: [Option<Place>; MAX_ENCODINGS],
     /// Height of what is sent, in pixels, as the player knows it; `None` before the first.
     pub shown: Option<u16>,
+    /// Since when a temporal layer has been wanted that is published and not sent.
+    slow_since: Option<Instant>,
 }
 
 /// An encoding of a subscription.
@@ -44,7 +48,26 @@ impl Layered {
             selector,
             encodings: [None; MAX_ENCODINGS],
             shown: None,
+            slow_since: None,
         }
+    }
+
+    /// True when a temporal layer of what flows is wanted, is among `layers`, and was not joined
+    /// for so long that only a key frame helps: some publishers never say where one can switch up.
+    pub fn is_stuck(&mut self, now: Instant, layers: &[LayerFigures]) -> bool {
+        let (wanted, current) = (self.selector.wanted, self.selector.current());
+        let is_missed = |layer: Layer| {
+            let temporals = current.temporal + 1..=wanted.temporal;
+            layer.encoding == current.encoding && temporals.contains(&layer.temporal)
+        };
+        let is_slow = wanted.encoding == current.encoding
+            && layers.iter().any(|figures| is_missed(figures.layer));
+        if !is_slow {
+            self.slow_since = None;
+            return false;
+        }
+        let since = *self.slow_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= MAX_SLOW
     }
 
     /// The track of an encoding that is subscribed to.
@@ -220,5 +243,81 @@ impl Sending {
         let payload_at = header_len + end - usize::from(entry.len);
         let patch = origin.patch(entry.timestamp);
         self.patch(slot, patch, entry, (payload_at, end))
+    }
+}
+
+/// Longer than the lowest temporal layer's frames of a slow screen share are apart, which say that
+/// one can switch up.
+const MAX_SLOW: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::tests::test_now;
+    use crate::base::codec::Codec;
+    use crate::base::seq::RtpTime;
+    use crate::model::layers::Marks;
+    use crate::router::history::{History, Stored};
+    use crate::router::rewrite::Rewriter;
+
+    fn layer(temporal: u8) -> Layer {
+        Layer {
+            temporal,
+            ..Layer::default()
+        }
+    }
+
+    fn figures(temporal: u8) -> LayerFigures {
+        LayerFigures {
+            layer: layer(temporal),
+            bps: 0,
+            wire_bps: 0,
+            width: 0,
+            height: 0,
+            frames_per_s: 0,
+        }
+    }
+
+    #[test]
+    fn a_layer_that_no_frame_lets_one_join_is_missed_after_a_while() {
+        let start = test_now().instant;
+        let mut history = History::new(start, 2, 4000);
+        history.slot(start, 100).unwrap();
+        let stored = Stored {
+            seq: 70_000,
+            timestamp: RtpTime(0),
+            len: 100,
+            header_len: 12,
+            transport_seq_at: 0,
+            marks: Marks::base(true),
+        };
+        history.push(start, stored);
+        let (entry, packet) = history.at(0).unwrap();
+        let incoming = Incoming {
+            encoding: 0,
+            source: 0,
+            clock: None,
+            entry,
+            packet,
+            elapsed_ticks: 0,
+        };
+        let mut layered = Layered::new(Selector::new(Codec::Vp9, layer(0)));
+        let mut rewriter = Rewriter::new(70_000);
+        layered.selector.select(&mut rewriter, &incoming).unwrap();
+        let (two, three) = ([figures(0), figures(1)], [figures(0), figures(2)]);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(
+            !layered.is_stuck(at(0), &two) && !layered.is_stuck(at(5000), &two),
+            "not wanted"
+        );
+        layered.selector.wanted = layer(1);
+        assert!(!layered.is_stuck(at(5000), &two) && !layered.is_stuck(at(6999), &two));
+        assert!(layered.is_stuck(at(7000), &two), "for two seconds");
+        assert!(
+            !layered.is_stuck(at(7200), &three),
+            "what is wanted is gone"
+        );
+        assert!(!layered.is_stuck(at(7400), &two), "it came back");
+        assert!(layered.is_stuck(at(9400), &two));
     }
 }

@@ -167,9 +167,9 @@ mod tests {
         for ms in (0..4000u64).step_by(20) {
             let now = start + Duration::from_millis(ms);
             let temporal = (ms / 20 % 2) as u8;
-            figures.add(now, Marks::new(false, true, false, (0, temporal)), 500);
+            figures.add(now, Marks::new(false, true, 0, (0, temporal)), 500);
             if ms < 2000 {
-                figures.add(now, Marks::new(false, true, false, (1, temporal)), 1000);
+                figures.add(now, Marks::new(false, true, 0, (1, temporal)), 1000);
             }
         }
         let at = |ms| {
@@ -211,7 +211,7 @@ mod tests {
             let each = layers.iter().map(|f| (f.layer.temporal, f.bps, f.height));
             each.collect::<Vec<_>>()
         };
-        let packet = |temporal| Marks::new(false, true, false, (0, temporal));
+        let packet = |temporal| Marks::new(false, true, 0, (0, temporal));
         let mut figures = Figures::default();
         for temporal in 0..2 {
             figures.add(at(0), packet(temporal), 500);

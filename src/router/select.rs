@@ -260,8 +260,14 @@ impl Selector {
         let mut next = (patch.spatial.min(spatial), patch.temporal.min(temporal));
         if marks.key_frame() {
             next = (spatial, temporal);
-        } else if marks.switches_up() && (next.1..=temporal).contains(&marks.temporal()) {
-            next.1 = marks.temporal();
+        } else {
+            let (up, own) = (marks.switches_up(), marks.temporal());
+            if up == own && (next.1..=temporal).contains(&up) {
+                next.1 = up;
+            } else if up > own && marks.spatial() <= next.0 && own <= next.1 {
+                // The frame is sent, so that those above it that follow can be.
+                next.1 = next.1.max(up.min(temporal));
+            }
         }
         if next != (patch.spatial, patch.temporal) {
             (self.current.spatial, self.current.temporal) = next;

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::clock::tests::test_now;
+use crate::payload::PacketInfo;
+use crate::payload::dependency_descriptor::tests::{L1T2_LIBWEBRTC, L1T3_LIBWEBRTC, frame_bytes};
 use crate::router::history::{History, Stored};
 
 /// A packet of one of two encodings, as it is received.
@@ -26,8 +28,18 @@ struct Packet {
     bytes: Vec<u8>,
 }
 
-/// Frames of both encodings by turns, VP8 with three temporal layers (0 2 1 2).
-fn packets(start: Instant, frames: &[(u8, bool)]) -> Vec<Packet> {
+/// How frames say where one can switch up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// VP8's Y: this frame needs the lowest layer only.
+    This,
+    /// VP9's U, or Switch: those that follow need none from before this one.
+    Following,
+}
+
+/// Frames of both encodings by turns, with three temporal layers (0 2 1 2). The last of the four
+/// refers to the third.
+fn packets(start: Instant, frames: &[(u8, bool)], sign: Sign) -> Vec<Packet> {
     let mut out = Vec::new();
     let mut seqs = [70_000u64, 90_000];
     let mut tl0 = [250u8, 7];
@@ -42,12 +54,17 @@ fn packets(start: Instant, frames: &[(u8, bool)]) -> Vec<Packet> {
             tl0[at] = tl0[at].wrapping_add(u8::from(temporal == 0));
             let picture_id = (32_760 + number as u16 + 900 * u16::from(encoding)) & 0x7fff;
             let packets = 1 + len % 3;
+            let switches_up = match (sign, phase) {
+                (Sign::This, 3) | (Sign::Following, 1 | 3) => 0,
+                (Sign::This, _) => temporal,
+                (Sign::Following, _) => 2,
+            };
             for index in 0..packets {
                 let first = index == 0;
                 let marks = Marks::new(
                     key_frame && first,
                     index + 1 == packets,
-                    phase != 3,
+                    switches_up,
                     (0, temporal),
                 );
                 let timestamp = RtpTime(1_000_000 * u32::from(encoding) + 3000 * number);
@@ -199,7 +216,7 @@ fn entry(packet: &Packet) -> Entry {
 }
 
 /// What should be sent when nothing is lost, made by counting from scratch.
-fn naive(packets: &[Packet], wishes: &BTreeMap<u32, Layer>) -> Vec<Sent> {
+fn naive(packets: &[Packet], wishes: &BTreeMap<u32, Layer>, sign: Sign) -> Vec<Sent> {
     let mut sent: Vec<Sent> = Vec::new();
     let mut wanted = layer(0, 2);
     let mut flowing: Option<(u8, u8)> = None;
@@ -219,12 +236,13 @@ fn naive(packets: &[Packet], wishes: &BTreeMap<u32, Layer>) -> Vec<Sent> {
             let highest = match flowing {
                 _ if switches => wanted.temporal,
                 Some((now, highest)) if now == encoding && wanted.encoding == encoding => {
-                    let joins = packet.marks.switches_up() && temporal >= highest;
                     let lowered = highest.min(wanted.temporal);
-                    if joins && temporal <= wanted.temporal {
-                        temporal.max(lowered)
-                    } else {
-                        lowered
+                    let up = packet.marks.switches_up();
+                    match sign {
+                        Sign::This if up > lowered && up <= wanted.temporal => up,
+                        // It is sent, and all above may follow.
+                        Sign::Following if up > 0 && temporal <= lowered => wanted.temporal,
+                        Sign::This | Sign::Following => lowered,
                     }
                 }
                 Some((now, highest)) if now == encoding => highest,
@@ -275,6 +293,10 @@ fn wishes() -> impl Strategy<Value = BTreeMap<u32, Layer>> {
     prop::collection::btree_map(1u32..120, wish, 0..12)
 }
 
+fn signs() -> impl Strategy<Value = Sign> {
+    prop_oneof![Just(Sign::This), Just(Sign::Following)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -284,9 +306,10 @@ proptest! {
     fn agrees_with_a_naive_selector(
         frames in prop::collection::vec((0u8..9, prop::bool::weighted(0.1)), 1..120),
         wishes in wishes(),
+        sign in signs(),
     ) {
         let start = test_now().instant;
-        let packets = packets(start, &frames);
+        let packets = packets(start, &frames, sign);
         let mut s = Subscription::new(true);
         for packet in &packets {
             if let Some(wish) = wishes.get(&packet.frame) {
@@ -294,7 +317,7 @@ proptest! {
             }
             s.take(packet);
         }
-        let want = naive(&packets, &wishes);
+        let want = naive(&packets, &wishes, sign);
         prop_assert_eq!(s.sent.len(), want.len());
         for ((sent, _), want) in s.sent.iter().zip(&want) {
             let moved = sent.timestamp.distance(want.timestamp).abs();
@@ -312,9 +335,10 @@ proptest! {
         wishes in wishes(),
         fates in prop::collection::vec(0u8..40, 64),
         clocks: bool,
+        sign in signs(),
     ) {
         let start = test_now().instant;
-        let all = packets(start, &frames);
+        let all = packets(start, &frames, sign);
         let mut arrivals: Vec<(usize, &Packet)> = Vec::new();
         for (at, packet) in all.iter().enumerate() {
             match fates[(at * 7 + at / 64) % 64] {
@@ -366,6 +390,69 @@ proptest! {
     }
 }
 
+/// libwebrtc marks no frame of the top temporal layer as one to switch at: that it can be joined
+/// again is said by the frames below it.
+#[test]
+fn the_top_temporal_layer_is_joined_again_behind_a_frame_that_says_so() {
+    let start = test_now().instant;
+    for (rows, templates, top) in [
+        (&L1T2_LIBWEBRTC[..], &[1, 2][..], 1u8),
+        (&L1T3_LIBWEBRTC[..], &[1, 3, 2, 4][..], 2),
+    ] {
+        let first = frame_bytes(0, 0, Some(rows));
+        let structure = dependency_descriptor::parse(&first, None).unwrap();
+        let structure = structure.structure().unwrap();
+        let mut selector = Selector::new(Codec::Av1, layer(0, top));
+        let mut rewriter = Rewriter::new(70_000);
+        let mut sent = HashSet::new();
+        let mut temporals = BTreeMap::from([(12, 0u8), (24, 0), (36, 0)]);
+        for frame in 0..36u16 {
+            selector.wanted = layer(0, if (12..24).contains(&frame) { 0 } else { top });
+            let template = match frame {
+                0 => 0,
+                _ => templates[usize::from(frame) % templates.len()],
+            };
+            let descriptor = frame_bytes(template, frame, (frame == 0).then_some(rows));
+            let descriptor = dependency_descriptor::parse(&descriptor, Some(&structure)).unwrap();
+            let info = PacketInfo::default().refine(&descriptor);
+            let packet = Packet {
+                encoding: 0,
+                seq: 500 + u64::from(frame),
+                timestamp: RtpTime(3000 * u32::from(frame)),
+                marks: Marks::new(info.key_frame, true, info.switches_up, (0, info.temporal)),
+                picture_id: 0,
+                tl0_pic_idx: 0,
+                frame: frame.into(),
+                at: start,
+                bytes: bytes(0, 0, 0, true),
+            };
+            let incoming = Incoming {
+                encoding: 0,
+                source: 0,
+                clock: None,
+                entry: &entry(&packet),
+                packet: &packet.bytes,
+                elapsed_ticks: 3000,
+            };
+            if selector.select(&mut rewriter, &incoming).is_err() {
+                continue;
+            }
+            sent.insert(frame);
+            for diff in descriptor.frame.unwrap().frame_diffs.as_slice() {
+                assert!(
+                    sent.contains(&(frame - diff)),
+                    "{frame} refers to {diff} before"
+                );
+            }
+            let (_, highest) = temporals.range_mut(frame + 1..).next().unwrap();
+            *highest = info.temporal.max(*highest);
+        }
+        assert_eq!(temporals.into_values().collect::<Vec<_>>(), [top, 0, top]);
+        assert_eq!(sent.len(), 24 + 12 / templates.len(), "at once");
+        assert_eq!(selector.current().temporal, top);
+    }
+}
+
 #[test]
 fn a_picture_ends_where_the_highest_layer_that_is_sent_does() {
     let patch = Patch {
@@ -374,9 +461,9 @@ fn a_picture_ends_where_the_highest_layer_that_is_sent_does() {
     };
     let mut packet = bytes(1, 1, 0, true);
     for (marks, want) in [
-        (Marks::new(false, true, false, (0, 0)), false),
-        (Marks::new(false, false, false, (1, 0)), false),
-        (Marks::new(false, true, false, (1, 0)), true),
+        (Marks::new(false, true, 0, (0, 0)), false),
+        (Marks::new(false, false, 0, (1, 0)), false),
+        (Marks::new(false, true, 0, (1, 0)), true),
     ] {
         packet[1] = 96;
         apply(patch, Codec::Vp9, &mut packet, HEADER_LEN, marks);
@@ -388,7 +475,7 @@ fn a_picture_ends_where_the_highest_layer_that_is_sent_does() {
         Codec::Vp9,
         &mut packet,
         HEADER_LEN,
-        Marks::new(false, true, false, (2, 0)),
+        Marks::new(false, true, 0, (2, 0)),
     );
     assert_eq!(
         (packet[0] & 0x20, packet[1]),
@@ -406,7 +493,7 @@ fn a_picture_under_way_is_finished() {
         encoding: 0,
         seq,
         timestamp: RtpTime(3000 * number),
-        marks: Marks::new(false, true, false, (spatial, 0)),
+        marks: Marks::new(false, true, 0, (spatial, 0)),
         picture_id: 1,
         tl0_pic_idx: 1,
         frame: number,
