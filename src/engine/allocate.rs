@@ -178,7 +178,7 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
         bps: SmallVec::new(),
         present: Choice::Paused,
     };
-    let is_layered = sending.info.kind == MediaKind::Video && sending.layers.is_some();
+    let is_layered = sending.info.kind == MediaKind::Video && sending.is_layered();
     let published = match is_layered {
         true => tracks.layers(now.instant, &sending.info),
         false => SmallVec::new(),

@@ -33,9 +33,7 @@ impl Engine {
         if info.encodings <= 1 {
             let key = self.subscribe(now, peer, at, info);
             if let Some(sending) = self.sending_mut(peer, at) {
-                sending.track = key;
-                // What is left out of it is decided anew.
-                sending.layers = None;
+                sending.begin_track(key);
             }
             self.tend_layers(now, peer);
             return;
@@ -53,14 +51,15 @@ impl Engine {
         match &mut sending.layers {
             Some(layers) => {
                 layers.forget();
+                layers.is_whole = false;
                 layers.selector.wanted = wanted;
             }
             None => {
                 let selector = Selector::new(info.codec, wanted);
                 sending.layers = Some(Box::new(Layered::new(selector)));
-                sending.rewriter.reserve();
             }
         }
+        sending.rewriter.reserve();
         self.subscribe_encoding(now, peer, at, info, wanted.encoding);
         self.tend_layers(now, peer);
     }
@@ -276,13 +275,13 @@ fn needs_care(sending: &Sending) -> bool {
     sending.is_in_use()
         && sending.info.kind == MediaKind::Video
         && sending.track.is_some()
-        && (sending.layers.is_some() || is_held_back)
+        && (sending.is_layered() || is_held_back)
 }
 
 /// Settles what `sending` shall be sent; `None` when it is sent all there is.
 fn step(now: Now, tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Option<Step> {
     let wanted = sending.choice(layers);
-    if sending.layers.is_none() {
+    if !sending.is_layered() {
         if layers.len() < 2 {
             return None;
         }
@@ -291,10 +290,14 @@ fn step(now: Now, tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Op
             encoding: 0,
             ..wanted?
         };
-        let mut state = Layered::new(Selector::new(sending.info.codec, everything));
-        state.subscribe(0, key);
-        state.selector.take_over(&sending.rewriter);
-        sending.layers = Some(Box::new(state));
+        if let Some(state) = &mut sending.layers {
+            state.is_whole = false;
+        } else {
+            let mut state = Layered::new(Selector::new(sending.info.codec, everything));
+            state.subscribe(0, key);
+            state.selector.take_over(&sending.rewriter);
+            sending.layers = Some(Box::new(state));
+        }
         sending.rewriter.reserve();
     }
     let flows = sending.rewriter.source().is_some();

@@ -152,7 +152,8 @@ impl Engine {
 }
 
 fn sent_track(sending: &Sending, layers: &Layers) -> PeerTrack {
-    let layer = sending.layers.as_ref().map(|l| l.selector.current());
+    let layers_of = sending.layers.as_ref().filter(|l| !l.is_whole);
+    let layer = layers_of.map(|l| l.selector.current());
     let shown = match layer {
         Some(layer) => layers.iter().find(|f| f.layer == layer),
         None => layers.last(),

@@ -1,14 +1,16 @@
 //! A subscription to a track with layers: its encodings, which of them it is sent, which layers
 //! of that, and what the player was told.
 //!
-//! Made for tracks with several encodings when they are subscribed to, and for others when
-//! something is to be left out for the first time. `engine/layers.rs` decides and subscribes.
+//! Made for tracks with several encodings when they are subscribed to, for others when something
+//! is to be left out for the first time, and where a source begins that brings dependency
+//! descriptors. `engine/layers.rs` decides and subscribes.
 
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::subscriber::Sending;
+use crate::base::extension::ExtensionKind;
 use crate::base::fault::DropReason;
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_ENCODINGS, MAX_SCALABLE_LAYERS};
 use crate::model::layers::{Layer, LayerFigures, Target, choose};
@@ -17,6 +19,7 @@ use crate::router::rewrite::{Origin, Patch};
 use crate::router::select::{self, Incoming, Placed, Selector};
 use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
+use crate::rtp::canonical;
 
 /// Tracks of one subscription.
 pub type Keys = SmallVec<[TrackKey; 2]>;
@@ -26,6 +29,9 @@ pub type Keys = SmallVec<[TrackKey; 2]>;
 pub struct Layered {
     /// Picks packets.
     pub selector: Selector,
+    /// True while nothing is to be left out: it is there to let frame numbers go on from one
+    /// source to the next.
+    pub is_whole: bool,
     /// Where its encodings are in this worker's table, as far as they were subscribed to.
     encodings: [Option<Place>; MAX_ENCODINGS],
     /// Height of what is sent, in pixels, as the player knows it; `None` before the first.
@@ -46,6 +52,7 @@ impl Layered {
     pub fn new(selector: Selector) -> Self {
         Self {
             selector,
+            is_whole: false,
             encodings: [None; MAX_ENCODINGS],
             shown: None,
             slow_since: None,
@@ -111,6 +118,41 @@ impl Layered {
 }
 
 impl Sending {
+    /// True when something of its track is left out, or may be.
+    pub fn is_layered(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| !layers.is_whole)
+    }
+
+    /// Begins to be sent everything of the single encoding at `track`: what is left out of it is
+    /// decided anew. Where frames had numbers, those of its frames follow.
+    pub fn begin_track(&mut self, track: Option<TrackKey>) {
+        self.track = track;
+        self.layers = self.layers.take().filter(|l| l.selector.has_numbers());
+        if let Some(layers) = &mut self.layers {
+            layers.forget();
+            layers.is_whole = true;
+            layers.shown = None;
+            layers.selector.restart(0);
+            if let Some(track) = track {
+                layers.subscribe(0, track);
+            }
+        }
+    }
+
+    /// Lets the frame numbers of the source that begins with `packet` go on in those that follow
+    /// it, if it has any; false when it has none. Allocates once per subscription.
+    pub(super) fn carry_numbers(&mut self, packet: &[u8]) -> bool {
+        let numbers = canonical::element_at(packet, ExtensionKind::DependencyDescriptor);
+        let Some(key) = self.track.filter(|_| numbers.is_some()) else {
+            return false;
+        };
+        let mut layers = Layered::new(Selector::whole(self.info.codec, 0));
+        layers.is_whole = true;
+        layers.subscribe(0, key);
+        self.layers = Some(Box::new(layers));
+        true
+    }
+
     /// What it is subscribed to.
     pub fn subscribed(&self) -> Keys {
         match &self.layers {
@@ -151,7 +193,7 @@ impl Sending {
 
     /// The layers that flow, where some may be left out; `None` while nothing does.
     pub fn flowing(&self) -> Option<Layer> {
-        let layers = self.layers.as_ref()?;
+        let layers = self.layers.as_ref().filter(|layers| !layers.is_whole)?;
         let flows = self.rewriter.source().is_some() && !layers.selector.is_stopped();
         flows.then(|| layers.selector.current())
     }
@@ -201,7 +243,8 @@ impl Sending {
         let incoming = Incoming {
             encoding: track.info.id.encoding_index(),
             source: track.source,
-            clock: track.clock,
+            // Of one encoding, a source that follows is another publisher's clock.
+            clock: track.clock.filter(|_| !layers.is_whole),
             entry,
             packet,
             elapsed_ticks,

@@ -9,13 +9,14 @@ use super::*;
 use crate::base::clock::tests::test_now;
 use crate::base::codec::Codec;
 use crate::base::egress::{Egress, Route};
-use crate::base::extension::ExtensionMap;
+use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::fault::DropCounters;
 use crate::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_SENT_RECORDS};
 use crate::base::seq::RtpTime;
 use crate::model::layers::Marks;
 use crate::model::track::TrackInfo;
+use crate::payload::dependency_descriptor::tests::frame_bytes;
 use crate::peer::send::Sent;
 use crate::peer::ssrcs::Ssrcs;
 use crate::peer::subscriber::SendingState;
@@ -39,6 +40,8 @@ struct Bench {
     sent: Sent,
     next_seq: u64,
     payload_len: usize,
+    /// In the dependency descriptor of the next packet; `None`: without one.
+    frame_number: Option<u16>,
 }
 
 impl Bench {
@@ -104,6 +107,7 @@ impl Bench {
             sent: Sent::default(),
             next_seq: 0x1_0000,
             payload_len: 1000,
+            frame_number: None,
         }
     }
 
@@ -112,14 +116,22 @@ impl Bench {
         for n in 0..packets {
             let seq = self.next_seq;
             self.next_seq += 1;
-            let mut packet = [0; 12];
+            let mut packet = vec![0; 12];
             packet[0] = 0x80;
+            let mut extensions = ExtensionMap::default();
+            if let Some(number) = &mut self.frame_number {
+                packet[0] = 0x90;
+                extensions.insert(ExtensionKind::DependencyDescriptor, 4);
+                packet.extend_from_slice(&[0xbe, 0xde, 0, 1, 0x42]);
+                packet.extend_from_slice(&frame_bytes(0, *number, None));
+                *number = number.wrapping_add(1);
+            }
             let slot = track.history.slot(self.now.instant, 1440).unwrap();
             let source = canonical::Source {
                 packet: &packet,
                 header: &RtpHeader::parse(&packet).unwrap(),
                 payload: &[0x5a; 1000][..self.payload_len],
-                extensions: &ExtensionMap::default(),
+                extensions: &extensions,
                 pt: Pt(96),
                 seq: SeqNo(seq as u16),
                 marker: false,
@@ -186,6 +198,15 @@ impl Bench {
             .retransmit(self.now, &self.tracks, &mut outlet);
         self.egress.clear();
         self.sent.packets - before
+    }
+
+    /// What is added to the frame number of the packet that was sent last.
+    fn added(&self) -> u16 {
+        let rewriter = &self.subscriber.sendings[0].rewriter;
+        let last = rewriter.lead_back(rewriter.highest_out().unwrap()).unwrap();
+        let track = self.tracks.get(self.key).unwrap();
+        let (entry, _) = track.history.find(last.seq).unwrap();
+        last.patch(entry.timestamp).frame_number
     }
 
     /// What bringing along the payload before it adds to the newest packet, which was sent
@@ -345,6 +366,54 @@ fn what_is_about_to_be_sent_is_not_sent_again_before() {
     assert!(track.history.pad(2, longer));
     assert_eq!(bench.serve(Some(2)), 1);
     assert_eq!(bench.ask(missing), 1, "once it was sent it is sent again");
+}
+
+/// Chrome drops a key frame with a structure whose frame number is below that of the last one.
+#[test]
+fn frame_numbers_go_on_from_one_source_to_the_next() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.frame_number = Some(40_000);
+    bench.store(1, true);
+    bench.store(1, false);
+    assert_eq!((bench.serve(Some(0)), bench.added()), (2, 0));
+    // The publisher comes back.
+    bench.tracks.get_mut(bench.key).unwrap().source = 1;
+    bench.frame_number = Some(7);
+    bench.pass(100);
+    bench.store(1, true);
+    bench.store(1, false);
+    assert_eq!((bench.serve(Some(2)), bench.added()), (2, 40_002 - 7));
+    // Another track takes its place.
+    let other = TrackInfo {
+        id: TrackId {
+            origin: WorkerId(0),
+            serial: 64,
+        },
+        ..bench.subscriber.sendings[0].info.clone()
+    };
+    let mut other = Track::new(bench.now.instant, other);
+    other.source = 2;
+    bench.key = bench.tracks.insert(other);
+    bench.subscriber.sendings[0].begin_track(Some(bench.key));
+    bench.frame_number = Some(65_000);
+    bench.pass(100);
+    bench.store(1, true);
+    bench.store(1, false);
+    let added = 40_004u16.wrapping_sub(65_000);
+    assert_eq!((bench.serve(Some(0)), bench.added()), (2, added));
+    assert!(!bench.subscriber.sendings[0].is_layered(), "all is sent");
+}
+
+#[test]
+fn without_frame_numbers_nothing_is_kept_for_them() {
+    let mut bench = Bench::new();
+    bench.store(1, true);
+    bench.serve(Some(0));
+    let sending = &mut bench.subscriber.sendings[0];
+    assert!(sending.layers.is_none());
+    sending.begin_track(Some(bench.key));
+    assert!(sending.layers.is_none());
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Sending {
         }
         // Select and rewrite.
         let placed = match self.layers {
-            None => self.place(track, entry)?,
+            None => self.place(track, entry, packet)?,
             Some(_) => self.place_layered(track, entry, packet)?,
         };
         // Copy and stamp.
@@ -188,13 +188,16 @@ impl Sending {
 
     /// Where a packet goes in what this subscription is sent; the reason when it does not go at
     /// all.
-    fn place(&mut self, track: &Track, entry: &Entry) -> Result<Placed, DropReason> {
+    fn place(&mut self, track: &Track, entry: &Entry, packet: &[u8]) -> Result<Placed, DropReason> {
         // A decoder starts at a key frame; from then on everything of this source. A
         // publisher that came back is another source, and a decoder starts anew, as it does
         // after a pause.
         if self.rewriter.source() != Some(track.source) {
             if self.info.kind == MediaKind::Video && !entry.marks.key_frame() {
                 return Err(DropReason::AwaitingKeyFrame);
+            }
+            if self.carry_numbers(packet) {
+                return self.place_layered(track, entry, packet);
             }
             if !self.rewriter.may_start(track.source, entry.seq) {
                 return Err(DropReason::TooOld);

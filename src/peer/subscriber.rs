@@ -59,7 +59,8 @@ pub struct Sending {
     /// Its place in this worker's table; set when the subscription starts. Of several encodings,
     /// the one that flows.
     pub track: Option<TrackKey>,
-    /// What is done about its layers; `None` while everything of one encoding is sent.
+    /// What is done about its layers; `None` while everything of one encoding is sent whose frames
+    /// have no numbers that must go on.
     pub layers: Option<Box<Layered>>,
     /// What the path to the player allows.
     pub target: Target,

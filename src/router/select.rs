@@ -4,8 +4,9 @@
 //! One encoding flows at a time. Another one takes over at a key frame of its own; layers within
 //! an encoding are left at any frame and joined where its packets say that one can. Numbers,
 //! timestamps, picture ids and frame numbers go on without a gap (`rewrite.rs` keeps them).
-//! Subscriptions that are sent everything of one encoding have no selector. Knows no bitrates:
-//! `engine/layers.rs` says what is wanted.
+//! Subscriptions that are sent everything of one encoding have no selector, unless its frames are
+//! numbered in dependency descriptors: browsers drop the key frames of a source that counts from
+//! less. Knows no bitrates: `engine/layers.rs` says what is wanted.
 
 use super::history::Entry;
 use super::rewrite::{Patch, Rewriter};
@@ -96,6 +97,30 @@ impl Selector {
             ids: Ids::default(),
             noted: None,
         }
+    }
+
+    /// A selector for a subscription that shall be sent everything of `encoding`.
+    pub fn whole(codec: Codec, encoding: u8) -> Self {
+        let wanted = Layer {
+            spatial: HIGHEST,
+            temporal: HIGHEST,
+            encoding,
+        };
+        Self::new(codec, wanted)
+    }
+
+    /// Begins anew with everything of `encoding`, whose ids follow those that were sent.
+    pub fn restart(&mut self, encoding: u8) {
+        let ids = self.ids;
+        *self = Self {
+            ids,
+            ..Self::whole(self.codec, encoding)
+        };
+    }
+
+    /// True when frames were sent that have numbers in a dependency descriptor.
+    pub fn has_numbers(&self) -> bool {
+        self.ids.frame_number.is_some()
     }
 
     /// Goes on with an encoding of which everything was sent: the frame under way is finished.
