@@ -218,11 +218,19 @@ impl Engine {
         }
         workers.sort_unstable();
         workers.dedup();
-        if workers.is_empty() {
-            return;
-        }
-        let layers = self.tracks.layers(now.instant, info);
-        if info.encodings > 1 || layers.len() > 1 {
+        let layers = match workers.is_empty() {
+            true => Layers::default(),
+            false => self.tracks.layers(now.instant, info),
+        };
+        let key = self.tracks.key(info.id);
+        let track = key.and_then(|key| self.tracks.get_mut(key));
+        // Who was told of several goes by what it was told, so it hears when one is left.
+        let tells = track.is_some_and(|track| {
+            track.tells_layers |= layers.len() > 1;
+            track.tells_layers &= !workers.is_empty();
+            track.tells_layers
+        });
+        if info.encodings > 1 || tells {
             for worker in workers {
                 self.tell_layers_to(worker, info.id, layers.clone());
             }
@@ -347,3 +355,103 @@ fn step(now: Now, tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Op
 
 /// How often layers are looked at: a few frames.
 const PERIOD: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::tests::test_now;
+    use crate::base::codec::Codec;
+    use crate::base::ids::Pt;
+    use crate::base::seq::RtpTime;
+    use crate::engine::Config;
+    use crate::model::layers::Marks;
+    use crate::router::history::Stored;
+    use crate::router::track::Track;
+    use crate::transport::certificate::Certificate;
+
+    fn store(track: &mut Track, now: Now, temporal: u8) {
+        track.history.slot(now.instant, 100).unwrap();
+        let stored = Stored {
+            seq: 70_000 + track.history.end(),
+            timestamp: RtpTime(0),
+            len: 100,
+            header_len: 12,
+            transport_seq_at: 0,
+            marks: Marks::new(false, true, 0, (0, temporal)),
+        };
+        track.store(now.instant, stored);
+    }
+
+    /// The number of layers that another worker is told of; `None` when it is told nothing.
+    fn told(engine: &mut Engine, now: Now, info: &TrackInfo) -> Option<usize> {
+        engine.tell_layers(now, info);
+        let mails = std::mem::take(&mut engine.mails).into_iter();
+        let told = mails.filter_map(|mail| {
+            let Outgoing::Worker(_, WorkerMail::Layers { layers, .. }) = mail else {
+                return None;
+            };
+            Some(layers.len())
+        });
+        told.last()
+    }
+
+    #[test]
+    fn who_was_told_of_several_layers_hears_when_one_is_left() {
+        let mut engine = Engine::new(Config {
+            worker: WorkerId(0),
+            candidates: Vec::new(),
+            tcp_candidates: Vec::new(),
+            port_shared_by: 1,
+            seed: [0; 32],
+            even_lengths: true,
+            certificate: Arc::new(Certificate::generate().unwrap()),
+        });
+        let info = TrackInfo {
+            id: TrackId {
+                origin: WorkerId(0),
+                serial: 0,
+            },
+            kind: MediaKind::Video,
+            codec: Codec::Vp9,
+            fmtp: "".into(),
+            pt: Pt(96),
+            rtx_pt: None,
+            red: false,
+            encodings: 1,
+        };
+        let mut now = test_now();
+        let mut track = Track::new(now.instant, info.clone());
+        track.relays.push(WorkerId(1));
+        let key = engine.tracks.insert(track);
+        let mut run = |engine: &mut Engine, temporals: &[u8], ms: u32| {
+            for _ in 0..ms / 100 {
+                now = now.after(Duration::from_millis(100));
+                let track = engine.tracks.get_mut(key).unwrap();
+                temporals.iter().for_each(|&t| store(track, now, t));
+            }
+            told(engine, now, &info)
+        };
+        assert_eq!(
+            run(&mut engine, &[0], 1000),
+            None,
+            "it sees that for itself"
+        );
+        assert_eq!(run(&mut engine, &[0, 1], 1000), Some(2));
+        assert_eq!(run(&mut engine, &[0], 2000), Some(1));
+        assert_eq!(
+            run(&mut engine, &[0], 1000),
+            Some(1),
+            "its bits change still"
+        );
+        engine.tracks.get_mut(key).unwrap().relays.clear();
+        assert_eq!(run(&mut engine, &[0], 1000), None);
+        engine.tracks.get_mut(key).unwrap().relays.push(WorkerId(2));
+        assert_eq!(
+            run(&mut engine, &[0], 1000),
+            None,
+            "another was told nothing"
+        );
+    }
+}

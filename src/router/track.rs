@@ -31,6 +31,8 @@ pub struct Track {
     pub key_frames: KeyFrameRequests,
     /// Who is sent its packets, in order of arrival.
     pub subscribers: Vec<Subscriber>,
+    /// Other workers were told of several layers in it, and are told on when fewer are left.
+    pub tells_layers: bool,
     /// Other workers that want every packet once.
     pub relays: SmallVec<[WorkerId; 4]>,
     /// The publisher's peer on this worker; `None` for copies and while the publisher is lost.
@@ -72,6 +74,7 @@ impl Track {
             clock: None,
             key_frames: KeyFrameRequests::default(),
             subscribers: Vec::new(),
+            tells_layers: false,
             relays: SmallVec::new(),
             publisher: None,
             source: 0,
