@@ -123,6 +123,8 @@ pub fn parse(payload: &[u8]) -> Option<(AggregationHeader, Elements<'_>)> {
 ///
 /// A key frame starts where the N bit is set or a sequence header begins. Without dependency
 /// descriptor a frame is taken to start with its first header OBU, and to end with the picture.
+/// Layers are not named: a packet that goes on with an OBU does not say which one its frame is of,
+/// and a frame must not be left out in part.
 pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
     let Some((header, elements)) = parse(payload).filter(|(_, e)| !e.rest.is_empty()) else {
         return PacketInfo::default();
@@ -133,7 +135,6 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
             contents.note(&obu);
         }
     }
-    let (temporal, spatial) = contents.layers.unwrap_or((0, 0));
     let fresh = !header.continues;
     PacketInfo {
         key_frame: fresh && header.new_sequence || contents.sequence_header,
@@ -141,8 +142,8 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         ends_frame: marker,
         discardable: false,
         switches_up: 0,
-        temporal,
-        spatial,
+        temporal: 0,
+        spatial: 0,
         resolution: contents.resolution,
     }
 }
@@ -151,13 +152,11 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
 struct Contents {
     sequence_header: bool,
     frame_start: bool,
-    layers: Option<(u8, u8)>,
     resolution: Option<Resolution>,
 }
 
 impl Contents {
     fn note(&mut self, obu: &Obu<'_>) {
-        self.layers = self.layers.or(obu.layers);
         match obu.kind {
             SEQUENCE_HEADER => {
                 self.sequence_header = true;
@@ -303,15 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn layers_come_from_the_extension_byte() {
-        let got = info("10 34 48 10");
-        assert_eq!((got.temporal, got.spatial), (2, 1));
-        assert_eq!(info("10 30 48").temporal, 0);
-        assert_eq!(
-            info("90 34 48 10").temporal,
-            0,
-            "a continuation has no header"
-        );
+    fn an_extension_byte_names_layers() {
+        assert_eq!(Obu::parse(&hex("34 48 10")).unwrap().layers, Some((2, 1)));
+        assert_eq!(Obu::parse(&hex("30 48")).unwrap().layers, None);
+    }
+
+    /// The second packet goes on with the OBU of the first, and does not say of which layer.
+    #[test]
+    fn every_packet_of_a_frame_is_of_one_layer() {
+        let layers = |text| (info(text).temporal, info(text).spatial);
+        assert_eq!(layers("50 34 48 10"), layers("90 aa bb cc"));
     }
 
     #[test]
