@@ -1,5 +1,5 @@
 //! Questions about people: who may connect how often, what webhooks and a broadcast's notes are
-//! told, who may enter a room.
+//! told, who may enter a room, what one socket may do with its token.
 
 use super::*;
 use crate::model::access::Subscriber;
@@ -273,4 +273,88 @@ fn a_room_is_joined_when_it_is_known_and_in_its_time() {
         assert_eq!(refused, expected);
     }
     assert!(w.hooks.is_empty());
+}
+
+#[test]
+fn a_token_of_a_room_lets_its_socket_publish_and_play_at_once() {
+    let mut w = World::new(AppSettings {
+        publish_token_control_enabled: true,
+        play_token_control_enabled: true,
+        ..AppSettings::default()
+    });
+    let app = AppName::from(APP);
+    w.put_live(CAROL, "other");
+    w.directory.move_to_room(w.now, &app, "other", Some("room"));
+    while w.directory.poll_mail().is_some() {}
+    w.facts = Ok(AdmissionFacts {
+        token: Some(grant("room", AccessKind::Publish)),
+        ..AdmissionFacts::default()
+    });
+    let token = Some("secret".to_owned());
+    let publish = PublishAsk {
+        token: token.clone(),
+        main_track: Some("room".into()),
+        ..publish_of("s")
+    };
+    let play = PlayAsk {
+        token,
+        ..play_of("room")
+    };
+    w.ask_publish(ALICE, publish);
+    w.ask_play(ALICE, play.clone());
+    w.ask_play(BOB, play);
+    assert!(w.step() && w.step() && w.step(), "all are looked up");
+    assert!(w.step(), "the first uses it up");
+    w.is_there = Ok(false);
+    while w.step() {}
+    let expected = [
+        "publish 1 granted",
+        "play 2 granted",
+        "play 3 unauthorized_access",
+    ];
+    assert_eq!(w.mails(), expected);
+}
+
+#[test]
+fn a_token_that_is_used_up_after_its_socket_went_is_not_remembered() {
+    let mut w = World::new(AppSettings {
+        publish_token_control_enabled: true,
+        ..AppSettings::default()
+    });
+    w.facts = Ok(AdmissionFacts {
+        token: Some(grant("s", AccessKind::Publish)),
+        ..AdmissionFacts::default()
+    });
+    let ask = PublishAsk {
+        token: Some("secret".to_owned()),
+        ..publish_of("s")
+    };
+    w.ask_publish(ALICE, ask);
+    assert!(w.step());
+    w.release_publish(ALICE, "s");
+    w.tell(ControlMail::ConnClosed { conn: ALICE });
+    assert!(w.step() && !w.step());
+    assert!(w.mails().is_empty());
+    assert!(w.directory.questions.used.is_empty());
+    assert!(w.directory.questions.waiting.is_empty());
+}
+
+#[test]
+fn a_publish_goes_into_the_room_that_it_is_registered_in() {
+    let mut w = World::new(AppSettings::default());
+    w.facts = Ok(AdmissionFacts {
+        broadcast: Some(BroadcastRecord {
+            main_track_stream_id: Some("room".to_owned()),
+            ..record("s")
+        }),
+        ..AdmissionFacts::default()
+    });
+    assert_eq!(w.publish(ALICE, publish_of("s")), Ok(()));
+    let told = w.directory.poll_mail().map(|(_, mail)| mail);
+    assert!(
+        matches!(&told, Some(WorkerMail::Moved { room: Some(room), .. }) if **room == *"room"),
+        "{told:?}"
+    );
+    w.go_live(ALICE, "s");
+    assert_eq!(w.play(BOB, play_of("room")), Ok(()));
 }

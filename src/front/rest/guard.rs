@@ -1,6 +1,6 @@
 //! Who may use REST: the IP filter and the JWT filter of the application, before every operation.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, RawPathParams, Request, State};
@@ -55,7 +55,9 @@ fn check(
     let is_good = |token| is_app_jwt(token, &settings.jwt_secret_key, now_unix_s);
     match settings.jwt_control_enabled {
         true if !bearer(headers).is_some_and(is_good) => Err(RestError::InvalidAppJwt),
-        false if is_foreign_page(headers) => Err(RestError::ForeignPage),
+        false if !allows_ip(settings, ANYBODY) && is_foreign_page(headers) => {
+            Err(RestError::ForeignPage)
+        }
         true | false => Ok(()),
     }
 }
@@ -72,6 +74,10 @@ fn is_foreign_page(headers: &HeaderMap) -> bool {
     };
     !headers.get_all(header::ORIGIN).iter().all(is_own)
 }
+
+/// An address that nobody has (RFC 5737): where it is allowed, everybody is, and a page gains nothing
+/// by asking from somebody else's.
+const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Compares an origin (RFC 6454 §6.2) with a `Host` header, which has the same port or, like it,
 /// none where that is the scheme's own. A proxy may have taken TLS off.
@@ -192,6 +198,8 @@ mod tests {
             let refused = Err(RestError::ForeignPage);
             assert_eq!(check(&settings, ip, headers, NOW), refused);
         }
+        settings.remote_allowed_cidr = "0.0.0.0/0".to_owned();
+        assert_eq!(check(&settings, ip, &foreign, NOW), Ok(()), "open to all");
         settings.jwt_control_enabled = true;
         settings.jwt_secret_key = SECRET.to_owned();
         let refused = Err(RestError::InvalidAppJwt);
