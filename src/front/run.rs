@@ -121,30 +121,37 @@ pub async fn serve(front: Front) {
     serving.iter().for_each(JoinHandle::abort);
     ticking.abort();
     shared.stop_workers();
-    let end = async {
-        if timeout(END_TIME, driving).await.is_err() {
-            tracing::warn!("a worker did not end in time");
-        }
-        // The ends of the broadcasts are noted and told too, as far as that is quick.
-        end_broadcasts(&shared);
-        drop(all_ended);
-        let (noted, told) = tokio::join!(
-            timeout(LAST_NOTES, &mut noting),
-            timeout(LAST_WEBHOOKS, shared.webhooks().drained()),
-        );
-        if noted.is_err() {
-            tracing::warn!("the last notes were not written in time");
-        }
-        if told.is_err() {
-            tracing::warn!("the last webhooks were not delivered in time");
-        }
-    };
     tokio::select! {
-        () = end => {}
+        () = finish(&shared, driving, all_ended, &mut noting) => {}
         name = signals.next(&[]) => end_at_once(name),
     }
     noting.abort();
     calling.abort();
+}
+
+/// Waits for the workers, which were told to stop. The ends of the broadcasts are noted and told
+/// too, as far as that is quick.
+async fn finish(
+    shared: &Shared,
+    driving: JoinHandle<()>,
+    all_ended: oneshot::Sender<()>,
+    noting: &mut JoinHandle<()>,
+) {
+    if timeout(END_TIME, driving).await.is_err() {
+        tracing::warn!("a worker did not end in time");
+    }
+    end_broadcasts(shared);
+    drop(all_ended);
+    let (noted, told) = tokio::join!(
+        timeout(LAST_NOTES, noting),
+        timeout(LAST_WEBHOOKS, shared.webhooks().drained()),
+    );
+    if noted.is_err() {
+        tracing::warn!("the last notes were not written in time");
+    }
+    if told.is_err() {
+        tracing::warn!("the last webhooks were not delivered in time");
+    }
 }
 
 fn end_at_once(signal: &str) {

@@ -237,6 +237,9 @@ fn a_large_frame_waits_in_the_history_and_is_sent_in_order_a_burst_at_a_time() {
     assert!((1..=4).contains(&at_once), "{at_once}");
     assert!(bench.subscriber.path.lists_anew());
     assert!(!bench.subscriber.path.lists_anew(), "once");
+    // There was no way to it for a while.
+    bench.subscriber.path.unlist();
+    assert!(bench.subscriber.path.lists_anew());
     // What comes meanwhile goes behind it.
     bench.store(2, false);
     assert_eq!(bench.serve(Some(40)), 0);

@@ -75,8 +75,8 @@ fn is_foreign_page(headers: &HeaderMap) -> bool {
     !headers.get_all(header::ORIGIN).iter().all(is_own)
 }
 
-/// An address that nobody has (RFC 5737): where it is allowed, everybody is, and a page gains nothing
-/// by asking from somebody else's.
+/// An address that nobody has (RFC 5737): where it is allowed, everybody is, and a page gains
+/// nothing by asking from somebody else's.
 const ANYBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 /// Compares an origin (RFC 6454 §6.2) with a `Host` header, which has the same port or, like it,

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use leafcutter::base::codec::MediaKind;
 use leafcutter::base::fault::DropReason;
 
 use crate::check::assert_all_arrived;
-use crate::network::Direction;
 use crate::world::World;
 
 /// A call on one worker whose viewer, and publisher if it is to be, are behind TCP.
@@ -54,38 +52,6 @@ fn a_closed_connection_is_sent_nothing_and_the_next_one_takes_over() {
     assert_eq!(world.counters(0).peers_connected, 2);
     assert!(!world.clients[viewer].has_heard("play_finished"));
     assert!(world.clients[publisher].has_heard("publish_started"));
-}
-
-/// What waited then is too old, but what comes after it is not.
-#[test]
-fn video_that_waits_while_a_connection_closes_goes_on_over_the_next_one() {
-    for seed in 5..9 {
-        let (mut world, publisher, viewer) = call(seed, false);
-        world.network.narrow(viewer, Direction::Down, 600_000);
-        world.run(Duration::from_secs(8));
-        let studio = world.clients[publisher].studio.as_mut().expect("a studio");
-        studio.want_key_frame();
-        let key_frames = |world: &World| {
-            let published = world.clients[publisher].published.iter();
-            published.filter(|packet| packet.key_frame).count()
-        };
-        let before = key_frames(&world);
-        let came = world.run_until(Duration::from_secs(1), |world| key_frames(world) > before);
-        assert!(came, "a frame of many packets");
-        // It is at the server, and some of it waits.
-        world.run(Duration::from_millis(15));
-        world.close_tcp(viewer);
-        world.run(Duration::from_millis(50));
-        world.open_tcp(viewer);
-        world.run(Duration::from_secs(5));
-        let since = world.now.instant - Duration::from_secs(1);
-        let received = world.clients[viewer].received.iter().rev();
-        let latest = received.take_while(|packet| packet.at > since);
-        let video = latest
-            .filter(|packet| packet.kind == MediaKind::Video)
-            .count();
-        assert!(video > 30, "{video} video packets in a second");
-    }
 }
 
 #[test]
