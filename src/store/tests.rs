@@ -411,8 +411,8 @@ async fn settings_and_the_latest_events_are_kept() {
     assert_eq!(times(odd), [7, 9]);
 }
 
-#[tokio::test]
-async fn what_was_on_air_when_the_process_ended_is_marked_so() {
+/// A store in which `s` is on air.
+async fn start_on_air() -> (Store, TempDir) {
     let (store, directory) = start();
     let app = app();
     store
@@ -424,6 +424,13 @@ async fn what_was_on_air_when_the_process_ended_is_marked_so() {
         .set_broadcast_status(&app, "s", live, 1)
         .await
         .unwrap();
+    (store, directory)
+}
+
+#[tokio::test]
+async fn what_was_on_air_when_the_process_ended_is_marked_so() {
+    let (store, directory) = start_on_air().await;
+    let app = app();
     drop(store);
     let store = Store::start(directory.path(), clock).unwrap();
     let kept = store.broadcast(&app, "s").await.unwrap().unwrap();
@@ -432,17 +439,8 @@ async fn what_was_on_air_when_the_process_ended_is_marked_so() {
 
 #[tokio::test]
 async fn what_was_on_air_is_marked_so_when_the_file_can_only_be_opened_later() {
-    let (store, directory) = start();
+    let (store, directory) = start_on_air().await;
     let app = app();
-    store
-        .create_broadcast(&app, named("s", "S", 1))
-        .await
-        .unwrap();
-    let live = BroadcastStatus::Broadcasting;
-    store
-        .set_broadcast_status(&app, "s", live, 1)
-        .await
-        .unwrap();
     close(store, directory.path());
     let other = Connection::open(directory.path().join(FILE_NAME)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -455,7 +453,7 @@ async fn what_was_on_air_is_marked_so_when_the_file_can_only_be_opened_later() {
 
     // What this process has put on air goes on over an outage.
     store
-        .set_broadcast_status(&app, "s", live, 2)
+        .set_broadcast_status(&app, "s", BroadcastStatus::Broadcasting, 2)
         .await
         .unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -464,7 +462,7 @@ async fn what_was_on_air_is_marked_so_when_the_file_can_only_be_opened_later() {
     other.execute_batch("ROLLBACK").unwrap();
     store.tick();
     let kept = store.broadcast(&app, "s").await.unwrap().unwrap();
-    assert_eq!(kept.status, live);
+    assert_eq!(kept.status, BroadcastStatus::Broadcasting);
 }
 
 #[tokio::test]
