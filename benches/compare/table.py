@@ -12,6 +12,7 @@ COLUMNS = [
     ("us/packet", lambda m: m["server_us_per_packet"]),
     ("/ floor", lambda m: ratio(m, "with_feedback_ns")),
     ("/ floor live", lambda m: ratio(m, "live_ns")),
+    ("/ paced", lambda m: ratio(m, "paced_ns")),
     ("run", lambda m: run(m["mix"]["runs"])),
     ("p50 ms", lambda m: m["latency_ms"]["p50"]),
     ("p99 ms", lambda m: m["latency_ms"]["p99"]),

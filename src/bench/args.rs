@@ -31,6 +31,9 @@ pub struct FloorArgs {
     /// Bytes of video payload per packet in the composed figures
     #[arg(long, default_value_t = 1150, value_parser = clap::value_parser!(u32).range(40..=1400))]
     pub size: u32,
+    /// Bursts per second in the composed figures called paced
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub fps: u32,
     /// Also write the figures as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

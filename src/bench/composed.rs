@@ -4,13 +4,14 @@
 //! a second thread, on another core where there is one, holds the receivers' sockets as the load
 //! tester holds its viewers': the kernel notes when a datagram comes, nobody is woken up, and a
 //! timer looks at all of them. It empties them outside the measured time, or, for the figures
-//! called live, while the datagrams come, as the tester does. The loopback delivers datagrams in
-//! the sender's own context, so what is measured is what a server's process pays.
+//! called live, while the datagrams come, as the tester does. The figures called paced have pauses
+//! besides, as frames have: what a burst needs has left the caches by then. The loopback delivers
+//! datagrams in the sender's own context, so what is measured is what a server's process pays.
 //! Called by `run.rs`; `mix.rs` makes the floor of a load out of the figures.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
@@ -36,6 +37,8 @@ pub struct Setting {
     pub audio_len: usize,
     /// About how long each figure is measured, all its turns together.
     pub time: Duration,
+    /// Between two bursts in the figures called paced.
+    pub pace: Duration,
     /// The sender's core and the receivers', where they can be told.
     pub cpus: (Option<usize>, Option<usize>),
 }
@@ -78,6 +81,17 @@ pub fn run(setting: &Setting, mut watch: impl FnMut(&str)) -> io::Result<Costs> 
     })
 }
 
+/// How receivers behave while they are sent to, and how bursts follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// Emptied behind each burst, which the next one follows at once.
+    Drained,
+    /// Read while the datagrams come; bursts follow at once.
+    Live,
+    /// Read while the datagrams come; a frame's interval lies between two bursts.
+    Paced,
+}
+
 /// What the measuring thread asks of the other end.
 enum Order {
     /// Empty all sockets of so many datagrams, which have been sent.
@@ -116,35 +130,39 @@ impl NearEnd {
             receivers: self.setting.receivers,
             packet_len: self.setting.packet_len,
             audio_len: self.setting.audio_len,
-            sending: self.sending(false)?,
-            sending_live: self.sending(true)?,
+            sending: self.sending(How::Drained)?,
+            sending_live: self.sending(How::Live)?,
+            sending_paced: self.sending(How::Paced)?,
             media_in_ns: self.media_in()?,
             feedback_in_ns: self.feedback_in()?,
         })
     }
 
-    fn sending(&mut self, live: bool) -> io::Result<Sending> {
+    fn sending(&mut self, how: How) -> io::Result<Sending> {
         let mut video = Vec::new();
         for run in RUNS {
-            let ns = self.fan_out(self.setting.packet_len, run, live)?;
+            let ns = self.fan_out(self.setting.packet_len, run, how)?;
             video.push(RunCost { run, ns });
         }
-        let audio_ns = self.fan_out(self.setting.audio_len, 1, live)?;
+        let audio_ns = self.fan_out(self.setting.audio_len, 1, how)?;
         Ok(Sending { video, audio_ns })
     }
 
     /// Nanoseconds per packet to send `run` packets of `len` bytes to every receiver.
-    fn fan_out(&mut self, len: usize, run: usize, live: bool) -> io::Result<f64> {
+    fn fan_out(&mut self, len: usize, run: usize, how: How) -> io::Result<f64> {
         let plain: Vec<Vec<u8>> = (0..run).map(|seq| rtp(len, seq as u16)).collect();
         let packets = run * self.routes.len();
         self.median(packets, |near| {
-            if live {
+            if how == How::Paced {
+                near.pause()?;
+            }
+            if how != How::Drained {
                 near.order(Order::Await(packets))?;
             }
             let begin = near.clock.now().instant;
             near.fan_out_once(&plain, run);
             let time = near.clock.now().instant - begin;
-            if !live {
+            if how == How::Drained {
                 near.order(Order::Drain(packets))?;
             }
             near.answered(packets)?;
@@ -222,6 +240,16 @@ impl NearEnd {
     fn order(&self, order: Order) -> io::Result<()> {
         let sent = self.ask.send(order);
         sent.map_err(|_| io::Error::other("the receiving thread ended"))
+    }
+
+    /// Lets one interval between frames pass, as a server does that has nothing to send.
+    fn pause(&self) -> io::Result<()> {
+        match self.answers.recv_timeout(self.setting.pace) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Ok(_) | Err(RecvTimeoutError::Disconnected) => {
+                Err(io::Error::other("the receiving thread ended"))
+            }
+        }
     }
 
     /// Waits for the other end, which must have seen `packets` datagrams.
@@ -423,10 +451,11 @@ mod tests {
             packet_len: 1170,
             audio_len: 140,
             time: Duration::from_millis(5),
+            pace: Duration::from_millis(1),
             cpus: (None, None),
         };
         let costs = run(&setting, |_| {}).unwrap();
-        for sending in [&costs.sending, &costs.sending_live] {
+        for sending in [&costs.sending, &costs.sending_live, &costs.sending_paced] {
             assert_eq!(sending.video.len(), RUNS.len());
             let mut all = sending.video.iter().map(|cost| cost.ns);
             assert!(

@@ -17,6 +17,8 @@ pub struct Costs {
     pub sending: Sending,
     /// The same while the receivers are read on another core.
     pub sending_live: Sending,
+    /// As live, a frame's interval after the burst before.
+    pub sending_paced: Sending,
     /// Receive and open one packet of a publisher's frame.
     pub media_in_ns: f64,
     /// Receive and open one feedback packet.
@@ -90,6 +92,8 @@ pub struct Floor {
     pub with_feedback_ns: f64,
     /// All of it, with receivers that are read while the server sends.
     pub live_ns: f64,
+    /// The same in bursts at the rate of the load's frames.
+    pub paced_ns: f64,
 }
 
 impl Sending {
@@ -152,6 +156,7 @@ impl Costs {
             audio_len: first.audio_len,
             sending: sending(|costs| &costs.sending),
             sending_live: sending(|costs| &costs.sending_live),
+            sending_paced: sending(|costs| &costs.sending_paced),
             media_in_ns: median(&|costs| costs.media_in_ns),
             feedback_in_ns: median(&|costs| costs.feedback_in_ns),
         })
@@ -161,7 +166,11 @@ impl Costs {
     pub fn rows(&self) -> Vec<(String, f64)> {
         let (len, receivers) = (self.packet_len, self.receivers);
         let mut rows = Vec::new();
-        for (sending, how) in [(&self.sending, ""), (&self.sending_live, ", live")] {
+        for (sending, how) in [
+            (&self.sending, ""),
+            (&self.sending_live, ", live"),
+            (&self.sending_paced, ", paced"),
+        ] {
             let to = format!("to {receivers} receivers{how}");
             for RunCost { run, ns } in &sending.video {
                 rows.push((format!("copy, seal, send {len} bytes x{run} {to}"), *ns));
@@ -183,12 +192,14 @@ impl Costs {
         let feedback = mix.feedback_in as f64 * self.feedback_in_ns;
         let sending = self.sending.total_ns(mix);
         let live = self.sending_live.total_ns(mix);
+        let paced = self.sending_paced.total_ns(mix);
         let per_packet = |ns: f64| ns / mix.delivered as f64;
         Some(Floor {
             sending_ns: per_packet(sending),
             without_feedback_ns: per_packet(sending + media),
             with_feedback_ns: per_packet(sending + media + feedback),
             live_ns: per_packet(live + media + feedback),
+            paced_ns: per_packet(paced + media + feedback),
         })
     }
 }
@@ -209,7 +220,8 @@ pub(super) mod tests {
             packet_len: 1170,
             audio_len: 140,
             sending: sending.clone(),
-            sending_live: sending,
+            sending_live: sending.clone(),
+            sending_paced: sending,
             media_in_ns: 1000.0,
             feedback_in_ns: 800.0,
         }
@@ -258,6 +270,7 @@ pub(super) mod tests {
         assert!(close(floor.without_feedback_ns, (sending + 6000.0) / 26.0));
         assert!(close(floor.with_feedback_ns, (sending + 14_000.0) / 26.0));
         assert!(close(floor.live_ns, floor.with_feedback_ns));
+        assert!(close(floor.paced_ns, floor.with_feedback_ns));
     }
 
     #[test]

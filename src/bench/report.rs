@@ -171,6 +171,7 @@ impl Measured {
         rows.push(ratio("floor without feedback", floor.without_feedback_ns));
         rows.push(ratio("floor with feedback", floor.with_feedback_ns));
         rows.push(ratio("floor, receivers live", floor.live_ns));
+        rows.push(ratio("floor, live and paced", floor.paced_ns));
         rows
     }
 

@@ -43,6 +43,7 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
         packet_len: args.size as usize + RTP_HEADER_LEN,
         audio_len: AUDIO_LEN + RTP_HEADER_LEN,
         time: Duration::from_millis(args.millis),
+        pace: Duration::from_secs(1) / args.fps,
         cpus: cpus(None),
     };
     let costs = composed::run(&setting, |what| {
@@ -216,6 +217,7 @@ fn add_floors(args: &FanoutArgs, loads: &mut [Measured]) -> Result<(), String> {
         packet_len: args.size as usize + RTP_HEADER_LEN,
         audio_len: AUDIO_LEN + RTP_HEADER_LEN,
         time: FLOOR_TIME,
+        pace: Duration::from_secs_f64(1.0 / args.fps),
         cpus: cpus(args.pid),
     };
     let costs = composed::run(&setting, |what| {

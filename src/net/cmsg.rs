@@ -91,7 +91,8 @@ impl Control {
         found
     }
 
-    /// Bytes put so far.
+    /// Bytes put so far, without those that would only make room for another message: the kernel
+    /// keeps 36 on its stack, one IPv6 packet info, and allocates for more.
     pub const fn len(&self) -> usize {
         self.len
     }
@@ -109,7 +110,8 @@ impl Control {
     /// Appends one message. Everything this module puts fits, see [`CONTROL_LEN`].
     fn put(&mut self, level: i32, kind: i32, data: &[u8]) {
         let len = HEADER_LEN + data.len();
-        let Some(place) = self.bytes.get_mut(self.len..self.len + aligned(len)) else {
+        let start = aligned(self.len);
+        let Some(place) = self.bytes.get_mut(start..start + len) else {
             return;
         };
         let parts: [&[u8]; 4] = [
@@ -120,7 +122,7 @@ impl Control {
         ];
         let bytes = parts.into_iter().flatten();
         place.iter_mut().zip(bytes).for_each(|(to, b)| *to = *b);
-        self.len += aligned(len);
+        self.len = start + len;
     }
 }
 
@@ -170,7 +172,7 @@ mod tests {
         let mut control = Control::EMPTY;
         control.put_segment_len(1200);
         control.put_source(local, Family::V6);
-        assert_eq!(control.len(), CONTROL_LEN);
+        assert_eq!(aligned(control.len()), CONTROL_LEN);
         assert_eq!(control.received(control.len()).local, Some(local));
     }
 

@@ -20,6 +20,7 @@ mod addr;
 mod cmsg;
 mod recv;
 mod send;
+mod sources;
 mod sys;
 mod tcp;
 mod timed;

@@ -4,9 +4,11 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 use super::addr::{Family, RawAddr};
 use super::cmsg::Control;
+use super::sources::Sources;
 use super::sys::mmsg::Headers;
 use crate::base::egress::{Egress, Route, Run};
 
@@ -51,6 +53,8 @@ pub struct Outbox {
     messages: Vec<Message>,
     capacity: usize,
     headers: Headers,
+    /// Asked before a local address is told.
+    sources: Sources,
 }
 
 impl Outbox {
@@ -60,7 +64,13 @@ impl Outbox {
             messages: Vec::with_capacity(capacity),
             capacity,
             headers: Headers::new(capacity),
+            sources: Sources::new(),
         }
+    }
+
+    /// A send begins at `now`.
+    pub fn begin(&mut self, now: Instant) {
+        self.sources.begin(now);
     }
 
     /// The messages that the last fill made.
@@ -92,7 +102,7 @@ impl Outbox {
                 continue;
             }
             let whole = gso && run.segments > 1;
-            if let Some(to) = Destination::of(run.route, family) {
+            if let Some(to) = Destination::of(run.route, family, &mut self.sources) {
                 let segment = (!whole).then_some(cursor.segment);
                 self.messages.push(message(run, cursor.run, to, segment));
             }
@@ -110,7 +120,7 @@ impl Outbox {
     /// Replaces the messages by the single datagrams of run number `index`.
     pub fn fill_plain(&mut self, run: &Run, index: usize, family: Family) {
         self.messages.clear();
-        let Some(to) = Destination::of(run.route, family) else {
+        let Some(to) = Destination::of(run.route, family, &mut self.sources) else {
             return;
         };
         for segment in 0..run.segments.min(self.capacity) {
@@ -139,9 +149,11 @@ struct Destination {
 }
 
 impl Destination {
-    fn of(route: Route, family: Family) -> Option<Self> {
+    fn of(route: Route, family: Family, sources: &mut Sources) -> Option<Self> {
         let mut control = Control::EMPTY;
-        if let Some(local) = route.local {
+        if let Some(local) = route.local
+            && !sources.is_chosen(route.remote, local)
+        {
             control.put_source(local, family);
         }
         let name = RawAddr::encode(route.remote, family)?;

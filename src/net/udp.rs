@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -136,6 +137,12 @@ impl UdpSocket {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             result => result,
         }
+    }
+
+    /// The next send may look a few times whether the kernel would choose the wanted local address
+    /// by itself, and need not be told; without this call it always is told.
+    pub fn begin_send(&mut self, now: Instant) {
+        self.outbox.begin(now);
     }
 
     /// Sends every run of `egress` that is for UDP once, oldest first. A datagram that its own

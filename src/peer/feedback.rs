@@ -251,7 +251,12 @@ impl Subscriber {
         tracks: &Tracks,
         buf: &mut [u8; MAX_DATAGRAM_LEN],
     ) -> usize {
-        self.next_report = now.instant + REPORT_INTERVAL;
+        // Of those who came together each has its own time from the second report on.
+        let interval = match std::mem::take(&mut self.report_spread) {
+            Duration::ZERO => REPORT_INTERVAL,
+            spread => REPORT_INTERVAL / 2 + spread,
+        };
+        self.next_report = next_tick(now, interval);
         self.settle_path(now, tracks);
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let from = std::mem::take(&mut self.report_from);
@@ -310,8 +315,20 @@ impl Subscriber {
     }
 }
 
-/// Used by every report; sequence numbers are not asked for from a subscriber's point of view.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The first tick after `wait`.
+fn next_tick(now: Now, wait: Duration) -> Instant {
+    let due_us = now.unix_us.wrapping_add(wait.as_micros() as u64);
+    now.instant + wait + REPORT_TICK - Duration::from_micros(due_us % REPORT_TICK_US)
+}
+
+/// Reports of subscribers go out at common ticks: hundreds of them that each had a moment of their
+/// own would wake an idle worker as often.
+const REPORT_TICK: Duration = Duration::from_micros(REPORT_TICK_US);
+const REPORT_TICK_US: u64 = 20_000;
+
+/// Between the reports of one peer. The second of a subscriber comes after 0.5 to 1.5 times as
+/// long, so that those who came together do not report together (RFC 3550 §6.3.1).
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Between the compounds of one round of sender reports: spread out, and done well within a round.
 const NEXT_REPORTS: Duration = Duration::from_millis(20);
@@ -340,3 +357,36 @@ const CNAME: &str = "leafcutter";
 
 /// Sequence numbers of missing packets, kept between calls so that asking allocates nothing.
 pub(super) type Ask = Vec<SeqNo>;
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::base::clock::tests::test_now;
+    use crate::peer::ssrcs::Ssrcs;
+    use crate::sdp::SessionVersion;
+
+    #[test]
+    fn those_who_came_together_report_apart() {
+        let (now, tracks) = (test_now(), Tracks::default());
+        let mut buf = [0; MAX_DATAGRAM_LEN];
+        let mut tenths = [0; 10];
+        for seed in 0..200 {
+            let session = SessionVersion { id: 1, version: 1 };
+            let ssrcs = Ssrcs::random(&mut StdRng::seed_from_u64(seed));
+            let mut subscriber = Subscriber::new(now, session, ssrcs);
+            subscriber.write_reports(now, &tracks, &mut buf);
+            let second = subscriber.next_report - now.instant;
+            let after = second.checked_sub(REPORT_INTERVAL / 2).unwrap();
+            tenths[(after.as_millis() / 100).min(9) as usize] += 1;
+            subscriber.write_reports(now, &tracks, &mut buf);
+            let later = subscriber.next_report - now.instant;
+            assert!(later > REPORT_INTERVAL && later <= REPORT_INTERVAL + REPORT_TICK);
+            let due_us = now.unix_us + later.as_micros() as u64;
+            assert_eq!(due_us % REPORT_TICK_US, 0);
+        }
+        assert!(tenths.iter().all(|n| (8..40).contains(n)), "{tenths:?}");
+    }
+}

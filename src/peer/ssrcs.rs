@@ -4,6 +4,8 @@
 //! numbers gives the authentication key away (RFC 7714 §8.4), also when the stream that had it has
 //! ended. Called by `engine/renegotiation.rs`.
 
+use std::time::Duration;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -36,6 +38,11 @@ impl Ssrcs {
                 return drawn;
             }
         }
+    }
+
+    /// A part of `whole` that is this peer's own, for what peers are not to do all at once.
+    pub fn part_of(&self, whole: Duration) -> Duration {
+        whole.mul_f64(f64::from(self.step) / f64::from(u32::MAX))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::feedback::REPORT_INTERVAL;
 use super::layers::{Keys, Layered};
 use super::measure::Period;
 use super::pace::Path;
@@ -41,6 +42,8 @@ pub struct Subscriber {
     pub important: Vec<(TrackId, Priority)>,
     pub(super) asked: Vec<(usize, SeqNo)>,
     pub(super) next_report: Instant,
+    /// What the second report is put off by, of the interval between two; 0 once it is reckoned.
+    pub(super) report_spread: Duration,
     /// When its layers are looked at next; `None` while it has none.
     pub next_layers: Option<Instant>,
     pub(super) rtt_us: u32,
@@ -125,6 +128,7 @@ impl Subscriber {
             important: Vec::new(),
             asked: Vec::new(),
             next_report: now.instant + FIRST_REPORT,
+            report_spread: ssrcs.part_of(REPORT_INTERVAL),
             next_layers: None,
             rtt_us: 0,
             period: Period::new(now),

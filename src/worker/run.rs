@@ -313,6 +313,7 @@ impl Worker {
         if self.egress.is_empty() {
             return;
         }
+        self.socket.begin_send(self.turn.now.instant);
         let report = self.socket.send(&self.egress);
         let sent_at = self.clock.now().instant;
         let mut unqueued = 0;
