@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +28,22 @@ use crate::base::redact::Address;
 /// The client's address, put into every request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote(pub SocketAddr);
+
+/// Bytes of long responses that one connection has taken, in every request's extensions: who takes
+/// them is not cut off for being slow. Short responses need not be counted.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    /// The client took `len` bytes more.
+    pub fn add(&self, len: usize) {
+        self.0.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    fn len(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// The address of the client behind `remote`. A proxy on this host says it in `X-Real-IP`; from
 /// anywhere else that header is worth nothing, because everybody can send it.
@@ -105,17 +122,16 @@ async fn receive(
 
 /// Each request is handled to its end, even when its client has gone: what a handler has begun
 /// elsewhere it alone can finish or undo. It holds the connection's places for as long.
-async fn serve<S>(
-    stream: S,
-    remote: SocketAddr,
-    router: Router,
-    places: (OwnedSemaphorePermit, Place),
-) where
+async fn serve<S>(stream: S, remote: SocketAddr, router: Router, places: impl Send + Sync + 'static)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let places = Arc::new(places);
+    let taken = Progress::default();
+    let progress = taken.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Remote(remote));
+        request.extensions_mut().insert(progress.clone());
         let response = router.clone().oneshot(request.map(Body::new));
         let held = places.clone();
         let handling = tokio::spawn(async move {
@@ -132,11 +148,18 @@ async fn serve<S>(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut conn = pin!(conn);
-    if timeout(CONN_TIME, conn.as_mut()).await.is_err() {
-        conn.as_mut().graceful_shutdown();
-        if timeout(LAST_RESPONSE_TIME, conn).await.is_err() {
+    if timeout(CONN_TIME, conn.as_mut()).await.is_ok() {
+        return;
+    }
+    conn.as_mut().graceful_shutdown();
+    let mut before = taken.len();
+    while timeout(LAST_RESPONSE_TIME, conn.as_mut()).await.is_err() {
+        let now = taken.len();
+        if now - before < LEAST_TAKEN_LEN {
             tracing::debug!("an HTTP client took too long");
+            return;
         }
+        before = now;
     }
 }
 
@@ -152,16 +175,66 @@ const MAX_HEAD_LEN: usize = 64 * 1024;
 /// How long one connection may be used for requests; then it is closed after the current one.
 const CONN_TIME: Duration = Duration::from_secs(120);
 
-/// How long that current one may take.
+/// How long that current one may take, and again as long as so many bytes were taken in that time.
 const LAST_RESPONSE_TIME: Duration = Duration::from_secs(10);
+const LEAST_TAKEN_LEN: u64 = 64 * 1024;
 
 const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use axum::Extension;
     use axum::http::HeaderValue;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_util::io::{InspectReader, ReaderStream};
 
     use super::*;
+
+    /// What a client gets of a response that comes in pieces of `len` bytes, one every 5 s, for
+    /// 400 s, when it reads all it can; how long that took.
+    async fn fetch(len: usize) -> (usize, Duration) {
+        let router = Router::new().route(
+            "/",
+            get(move |Extension(progress): Extension<Progress>| async move {
+                let (read, mut written) = duplex(len);
+                tokio::spawn(async move {
+                    for _ in 0..80 {
+                        sleep(Duration::from_secs(5)).await;
+                        if written.write_all(&vec![7; len]).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+                let read = InspectReader::new(read, move |bytes| progress.add(bytes.len()));
+                Body::from_stream(ReaderStream::new(read))
+            }),
+        );
+        let (mut client, server) = duplex(1024 * 1024);
+        let began = tokio::time::Instant::now();
+        let remote = "127.0.0.1:1".parse().unwrap();
+        tokio::spawn(serve(server, remote, router, ()));
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).await.unwrap();
+        let body = all.iter().filter(|byte| **byte == 7).count();
+        (body, began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_is_taken_is_not_cut() {
+        let (len, took) = fetch(40_000).await;
+        assert_eq!(len, 80 * 40_000);
+        assert!(took >= Duration::from_secs(400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_is_hardly_taken_ends() {
+        let (len, took) = fetch(1000).await;
+        assert!(len < 40 * 1000, "{len}");
+        assert!(took <= CONN_TIME + 2 * LAST_RESPONSE_TIME, "{took:?}");
+    }
 
     #[test]
     fn the_header_may_say_bearer_or_not() {

@@ -14,7 +14,7 @@ use axum::http::{Method, Request, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
-use super::http::Remote;
+use super::http::{Progress, Remote};
 use super::reload::Reload;
 use super::routes;
 use super::run::Limits;
@@ -69,7 +69,9 @@ impl Probe {
         runtime.block_on(shared.overrides().load(&shared));
         act(&Self {
             runtime,
-            router: routes::router(shared).layer(Extension(remote)),
+            router: routes::router(shared)
+                .layer(Extension(remote))
+                .layer(Extension(Progress::default())),
             data_dir,
         });
     }

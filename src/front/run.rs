@@ -292,8 +292,10 @@ impl Signals {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
                 _ = self.hang_up.recv() => {
+                    // Not waited for: a file may not answer, and other signals come.
                     for each in certificates {
-                        each.refresh(true).await;
+                        let each = each.clone();
+                        tokio::spawn(async move { each.refresh(true).await });
                     }
                 }
             }

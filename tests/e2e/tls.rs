@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use leafcutter::base::limits::MAX_MESSAGE_LEN;
@@ -154,6 +155,25 @@ fn a_certificate_is_read_again_and_open_sockets_stay() {
     server.signal("HUP");
     ping(&mut socket);
     connect(&server, &new).unwrap();
+}
+
+#[test]
+fn a_certificate_file_that_does_not_answer_keeps_no_signal_waiting() {
+    let (server, certificate) = start();
+    let file = server.directory().join("cert.pem");
+    fs::remove_file(&file).unwrap();
+    // Opening it waits for somebody who writes, and nobody does.
+    assert!(
+        Command::new("mkfifo")
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    server.signal("HUP");
+    ping(&mut websocket(&server, &certificate));
+    server.signal("TERM");
+    server.ended();
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::{InspectReader, ReaderStream};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,6 +24,7 @@ use crate::control::{Broadcast, Play};
 use crate::front::app::KnownApp;
 use crate::front::captures::{self, NotCaptured, Wish};
 use crate::front::census;
+use crate::front::http::Progress;
 use crate::front::life;
 use crate::front::shared::Shared;
 use crate::model::capture::CaptureContent;
@@ -396,17 +400,25 @@ struct OfFile {
 async fn file(
     State(shared): State<Shared>,
     app: KnownApp,
+    Extension(progress): Extension<Progress>,
     InPath(OfFile { file }): InPath<OfFile>,
 ) -> Result<Response, RestError> {
     let path = shared.captures().path(&app.name, &file);
     let path = path.ok_or(RestError::UnknownPath)?;
-    let read = spawn_blocking(move || std::fs::read(path)).await;
-    let Ok(Ok(bytes)) = read else {
-        return Err(RestError::UnknownPath);
-    };
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
-    Ok((headers, bytes).into_response())
+    let gone = |_| RestError::UnknownPath;
+    let file = File::open(path).await.map_err(gone)?;
+    let len = file.metadata().await.map_err(gone)?.len();
+    let counted = InspectReader::new(file.take(len), move |bytes| progress.add(bytes.len()));
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, len.to_string()),
+    ];
+    let body = Body::from_stream(ReaderStream::with_capacity(counted, CHUNK_LEN));
+    Ok((headers, body).into_response())
 }
+
+/// Bytes of a captured file in memory at once, for each client that fetches one.
+const CHUNK_LEN: usize = 64 * 1024;
 
 /// A worker's number and a peer's place there: `WORKER-INDEX-GENERATION`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -51,6 +51,10 @@ export class Link {
       // A cable carries packets, not batches: without this a whole segmentation batch would be lost at once.
       run("ip", ["link", "set", link.near, "gso_max_segs", "1"]);
       run("ip", ["-n", link.namespace, "link", "set", link.far, "gso_max_segs", "1"]);
+      // An address that comes by itself a second later is a change of network to a browser, which ends
+      // what it is loading.
+      run("ip", ["link", "set", link.near, "addrgenmode", "none"]);
+      run("ip", ["-n", link.namespace, "link", "set", link.far, "addrgenmode", "none"]);
       run("ip", ["link", "set", link.near, "up"]);
       run("ip", ["-n", link.namespace, "link", "set", link.far, "up"]);
       run("ip", ["-n", link.namespace, "link", "set", "lo", "up"]);

@@ -135,8 +135,12 @@ export class Stage {
 
   /** Opens a page and its adaptor and waits for `initialized`. */
   async page(id, options, browser = this.browser) {
-    const tab = await browser.open(`${this.site.origin}/pages/sdk.html`);
-    await until("the SDK is loaded", () => tab.run(() => Boolean(window.kit)));
+    const url = `${this.site.origin}/pages/sdk.html`;
+    const tab = await browser.open(url);
+    const isLoaded = () => tab.run(() => Boolean(window.kit));
+    // A script that got lost on a bad link is not asked for again by the browser.
+    await until("the SDK is loaded", isLoaded, { within: 20_000 }).catch(() => tab.goto(url));
+    await until("the SDK is loaded", isLoaded);
     await tab.run((wish) => window.kit.open(wish), { url: this.server.socket(this.app), ...options });
     const page = new SdkPage(tab, id);
     await page.waitFor("initialized");
