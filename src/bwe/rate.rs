@@ -171,10 +171,11 @@ impl RateControl {
         let limit = observed
             .acknowledged_bps
             .map_or(f64::INFINITY, |bps| bps * MAX_AHEAD + 10_000.0);
-        // What arrives without a queue is carried, whatever was thought before.
+        // What arrives while the queue is not long is carried, whatever was thought before: a cut
+        // was to drain the queue, and has, so its rate is not the link's.
         let carried = observed
             .acknowledged_bps
-            .filter(|_| observed.queue_us < MIN_QUEUE_US)
+            .filter(|_| observed.queue_us < LONG_QUEUE_US)
             .unwrap_or(0.0);
         let raised = (self.bps + step).min(limit.max(self.bps)).max(carried);
         self.bps = raised.min(MAX_ESTIMATE_BPS as f64);
@@ -252,7 +253,7 @@ const CUT: f64 = 0.85;
 /// A short queue takes a smaller cut: enough to drain it to [`KEPT_QUEUE_US`] within [`DRAIN_US`],
 /// and never so little that it does not show.
 const LEAST_CUT: f64 = 0.98;
-const DRAIN_US: f64 = 600_000.0;
+const DRAIN_US: f64 = 400_000.0;
 
 /// Shorter waits are not worth a cut: a frame's own burst makes them.
 const MIN_QUEUE_US: i64 = 16_000;
@@ -290,7 +291,7 @@ const RESPONSE_S: f64 = 0.2;
 
 /// Additive steps per second, in shares of the rate: at the least and at the most.
 const MIN_ADDITIVE: f64 = 0.01;
-const MAX_ADDITIVE: f64 = 0.25;
+const MAX_ADDITIVE: f64 = 0.5;
 
 const MIN_EFFECT_US: i64 = 10_000;
 const MAX_EFFECT_US: i64 = 1_000_000;
@@ -326,12 +327,12 @@ mod tests {
         let grown = rate.bps();
         assert!((1.07e6..1.09e6).contains(&grown), "{grown}");
         assert!(rate.update(1_050_000, observed(Usage::Over, 1e6)));
-        assert_eq!(rate.bps(), 900e3);
+        assert_eq!(rate.bps(), 850e3);
         for n in 0..=20 {
-            rate.update(1_100_000 + n * 50_000, observed(Usage::Normal, 900e3));
+            rate.update(1_100_000 + n * 50_000, observed(Usage::Normal, 850e3));
         }
-        let felt = rate.bps() - 900e3;
-        assert!((60e3..110e3).contains(&felt), "{felt}");
+        let felt = rate.bps() - 850e3;
+        assert!((60e3..130e3).contains(&felt), "{felt}");
     }
 
     #[test]
@@ -340,7 +341,7 @@ mod tests {
         assert!(rate.update(0, observed(Usage::Over, 1e6)));
         assert!(!rate.update(50_000, observed(Usage::Over, 1e6)));
         assert!(rate.update(100_000, observed(Usage::Over, 0.9e6)));
-        assert_eq!(rate.bps(), 0.9e6 * 0.9);
+        assert_eq!(rate.bps(), 0.9e6 * CUT);
         assert_eq!(rate.cut_us(), Some(100_000));
     }
 
@@ -358,6 +359,22 @@ mod tests {
             resting.update(n * 50_000, observed);
         }
         assert_eq!(resting.bps(), 1e6);
+    }
+
+    #[test]
+    fn is_back_at_what_arrives_as_soon_as_the_queue_is_not_long() {
+        let after_cut = |queue_us| {
+            let mut rate = RateControl::new(1e6);
+            assert!(rate.update(0, observed(Usage::Over, 1e6)));
+            let mut drained = observed(Usage::Normal, 1e6);
+            drained.queue_us = queue_us;
+            for n in 1..=3 {
+                rate.update(n * 50_000, drained);
+            }
+            rate.bps()
+        };
+        assert!(after_cut(LONG_QUEUE_US) < 0.9e6);
+        assert!((1e6..1.01e6).contains(&after_cut(LONG_QUEUE_US - 1)));
     }
 
     #[test]
