@@ -1,4 +1,5 @@
-//! Stream JWTs (RFC 7519, HS256): the claims `streamId` and `type`, and optionally `exp`.
+//! Stream JWTs (RFC 7519, HS256): the claims `streamId` and `type`, and optionally `exp` and
+//! `nbf`.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -15,10 +16,13 @@ struct Claims {
     /// Seconds since 1970, possibly with a fraction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exp: Option<Number>,
+    /// The same; when it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<Number>,
 }
 
-/// What a JWT allows that is signed with `secret` and has not ended at `now_s`, seconds since
-/// 1970; `None` when it allows nothing. One without `exp` ends never.
+/// What a JWT allows that is signed with `secret` and is in its time at `now_s`, seconds since
+/// 1970 (RFC 7519 §4.1.4, §4.1.5); `None` when it allows nothing. One without `exp` ends never.
 pub fn read(jwt: &str, secret: &str, now_s: i64) -> Option<TokenGrant> {
     if secret.is_empty() {
         return None;
@@ -31,8 +35,10 @@ pub fn read(jwt: &str, secret: &str, now_s: i64) -> Option<TokenGrant> {
     let key = DecodingKey::from_secret(secret.as_bytes());
     let claims = decode::<Claims>(jwt, &key, &validation).ok()?.claims;
     let exp = claims.exp.and_then(|exp| exp.as_f64());
+    let nbf = claims.nbf.and_then(|nbf| nbf.as_f64());
     let ended = exp.is_some_and(|exp| exp <= now_s as f64);
-    (!ended).then(|| TokenGrant {
+    let began = nbf.is_none_or(|nbf| nbf <= now_s as f64);
+    (began && !ended).then(|| TokenGrant {
         stream_id: claims.stream_id,
         expire_date: exp.map_or(i64::MAX, |exp| exp as i64),
         kind: claims.kind,
@@ -50,6 +56,7 @@ pub fn make(stream: &str, kind: AccessKind, expire_s: i64, secret: &str) -> Opti
         stream_id: stream.to_owned(),
         kind,
         exp: (expire_s > 0).then(|| expire_s.into()),
+        nbf: None,
     };
     let key = EncodingKey::from_secret(secret.as_bytes());
     encode(&Header::new(Algorithm::HS256), &claims, &key).ok()
@@ -85,6 +92,15 @@ mod tests {
         assert_eq!(read(PLAY, SECRET, 1_700_000_100), None);
         let grant = read(PUBLISH, SECRET, i64::MAX / 2).unwrap();
         assert_eq!(grant.kind, AccessKind::Publish);
+    }
+
+    #[test]
+    fn a_token_is_not_read_before_it_begins() {
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let claims = serde_json::json!({"streamId": "s", "type": "play", "nbf": 100.5});
+        let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+        assert_eq!(read(&token, SECRET, 100), None);
+        assert!(read(&token, SECRET, 101).is_some());
     }
 
     #[test]

@@ -235,7 +235,8 @@ impl BroadcastQuery {
         }
         if !self.search.is_empty() {
             filter.push_str(" AND (instr(lower(id), ?) OR instr(lower(name), ?))");
-            let text = Value::Text(self.search.to_lowercase());
+            // As SQLite's lower(): only these letters.
+            let text = Value::Text(self.search.to_ascii_lowercase());
             values.extend([text.clone(), text]);
         }
         (filter, values)

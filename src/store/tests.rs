@@ -111,7 +111,7 @@ async fn broadcasts_are_made_found_changed_and_forgotten() {
 async fn broadcasts_are_listed_in_pages_sorted_and_searched() {
     let (store, _directory) = start();
     let app = app();
-    for (id, name, date) in [("a", "Zoe", 3), ("b", "yak", 1), ("c", "50% off", 2)] {
+    for (id, name, date) in [("a", "Zoe \u{c9}", 3), ("b", "yak", 1), ("c", "50% off", 2)] {
         let record = named(id, name, date);
         store.create_broadcast(&app, record).await.unwrap();
     }
@@ -153,6 +153,15 @@ async fn broadcasts_are_listed_in_pages_sorted_and_searched() {
             0,
             50,
             "b",
+        ),
+        (
+            BroadcastQuery {
+                search: "zoe \u{c9}".to_owned(),
+                ..Default::default()
+            },
+            0,
+            50,
+            "a",
         ),
         (
             BroadcastQuery {
