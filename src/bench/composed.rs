@@ -11,6 +11,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as StdSocket};
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,10 @@ pub struct Setting {
     pub audio_len: usize,
     /// About how long each figure is measured, all its turns together.
     pub time: Duration,
-    /// Between two bursts in the figures called paced.
+    /// Between two frames of one broadcast, in the figures called paced.
     pub pace: Duration,
+    /// Broadcasts, 1 or more, that share the receivers there: each burst is for those of one.
+    pub broadcasts: usize,
     /// The sender's core and the receivers', where they can be told.
     pub cpus: (Option<usize>, Option<usize>),
 }
@@ -151,17 +154,29 @@ impl NearEnd {
     /// Nanoseconds per packet to send `run` packets of `len` bytes to every receiver.
     fn fan_out(&mut self, len: usize, run: usize, how: How) -> io::Result<f64> {
         let plain: Vec<Vec<u8>> = (0..run).map(|seq| rtp(len, seq as u16)).collect();
-        let packets = run * self.routes.len();
+        let bursts = match how {
+            How::Drained | How::Live => 1,
+            How::Paced => self.setting.broadcasts.clamp(1, self.routes.len()),
+        };
+        let receivers = self.routes.len() / bursts;
+        let packets = run * receivers;
+        let mut burst = 0..receivers;
         self.median(packets, |near| {
             if how == How::Paced {
-                near.pause()?;
+                near.pause(bursts as u32)?;
             }
             if how != How::Drained {
                 near.order(Order::Await(packets))?;
             }
             let begin = near.clock.now().instant;
-            near.fan_out_once(&plain, run);
+            near.fan_out_once(&plain, burst.clone());
             let time = near.clock.now().instant - begin;
+            let next = if burst.end == receivers * bursts {
+                0
+            } else {
+                burst.end
+            };
+            burst = next..next + receivers;
             if how == How::Drained {
                 near.order(Order::Drain(packets))?;
             }
@@ -170,8 +185,11 @@ impl NearEnd {
         })
     }
 
-    fn fan_out_once(&mut self, plain: &[Vec<u8>], run: usize) {
-        for (at, (route, protect)) in self.routes.iter().zip(&self.protects).enumerate() {
+    /// All of `plain` to each receiver of `burst`.
+    fn fan_out_once(&mut self, plain: &[Vec<u8>], burst: Range<usize>) {
+        let run = plain.len();
+        let ends = self.routes.iter().zip(&self.protects).enumerate();
+        for (at, (route, protect)) in ends.skip(burst.start).take(burst.len()) {
             if !self.egress.has_room_for(run) {
                 self.server.send(&self.egress);
                 self.egress.clear();
@@ -242,9 +260,10 @@ impl NearEnd {
         sent.map_err(|_| io::Error::other("the receiving thread ended"))
     }
 
-    /// Lets one interval between frames pass, as a server does that has nothing to send.
-    fn pause(&self) -> io::Result<()> {
-        match self.answers.recv_timeout(self.setting.pace) {
+    /// Lets the interval between two of `bursts` in a frame's time pass, as a server does that has
+    /// nothing to send.
+    fn pause(&self, bursts: u32) -> io::Result<()> {
+        match self.answers.recv_timeout(self.setting.pace / bursts) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             Ok(_) | Err(RecvTimeoutError::Disconnected) => {
                 Err(io::Error::other("the receiving thread ended"))
@@ -452,6 +471,7 @@ mod tests {
             audio_len: 140,
             time: Duration::from_millis(5),
             pace: Duration::from_millis(1),
+            broadcasts: 3,
             cpus: (None, None),
         };
         let costs = run(&setting, |_| {}).unwrap();

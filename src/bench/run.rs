@@ -44,6 +44,7 @@ fn run_floor(args: &FloorArgs) -> Result<String, String> {
         audio_len: AUDIO_LEN + RTP_HEADER_LEN,
         time: Duration::from_millis(args.millis),
         pace: Duration::from_secs(1) / args.fps,
+        broadcasts: 1,
         cpus: cpus(None),
     };
     let costs = composed::run(&setting, |what| {
@@ -218,6 +219,7 @@ fn add_floors(args: &FanoutArgs, loads: &mut [Measured]) -> Result<(), String> {
         audio_len: AUDIO_LEN + RTP_HEADER_LEN,
         time: FLOOR_TIME,
         pace: Duration::from_secs_f64(1.0 / args.fps),
+        broadcasts: args.broadcasts as usize,
         cpus: cpus(args.pid),
     };
     let costs = composed::run(&setting, |what| {
