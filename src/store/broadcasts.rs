@@ -13,7 +13,7 @@ use crate::model::mail::AppName;
 /// Which broadcasts of an application, and in which order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BroadcastQuery {
-    /// Id or name holds this text, compared without case; empty: all.
+    /// Id or name holds this text, compared without the case of ASCII letters; empty: all.
     pub search: String,
     /// Only this `type`.
     pub kind: Option<String>,

@@ -416,14 +416,15 @@ async fn unregistered(
     {
         return Ok(Vec::new());
     }
-    let search = query.search.to_lowercase();
+    // As the store compares.
+    let search = query.search.to_ascii_lowercase();
     let mut found: Vec<(Option<String>, u64, &str, String)> = shared.read(|directory, _| {
         directory
             .broadcasts(app)
             .filter(|live| {
                 let name = live.name.as_deref().unwrap_or_default();
-                live.stream.to_lowercase().contains(&search)
-                    || name.to_lowercase().contains(&search)
+                live.stream.to_ascii_lowercase().contains(&search)
+                    || name.to_ascii_lowercase().contains(&search)
             })
             .map(|live| {
                 let (date, status) = (live.created_unix_us, live.status());

@@ -297,9 +297,6 @@ async fn block(
         .block_subscriber(&app.name, &id.0, &sid, block, now_ms)
         .await?;
     if seconds > 0 {
-        shared.update(|directory, _| directory.block_subscriber(&app.name, &id.0, &sid, kind));
-    }
-    if seconds > 0 {
         shared.update(|directory, _| {
             directory.block_subscriber(&app.name, &id.0, &sid, kind);
         });
