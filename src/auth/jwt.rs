@@ -1,9 +1,9 @@
-//! Stream JWTs (RFC 7519, HS256): the claims `streamId` and `type`, and optionally `exp` and
-//! `nbf`.
+//! JWTs (RFC 7519, HS256): signature and time of any, and those of streams, whose claims are
+//! `streamId` and `type`.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
-use serde_json::Number;
+use serde_json::{Map, Number, Value};
 
 use crate::model::access::{AccessKind, TokenGrant};
 
@@ -16,14 +16,12 @@ struct Claims {
     /// Seconds since 1970, possibly with a fraction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exp: Option<Number>,
-    /// The same; when it begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    nbf: Option<Number>,
 }
 
-/// What a JWT allows that is signed with `secret` and is in its time at `now_s`, seconds since
-/// 1970 (RFC 7519 §4.1.4, §4.1.5); `None` when it allows nothing. One without `exp` ends never.
-pub fn read(jwt: &str, secret: &str, now_s: i64) -> Option<TokenGrant> {
+/// The claims of a JWT that is signed with `secret` and in its time at `now_s`, seconds since 1970:
+/// from `nbf` on and before `exp` (RFC 7519 §4.1.4, §4.1.5), where it has them. `None` otherwise,
+/// and with an empty secret.
+pub fn claims(jwt: &str, secret: &str, now_s: i64) -> Option<Map<String, Value>> {
     if secret.is_empty() {
         return None;
     }
@@ -33,12 +31,25 @@ pub fn read(jwt: &str, secret: &str, now_s: i64) -> Option<TokenGrant> {
     validation.validate_exp = false;
     validation.validate_aud = false;
     let key = DecodingKey::from_secret(secret.as_bytes());
-    let claims = decode::<Claims>(jwt, &key, &validation).ok()?.claims;
+    let claims: Map<String, Value> = decode(jwt, &key, &validation).ok()?.claims;
+    let now_s = now_s as f64;
+    // What is no time is never kept.
+    let keeps = |name: &str, is_kept: fn(f64, f64) -> bool| match claims.get(name) {
+        None | Some(Value::Null) => true,
+        Some(value) => value.as_f64().is_some_and(|at_s| is_kept(now_s, at_s)),
+    };
+    let in_time =
+        keeps("nbf", |now_s, at_s| now_s >= at_s) && keeps("exp", |now_s, at_s| now_s < at_s);
+    in_time.then_some(claims)
+}
+
+/// What a stream's JWT allows at `now_s`; `None` when it allows nothing. One without `exp` ends
+/// never.
+pub fn read(jwt: &str, secret: &str, now_s: i64) -> Option<TokenGrant> {
+    let claims = Value::Object(claims(jwt, secret, now_s)?);
+    let claims: Claims = serde_json::from_value(claims).ok()?;
     let exp = claims.exp.and_then(|exp| exp.as_f64());
-    let nbf = claims.nbf.and_then(|nbf| nbf.as_f64());
-    let ended = exp.is_some_and(|exp| exp <= now_s as f64);
-    let began = nbf.is_none_or(|nbf| nbf <= now_s as f64);
-    (began && !ended).then(|| TokenGrant {
+    Some(TokenGrant {
         stream_id: claims.stream_id,
         expire_date: exp.map_or(i64::MAX, |exp| exp as i64),
         kind: claims.kind,
@@ -56,7 +67,6 @@ pub fn make(stream: &str, kind: AccessKind, expire_s: i64, secret: &str) -> Opti
         stream_id: stream.to_owned(),
         kind,
         exp: (expire_s > 0).then(|| expire_s.into()),
-        nbf: None,
     };
     let key = EncodingKey::from_secret(secret.as_bytes());
     encode(&Header::new(Algorithm::HS256), &claims, &key).ok()

@@ -171,11 +171,7 @@ impl NearEnd {
             let begin = near.clock.now().instant;
             near.fan_out_once(&plain, burst.clone());
             let time = near.clock.now().instant - begin;
-            let next = if burst.end == receivers * bursts {
-                0
-            } else {
-                burst.end
-            };
+            let next = burst.end % (receivers * bursts);
             burst = next..next + receivers;
             if how == How::Drained {
                 near.order(Order::Drain(packets))?;

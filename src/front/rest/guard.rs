@@ -7,11 +7,9 @@ use axum::extract::{Extension, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
-use serde::Deserialize;
 
 use super::error::RestError;
-use crate::auth::addresses;
+use crate::auth::{addresses, jwt};
 use crate::front::app::KnownApp;
 use crate::front::http::{Remote, bearer, client_ip};
 use crate::front::shared::Shared;
@@ -33,10 +31,9 @@ pub async fn guard(
     let Ok(app) = KnownApp::find(&params, &shared) else {
         return RestError::UnknownApp.into_response();
     };
-    let now_unix_s = shared.read(|_, now| now.unix_us) / 1_000_000;
     // A proxy on this host must not make everybody local.
     let ip = client_ip(remote, request.headers());
-    if let Err(refusal) = check(&app.settings, ip, request.headers(), now_unix_s) {
+    if let Err(refusal) = check(&app.settings, ip, request.headers(), shared.unix_s()) {
         return refusal.into_response();
     }
     request.extensions_mut().insert(app);
@@ -47,12 +44,12 @@ fn check(
     settings: &AppSettings,
     ip: IpAddr,
     headers: &HeaderMap,
-    now_unix_s: u64,
+    now_unix_s: i64,
 ) -> Result<(), RestError> {
     if !allows_ip(settings, ip) {
         return Err(RestError::NotAllowedIp);
     }
-    let is_good = |token| is_app_jwt(token, &settings.jwt_secret_key, now_unix_s);
+    let is_good = |token| jwt::claims(token, &settings.jwt_secret_key, now_unix_s).is_some();
     match settings.jwt_control_enabled {
         true if !bearer(headers).is_some_and(is_good) => Err(RestError::InvalidAppJwt),
         false if !allows_ip(settings, ANYBODY) && is_foreign_page(headers) => {
@@ -96,40 +93,17 @@ pub fn allows_ip(settings: &AppSettings, ip: IpAddr) -> bool {
     !settings.ip_filter_enabled || addresses::holds(&settings.remote_allowed_cidr, ip)
 }
 
-#[derive(Debug, Deserialize)]
-struct Claims {
-    /// Seconds since 1970, possibly with a fraction.
-    exp: Option<f64>,
-    nbf: Option<f64>,
-}
-
-/// Whether `token` is signed with `secret` (HS256) and in its time, which it need not have. The
-/// library would read a clock of its own, so the time is checked here.
-fn is_app_jwt(token: &str, secret: &str, now_unix_s: u64) -> bool {
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    let key = DecodingKey::from_secret(secret.as_bytes());
-    let Ok(data) = decode::<Claims>(token, &key, &validation) else {
-        return false;
-    };
-    let now = now_unix_s as f64;
-    let Claims { exp, nbf } = data.claims;
-    !secret.is_empty() && exp.is_none_or(|exp| now < exp) && nbf.is_none_or(|nbf| now >= nbf)
-}
-
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{EncodingKey, Header, encode};
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
     use serde_json::{Value, json};
 
     use super::*;
 
     const SECRET: &str = "a secret of thirty-two or more bytes";
-    const NOW: u64 = 1_700_000_000;
+    const NOW: i64 = 1_700_000_000;
 
-    fn jwt(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
+    fn signed(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
         let key = EncodingKey::from_secret(secret.as_bytes());
         encode(&Header::new(algorithm), claims, &key).unwrap()
     }
@@ -138,26 +112,30 @@ mod tests {
     fn a_jwt_needs_the_secret_the_algorithm_and_the_time() {
         let hs256 = Algorithm::HS256;
         let cases = [
-            (jwt(&json!({}), hs256, SECRET), true),
+            (signed(&json!({}), hs256, SECRET), true),
             (
-                jwt(&json!({"exp": NOW + 1, "sub": "x"}), hs256, SECRET),
+                signed(&json!({"exp": NOW + 1, "sub": "x"}), hs256, SECRET),
                 true,
             ),
-            (jwt(&json!({"exp": NOW}), hs256, SECRET), false),
-            (jwt(&json!({"nbf": NOW + 9}), hs256, SECRET), false),
+            (signed(&json!({"exp": NOW}), hs256, SECRET), false),
+            (signed(&json!({"nbf": NOW + 9}), hs256, SECRET), false),
             (
-                jwt(&json!({}), hs256, "another secret of the same kind"),
+                signed(&json!({}), hs256, "another secret of the same kind"),
                 false,
             ),
-            (jwt(&json!({}), Algorithm::HS512, SECRET), false),
+            (signed(&json!({}), Algorithm::HS512, SECRET), false),
             ("not.a.jwt".to_owned(), false),
             (String::new(), false),
         ];
         for (token, expected) in cases {
-            assert_eq!(is_app_jwt(&token, SECRET, NOW), expected, "{token}");
+            assert_eq!(
+                jwt::claims(&token, SECRET, NOW).is_some(),
+                expected,
+                "{token}"
+            );
         }
         assert!(
-            !is_app_jwt(&jwt(&json!({}), hs256, ""), "", NOW),
+            jwt::claims(&signed(&json!({}), hs256, ""), "", NOW).is_none(),
             "no secret, no entry"
         );
     }
@@ -181,7 +159,7 @@ mod tests {
             check(&settings, ip, &bare, NOW),
             Err(RestError::InvalidAppJwt)
         );
-        let token = jwt(&json!({}), Algorithm::HS256, SECRET);
+        let token = signed(&json!({}), Algorithm::HS256, SECRET);
         let headers = headers(&[("authorization", &token)]);
         assert_eq!(check(&settings, ip, &headers, NOW), Ok(()));
     }
@@ -204,7 +182,7 @@ mod tests {
         settings.jwt_secret_key = SECRET.to_owned();
         let refused = Err(RestError::InvalidAppJwt);
         assert_eq!(check(&settings, ip, &foreign, NOW), refused);
-        let token = jwt(&json!({}), Algorithm::HS256, SECRET);
+        let token = signed(&json!({}), Algorithm::HS256, SECRET);
         let known = headers(&[
             ("host", "a"),
             ("origin", "http://b"),
