@@ -11,17 +11,23 @@ use crate::net;
 pub(super) fn data_dir(path: &Path) -> Finding {
     let subject = "data directory";
     let shown = path.display();
-    // The server would make it too.
-    if let Err(error) = fs::create_dir_all(path) {
-        return Finding::new(subject, Bad, format!("{shown} cannot be made: {error}"));
-    }
-    match tempfile_in(path) {
-        Ok(()) => Finding::new(subject, Good, format!("{shown} can be written")),
-        Err(error) => Finding::new(
+    // The server would make it. Made here it would be of whoever asks, and in the server's way.
+    let mut missing = path.ancestors().collect::<Vec<_>>();
+    missing.retain(|part| !part.as_os_str().is_empty() && !part.exists());
+    let made = fs::create_dir_all(path);
+    let written = made.as_ref().map(|()| tempfile_in(path));
+    missing.iter().for_each(|part| drop(fs::remove_dir(part)));
+    match written {
+        Ok(Ok(())) if missing.is_empty() => {
+            Finding::new(subject, Good, format!("{shown} can be written"))
+        }
+        Ok(Ok(())) => Finding::new(subject, Good, format!("{shown} can be made")),
+        Ok(Err(error)) => Finding::new(
             subject,
             Bad,
             format!("{shown} cannot be written: {error}; change its owner, or set data_dir"),
         ),
+        Err(error) => Finding::new(subject, Bad, format!("{shown} cannot be made: {error}")),
     }
 }
 
@@ -133,9 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_below_a_file_is_bad_and_one_that_can_be_written_is_left_empty() {
+    fn a_directory_below_a_file_is_bad_and_what_can_be_written_is_left_as_it_was() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(data_dir(directory.path()).verdict, Good);
+        let missing = data_dir(&directory.path().join("a/b"));
+        assert_eq!(missing.verdict, Good);
+        assert!(missing.text.ends_with("can be made"), "{missing:?}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();

@@ -163,12 +163,18 @@ fn own_addresses(own: &[IpAddr]) -> Finding {
     }
 }
 
-/// Reachable from the same site only (RFC 1918, RFC 3927, RFC 4193).
+/// Reachable from the same site only, or from behind the same carrier's NAT (RFC 1918, RFC 3927,
+/// RFC 4193, RFC 6598).
 fn is_private(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local() || is_shared(ip),
         IpAddr::V6(ip) => ip.is_unique_local(),
     }
+}
+
+/// 100.64.0.0/10.
+fn is_shared(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [100, 64..=127, ..])
 }
 
 fn announced(ip: IpAddr, own: &[IpAddr]) -> Finding {
@@ -277,7 +283,11 @@ mod tests {
     #[test]
     fn loopback_comes_back() {
         assert_eq!(announced(Ipv4Addr::LOCALHOST.into(), &[]).verdict, Good);
-        let private = own_addresses(&[Ipv4Addr::new(10, 0, 0, 7).into()]);
-        assert!(private.text.contains("--announce"), "{private:?}");
+        for private in [[10, 0, 0, 7], [100, 64, 0, 1], [100, 127, 255, 254]] {
+            let finding = own_addresses(&[Ipv4Addr::from(private).into()]);
+            assert!(finding.text.contains("--announce"), "{finding:?}");
+        }
+        let public = own_addresses(&[Ipv4Addr::new(100, 128, 0, 1).into()]);
+        assert_eq!(public.verdict, Good, "{public:?}");
     }
 }

@@ -131,13 +131,17 @@ impl Store {
             .await
     }
 
-    /// Forgets a broadcast. False when it is not registered.
+    /// Forgets a broadcast, also as a subtrack of its main track. False when it is not registered.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn delete_broadcast(&self, app: &AppName, id: &str) -> Result<bool, StoreError> {
         let (app, id) = (app.clone(), id.to_owned());
         self.write(move |db| {
+            let main = find(db, &app, &id)?.and_then(|record| record.main_track_stream_id);
+            if let Some(main) = main {
+                set_subtrack(db, &app, &main, &id, false)?;
+            }
             let gone = db
                 .prepare_cached("DELETE FROM broadcasts WHERE app = ?1 AND id = ?2")?
                 .execute(params![app, id])?;

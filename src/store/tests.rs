@@ -251,6 +251,12 @@ async fn a_room_holds_as_many_subtracks_as_it_may() {
     assert_eq!(subtracks.len(), 1);
     assert_eq!(store.set_subtrack(&app, "room", "a", false).await, Ok(true));
     assert_eq!(store.count_broadcasts(&app, query).await, Ok(0));
+    // One that is deleted leaves its place to others.
+    assert_eq!(store.set_subtrack(&app, "room", "b", true).await, Ok(true));
+    assert_eq!(store.delete_broadcast(&app, "b").await, Ok(true));
+    let room = store.broadcast(&app, "room").await.unwrap().unwrap();
+    assert_eq!(room.sub_track_stream_ids, [""; 0]);
+    assert_eq!(store.set_subtrack(&app, "room", "a", true).await, Ok(true));
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ impl SentStats {
 
 impl ClientStats {
     fn of(before: &PlayFigures, after: &PlayFigures) -> Self {
-        let us = after.unix_us.saturating_sub(before.unix_us);
+        let us = elapsed_us(before, after);
         let video = SentStats::of(before.video, after.video, us);
         let audio = SentStats::of(before.audio, after.audio, us);
         let bps = (video.bytes_sent_per_second + audio.bytes_sent_per_second) * 8;
@@ -214,12 +214,15 @@ async fn send_stats(State(shared): State<Shared>, app: KnownApp) -> Json<SendSta
         0 => Vec::new(),
         _ => two_samples(&shared, &app, None, usize::MAX).await,
     };
+    // A busy worker answers late, so what counts is when it answered.
+    let apart = |(before, after): &(PlayFigures, PlayFigures)| elapsed_us(before, after);
+    let us = samples.iter().map(apart).sum::<u64>() / samples.len().max(1) as u64;
     let sum = |kind: fn(&PlayFigures) -> SentFigures| {
         let zero = (SentFigures::default(), SentFigures::default());
         let (before, after) = samples.iter().fold(zero, |(before, after), (b, a)| {
             (plus(before, kind(b)), plus(after, kind(a)))
         });
-        SentStats::of(before, after, SAMPLE_APART.as_micros() as u64)
+        SentStats::of(before, after, us)
     };
     Json(SendStats {
         audio_send_stats: sum(|play| play.audio),
@@ -288,6 +291,10 @@ async fn two_samples(
         .into_iter()
         .filter_map(|after| Some((before.remove(&key(&after))?, after)))
         .collect()
+}
+
+fn elapsed_us(before: &PlayFigures, after: &PlayFigures) -> u64 {
+    after.unix_us.saturating_sub(before.unix_us)
 }
 
 fn plus(a: SentFigures, b: SentFigures) -> SentFigures {
