@@ -209,8 +209,14 @@ impl Worker {
     }
 
     /// Step 5: fresh packets to their subscribers. A full egress buffer is sent and filled again.
+    /// Other workers get theirs early, so that their subscribers do not wait for all of this one's.
     fn forward(&mut self) {
-        while self.engine.forward(self.turn.now, &mut self.egress) == Progress::EgressFull {
+        loop {
+            let progress = self.engine.forward(self.turn.now, &mut self.egress);
+            self.send_mails();
+            if progress != Progress::EgressFull {
+                return;
+            }
             if self.egress.is_empty() {
                 // Would be the same next time: something larger than the whole buffer.
                 debug_assert!(false, "the engine found an empty egress buffer full");
