@@ -17,6 +17,7 @@ COLUMNS = [
     ("p50 ms", lambda m: m["latency_ms"]["p50"]),
     ("p99 ms", lambda m: m["latency_ms"]["p99"]),
     ("loss %", lambda m: m["loss"] * 100),
+    ("left out %", lambda m: m["left_out"] * 100),
     ("KiB/viewer", lambda m: m["server_kib_per_viewer"]),
     ("ms/join", lambda m: m["server_ms_per_join"]),
     ("cores", lambda m: m["server_cpu"]),

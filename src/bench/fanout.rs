@@ -423,6 +423,17 @@ impl Totals {
         1.0 - self.came.min(self.expected) as f64 / self.expected.max(1) as f64
     }
 
+    /// Share of what was published that did not come to its viewers, of whom each broadcast has so
+    /// many, 0..=1.
+    fn left_out(&self, viewers: f64) -> f64 {
+        let due = self.published as f64 * viewers;
+        if due > 0.0 {
+            (1.0 - self.came as f64 / due).max(0.0)
+        } else {
+            0.0
+        }
+    }
+
     /// What the server did, `runs` being those it says that it sent.
     fn mix(&self, runs: &Runs) -> Mix {
         let small = self.came - self.video.min(self.came) + self.reports;
@@ -495,6 +506,9 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
         feedback_per_s: all.totals.feedback as f64 / seconds,
         loss: all.totals.loss(),
         loss_joining: all.joining.loss(),
+        left_out: all
+            .totals
+            .left_out(all.playing as f64 / plan.broadcasts as f64),
         repaired: all.repaired,
         damaged: all.damaged,
         verified: all.verified,
@@ -543,3 +557,22 @@ const JOIN_TIME: Duration = Duration::from_secs(60);
 
 /// Rounds of 200 ms that one stage may take beside the joining: many handshakes.
 const STAGE_ROUNDS: u64 = 5 * 180;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_no_gap_is_found_missing_by_its_count() {
+        let totals = Totals {
+            expected: 1500,
+            came: 1500,
+            published: 1000,
+            ..Totals::default()
+        };
+        assert!(totals.loss() < f64::EPSILON);
+        assert!((totals.left_out(2.0) - 0.25).abs() < 1e-9);
+        assert!(totals.left_out(1.5) < f64::EPSILON && totals.left_out(1.0) < f64::EPSILON);
+        assert!(Totals::default().left_out(2.0) < f64::EPSILON);
+    }
+}

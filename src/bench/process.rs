@@ -1,13 +1,16 @@
-//! What /proc says of a process and of this machine: processor time, memory, socket drops.
+//! What the kernel says of a process and of this machine: processor time, memory, socket drops.
 //!
-//! proc(5). Figures that cannot be read are `None`: the report then leaves them out.
+//! Figures that cannot be read are `None`: the report then leaves them out.
 
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::net;
+
 /// User and system time of process `pid`, its threads together, in microseconds.
 pub fn cpu_us(pid: u32) -> Option<u64> {
-    cpu_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    let time = net::process_cpu_time(pid).ok()?;
+    u64::try_from(time.as_micros()).ok()
 }
 
 /// User and system time of the calling thread in microseconds.

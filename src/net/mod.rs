@@ -31,7 +31,7 @@ mod tests;
 
 pub use recv::RecvBatch;
 pub use send::SendReport;
-pub use sys::clock::is_clock_synchronised;
+pub use sys::clock::{is_clock_synchronised, process_cpu_time};
 pub use sys::interfaces::local_addresses;
 pub use sys::thread::pin_current_thread;
 pub use tcp::limit_unsent;

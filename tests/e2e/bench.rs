@@ -18,6 +18,7 @@ fn a_small_load_is_delivered_whole_and_reported() {
     assert!(measured["verified"].as_u64() > Some(100), "{measured}");
     assert_eq!(measured["loss"], 0.0, "{measured}");
     assert_eq!(measured["loss_joining"], 0.0, "{measured}");
+    assert!(measured["left_out"].as_f64().unwrap() < 0.2, "{measured}");
     assert_eq!(measured["runs_known"], true);
     let runs = measured["mix"]["runs"].as_array().unwrap();
     let sent: u64 = runs

@@ -6,7 +6,7 @@
 //! * `option::{set_int, int, wait_writable}`: socket options that hold an `int`; a bounded wait
 //! * `socket::bind_shared`: a UDP socket on an address that others are bound to as well
 //! * `interfaces::local_addresses`: the host's own IPv4 and IPv6 addresses
-//! * `clock::is_clock_synchronised`: whether NTP keeps the host's clock right
+//! * `clock`: whether NTP keeps the host's clock right, how long a process has been at work
 //! * `thread::pin_current_thread`: CPU affinity of the calling thread
 //!
 //! This one is for Linux. One operation per `unsafe` block; layouts are encoded as bytes in
