@@ -67,9 +67,9 @@ pub struct Measured {
     pub loss: f64,
     /// The same from each viewer's first packet until everybody played.
     pub loss_joining: f64,
-    /// Share of what was published that the viewers did not get, 0..=1, by count: a server may leave
-    /// packets out without a gap in the numbers. What came at the ends of the measured time may count
-    /// on one side alone, a frame at each.
+    /// Share of what was published that the viewers did not get, 0..=1, by count: a server may
+    /// leave packets out without a gap in the numbers. What came at the ends of the measured time
+    /// may count on one side alone, a frame at each.
     pub left_out: f64,
     /// Retransmissions received.
     pub repaired: u64,
