@@ -1,6 +1,7 @@
 //! What the kernel says of a process and of this machine: processor time, memory, socket drops.
 //!
-//! Figures that cannot be read are `None`: the report then leaves them out.
+//! proc(5), clock_getcpuclockid(3). Figures that cannot be read are `None`: the report then leaves
+//! them out.
 
 use std::collections::BTreeSet;
 use std::fs;

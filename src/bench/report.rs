@@ -280,7 +280,8 @@ const BUSY: f64 = 0.9;
 /// What a load may lose to hold.
 const MAX_LOSS: f64 = 0.001;
 
-/// What may seem left out for the ends of the measured time: of two seconds two frames.
+/// What may seem left out for the ends of the measured time: of two seconds at 30 frames per second
+/// not quite two frames.
 const MAX_LEFT_OUT: f64 = 0.03;
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ pub(super) fn data_dir(path: &Path) -> Finding {
     let subject = "data directory";
     let shown = path.display();
     // The server would make it. Made here it would be of whoever asks, and in the server's way.
-    let mut missing = path.ancestors().collect::<Vec<_>>();
-    missing.retain(|part| !part.as_os_str().is_empty() && !part.exists());
+    let is_missing = |part: &&Path| !part.as_os_str().is_empty() && !part.exists();
+    let missing: Vec<&Path> = path.ancestors().filter(is_missing).collect();
     let made = fs::create_dir_all(path);
     let written = made.as_ref().map(|()| tempfile_in(path));
     missing.iter().for_each(|part| drop(fs::remove_dir(part)));
