@@ -194,7 +194,8 @@ function showPeers(peers) {
       cell("round trip", "figure", peer.rttMs === null ? "–" : `${peer.rttMs.toFixed(1)} ms`),
       cell("loss", "figure", peer.loss === null ? (peer.role === "publish" ? `${peer.packetsLost}` : "–") : `${(peer.loss * 100).toFixed(1)} %`),
       cell("rate", "figure", bits(rate)),
-      cell("path takes", "figure", peer.estimate === null ? (video?.height ? `${video.height} rows` : "–") : `${bits(peer.estimate)}${video?.height ? `, ${video.height} rows` : ""}`),
+      cell("path takes", "figure", peer.estimate === null ? "–" : bits(peer.estimate)),
+      cell("picture", "figure", video?.height ? `${video.height} rows` : "–"),
       make("div", "actions",
         button(opened.has(peer.peerId) ? "Less" : "More", async () => {
           if (!opened.delete(peer.peerId)) opened.add(peer.peerId);
@@ -206,7 +207,7 @@ function showPeers(peers) {
     row.dataset.role = peer.role;
     return row;
   });
-  table.replaceChildren(...(rows.length ? [head("who", "address", "round trip", "loss", "rate", "path takes", ""), ...rows] : []));
+  table.replaceChildren(...(rows.length ? [head("who", "address", "round trip", "loss", "rate", "path takes", "picture", ""), ...rows] : []));
 }
 
 async function refresh() {
