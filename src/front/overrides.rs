@@ -8,12 +8,23 @@ use tokio::sync::Mutex;
 
 use super::shared::Shared;
 use crate::model::mail::AppName;
-use crate::model::settings::{AppSettings, BadSetting, SettingsChange};
+use crate::model::settings::{AppSettings, BadSetting, SettingsChange, Unusable};
 use crate::store::StoreError;
 
 /// The changes by application; `None` until the store has been read.
 #[derive(Debug, Default)]
 pub struct Overrides(Mutex<Option<BTreeMap<AppName, Map<String, Value>>>>);
+
+/// An application's settings in the file, as they were and as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct FileChange<'a> {
+    /// Whose.
+    pub app: &'a AppName,
+    /// What was in force below REST's changes.
+    pub old: &'a AppSettings,
+    /// What shall be.
+    pub new: &'a AppSettings,
+}
 
 /// Why settings were not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,24 +51,46 @@ impl Overrides {
             let Some((_, settings)) = shared.read(|directory, _| directory.app(app)) else {
                 continue;
             };
-            let change = SettingsChange::take(fields.clone()).unwrap_or_default();
-            let settings = change.over(&settings);
-            match settings.check() {
-                Ok(()) => shared.change_settings(app, Arc::new(settings)),
-                Err(BadSetting { name, message }) => {
-                    tracing::warn!(%app, "settings kept by REST are ignored: {name} {message}");
-                }
+            let (change, unread) = SettingsChange::take_readable(fields.clone());
+            let (settings, unusable) = change.usable_over(&settings);
+            for fault in unread {
+                tracing::warn!(%app, "a setting kept by REST is ignored: {fault}");
             }
+            for Unusable { name, fault } in unusable {
+                let BadSetting { name: of, message } = fault;
+                tracing::warn!(%app, "a setting kept by REST is ignored: {name}: {of} {message}");
+            }
+            shared.change_settings(app, Arc::new(settings));
         }
         *loaded = Some(kept.into_iter().collect());
     }
 
-    /// Takes other settings of the file for `app`, below what REST changed.
-    pub async fn rebase(&self, shared: &Shared, app: &AppName, file: &AppSettings) {
+    /// Takes other settings of the file, below what REST changed: all of them, or none.
+    ///
+    /// # Errors
+    /// A setting that REST changed, is in force, and could not be with the file's others.
+    pub async fn rebase(
+        &self,
+        shared: &Shared,
+        changes: &[FileChange<'_>],
+    ) -> Result<(), (AppName, Unusable)> {
         let loaded = self.0.lock().await;
-        let kept = loaded.as_ref().and_then(|kept| kept.get(app)).cloned();
-        let change = SettingsChange::take(kept.unwrap_or_default()).unwrap_or_default();
-        shared.change_settings(app, Arc::new(change.over(file)));
+        let mut rebased = Vec::new();
+        for FileChange { app, old, new } in changes {
+            let kept = loaded.as_ref().and_then(|kept| kept.get(*app)).cloned();
+            let (change, _) = SettingsChange::take_readable(kept.unwrap_or_default());
+            let (settings, unusable) = change.usable_over(new);
+            let (_, before) = change.usable_over(old);
+            let was_in_force = |each: &Unusable| before.iter().all(|b| b.name != each.name);
+            if let Some(lost) = unusable.into_iter().find(was_in_force) {
+                return Err(((*app).clone(), lost));
+            }
+            rebased.push((*app, settings));
+        }
+        for (app, settings) in rebased {
+            shared.change_settings(app, Arc::new(settings));
+        }
+        Ok(())
     }
 
     /// Lays `change` over the settings of `app`: in the store first, then here and in every worker.

@@ -9,10 +9,11 @@ use std::time::SystemTime;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use super::overrides::FileChange;
 use super::shared::Shared;
 use crate::config::{self, Flags};
 use crate::model::mail::AppName;
-use crate::model::settings::AppSettings;
+use crate::model::settings::{AppSettings, BadSetting, Unusable};
 
 /// The file as it was read last.
 #[derive(Debug)]
@@ -24,14 +25,21 @@ pub struct Reload {
 
 #[derive(Debug)]
 struct State {
-    /// When the file was changed last; `None`: there is none.
-    changed: Option<SystemTime>,
+    /// The file that was read, or found missing, last.
+    looked_at: Option<Stamp>,
+    /// The file at the last look.
+    seen: Option<Stamp>,
+    /// What is in force comes from a file that had something in it.
+    from_file: bool,
     /// What is outside of applications, as it was at the start.
     started_with: BTreeMap<String, String>,
     apps: BTreeMap<AppName, Arc<AppSettings>>,
     /// What was applied without being asked for, since somebody asked last.
     untold: BTreeSet<String>,
 }
+
+/// What tells one version of a file from another without reading it.
+type Stamp = (SystemTime, u64);
 
 /// What came of reading the file again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +54,11 @@ impl Reload {
     /// Of the file that `flags` name, with what the server was started with. `cores` stands for
     /// `workers = 0`.
     pub fn new(flags: Flags, cores: usize, apps: BTreeMap<AppName, Arc<AppSettings>>) -> Self {
+        let at_start = stamp(&flags);
         let state = State {
-            changed: changed(&flags),
+            looked_at: at_start,
+            seen: at_start,
+            from_file: has_text(at_start),
             // It could be read a moment ago.
             started_with: config::written(&flags).unwrap_or_default(),
             apps,
@@ -60,14 +71,15 @@ impl Reload {
         }
     }
 
-    /// Reads the file if it was changed since the last time; tells the log what came of it.
+    /// Reads the file if it was changed since the last time and was the same at two looks, for an
+    /// editor may be in the midst of it; tells the log what came of it.
     pub async fn look(&self, shared: &Shared) {
         let mut state = self.state.lock().await;
-        let now = changed(&self.flags);
-        if now == state.changed {
+        let now = stamp(&self.flags);
+        if now == state.looked_at || now != std::mem::replace(&mut state.seen, now) {
             return;
         }
-        state.changed = now;
+        state.looked_at = now;
         match self.read(shared, &mut state).await {
             Ok(Reloaded { applied, waiting }) => {
                 state.untold.extend(applied.iter().cloned());
@@ -89,7 +101,7 @@ impl Reload {
     /// What is wrong with the file, in words; nothing was changed then.
     pub async fn now(&self, shared: &Shared) -> Result<Reloaded, String> {
         let mut state = self.state.lock().await;
-        state.changed = changed(&self.flags);
+        state.looked_at = stamp(&self.flags);
         let mut reloaded = self.read(shared, &mut state).await?;
         let mut applied = std::mem::take(&mut state.untold);
         applied.extend(reloaded.applied);
@@ -98,6 +110,11 @@ impl Reload {
     }
 
     async fn read(&self, shared: &Shared, state: &mut State) -> Result<Reloaded, String> {
+        let has_text = has_text(state.looked_at);
+        if state.from_file && !has_text {
+            // By default every check is off: nobody means that by moving a file, or by a full disk.
+            return Err("it is gone or empty; what it said stays until a restart".to_owned());
+        }
         let (flags, cores) = (self.flags.clone(), self.cores);
         let read = move || Ok((config::load(&flags, cores)?, config::written(&flags)?));
         let (config, written) = match spawn_blocking(read).await {
@@ -115,18 +132,34 @@ impl Reload {
             .chain(state.apps.keys())
             .cloned()
             .collect();
-        for name in names {
-            match (state.apps.get(&name), config.apps.get(&name)) {
+        let mut changes = Vec::new();
+        for name in &names {
+            match (state.apps.get(name), config.apps.get(name)) {
                 (Some(old), Some(new)) if old != new => {
-                    shared.overrides().rebase(shared, &name, new).await;
                     reloaded.applied.push(name.to_string());
-                    state.apps.insert(name, new.clone());
+                    changes.push(FileChange {
+                        app: name,
+                        old,
+                        new,
+                    });
                 }
                 (Some(_), Some(_)) => {}
                 // It comes, or goes, with the next start.
                 (None, _) | (_, None) => reloaded.waiting.push(format!("app.{name}")),
             }
         }
+        let rebased = shared.overrides().rebase(shared, &changes).await;
+        rebased.map_err(|(app, Unusable { name, fault })| {
+            let BadSetting { name: of, message } = fault;
+            format!("app.{app}: {name} was set by REST, and then {of} {message}")
+        })?;
+        for name in names {
+            if let (Some(settings), Some(new)) = (state.apps.get_mut(&name), config.apps.get(&name))
+            {
+                settings.clone_from(new);
+            }
+        }
+        state.from_file = has_text;
         Ok(reloaded)
     }
 }
@@ -140,14 +173,17 @@ fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -
     differ.cloned().collect()
 }
 
-fn changed(flags: &Flags) -> Option<SystemTime> {
+fn stamp(flags: &Flags) -> Option<Stamp> {
     let path = flags
         .config
         .as_deref()
         .unwrap_or(Path::new(config::DEFAULT_FILE));
-    std::fs::metadata(path)
-        .and_then(|file| file.modified())
-        .ok()
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.modified().ok()?, file.len()))
+}
+
+fn has_text(stamp: Option<Stamp>) -> bool {
+    stamp.is_some_and(|(_, len)| len > 0)
 }
 
 #[cfg(test)]

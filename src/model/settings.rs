@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 pub use check::{BadSetting, is_http_url};
 pub use foreign::is_foreign;
-pub use merge::SettingsChange;
+pub use merge::{SettingsChange, Unusable};
 
 /// Settings of one application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -331,7 +331,10 @@ fn set_subtrack(
         }
         ids.push(subtrack.to_owned());
         main.is_virtual = true;
-        sub.main_track_stream_id = Some(main.stream_id.clone());
+        let former = sub.main_track_stream_id.replace(main.stream_id.clone());
+        if let Some(former) = former.filter(|id| *id != main.stream_id) {
+            set_subtrack(db, app, &former, subtrack, false)?;
+        }
     } else if sub.main_track_stream_id.as_deref() == Some(&main.stream_id) {
         sub.main_track_stream_id = None;
     }

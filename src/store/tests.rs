@@ -257,6 +257,14 @@ async fn a_room_holds_as_many_subtracks_as_it_may() {
     let room = store.broadcast(&app, "room").await.unwrap().unwrap();
     assert_eq!(room.sub_track_stream_ids, [""; 0]);
     assert_eq!(store.set_subtrack(&app, "room", "a", true).await, Ok(true));
+    // So does one that moves to another room.
+    let other = named("other", "Other", 4);
+    store.create_broadcast(&app, other).await.unwrap();
+    assert_eq!(store.set_subtrack(&app, "other", "a", true).await, Ok(true));
+    let room = store.broadcast(&app, "room").await.unwrap().unwrap();
+    assert_eq!(room.sub_track_stream_ids, [""; 0]);
+    let moved = store.broadcast(&app, "a").await.unwrap().unwrap();
+    assert_eq!(moved.main_track_stream_id.as_deref(), Some("other"));
 }
 
 #[tokio::test]

@@ -591,4 +591,47 @@ fn a_changed_file_is_applied_where_it_can_be_and_says_what_waits() {
         (settings["webRTCViewerLimit"] == 11).then_some(())
     };
     once(look, || "the file is not looked at".to_owned());
+    // Without a file every check would be off.
+    let reload = || server.rest("POST", &format!("{base}/server/reload"), &Value::Null);
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..2 {
+        let said = reload();
+        assert_eq!(said["success"], false, "{said}");
+        assert!(look().is_some(), "what the file said is forgotten");
+        std::fs::write(&file, "").unwrap();
+    }
+    std::fs::write(&file, "[app.live]\nwebRTCViewerLimit = 12\n").unwrap();
+    assert_eq!(reload()["success"], true);
+}
+
+#[test]
+fn what_rest_changed_stays_usable_whatever_the_file_says_then() {
+    let with_key = "[app.signed]\njwtSecretKey = \"a secret of thirty-two or more bytes\"\n";
+    let mut server = Server::start_with(with_key, &[]);
+    let settings = "/signed/rest/v2/settings";
+    for fields in [
+        json!({"webRTCViewerLimit": 5}),
+        json!({"jwtControlEnabled": true}),
+    ] {
+        assert_eq!(server.rest("PUT", settings, &fields)["success"], true);
+    }
+    assert_eq!(server.get(settings).status, 403);
+    let file = server.directory().join("leafcutter.toml");
+    std::fs::write(&file, "[app.signed]\n[app.live]\nwebRTCViewerLimit = 9\n").unwrap();
+    let said = server.rest("POST", "/live/rest/v2/server/reload", &Value::Null);
+    assert_eq!(
+        said["message"],
+        "app.signed: jwtControlEnabled was set by REST, and then jwtSecretKey must not be empty \
+         while jwtControlEnabled is true"
+    );
+    let live = server.get("/live/rest/v2/settings").json();
+    assert_eq!(live["webRTCViewerLimit"], -1, "all of the file or nothing");
+
+    server.restart(&[]);
+    // What cannot be used is left out by itself.
+    let signed = || {
+        let answer = server.get(settings);
+        (answer.status == 200 && answer.json()["webRTCViewerLimit"] == 5).then_some(())
+    };
+    once(signed, || format!("{:?}", server.get(settings)));
 }

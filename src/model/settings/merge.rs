@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::check::BadSetting;
 use super::{ALIASES, AppSettings};
 
 /// Fields that were taken out of an object, each known and of the right type.
@@ -12,6 +13,15 @@ pub struct SettingsChange {
     pub fields: Map<String, Value>,
     /// Names that have no meaning here.
     pub ignored: Vec<String>,
+}
+
+/// A changed setting that cannot be laid over the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its name.
+    pub name: String,
+    /// Why; of another setting where that is missing.
+    pub fault: BadSetting,
 }
 
 impl SettingsChange {
@@ -24,17 +34,37 @@ impl SettingsChange {
         let known = fields_of(&AppSettings::default());
         let mut change = Self::default();
         for (name, value) in object {
-            let alias = ALIASES.iter().find(|(older, _)| *older == name);
-            let name = alias.map_or(name, |(_, today)| (*today).to_owned());
-            if !known.contains_key(&name) {
-                change.ignored.push(name);
-            } else if !leaves_as_it_is(&name, &value) {
-                let value = rendition_text(&name, value);
-                change.check_type(&name, &value)?;
-                change.fields.insert(name, value);
-            }
+            change.take_field(&known, name, value)?;
         }
         Ok(change)
+    }
+
+    /// The same for what was stored once: what cannot be read any more is left out, and said.
+    pub fn take_readable(object: Map<String, Value>) -> (Self, Vec<String>) {
+        let known = fields_of(&AppSettings::default());
+        let (mut change, mut faults) = (Self::default(), Vec::new());
+        for (name, value) in object {
+            faults.extend(change.take_field(&known, name, value).err());
+        }
+        (change, faults)
+    }
+
+    fn take_field(
+        &mut self,
+        known: &Map<String, Value>,
+        name: String,
+        value: Value,
+    ) -> Result<(), String> {
+        let alias = ALIASES.iter().find(|(older, _)| *older == name);
+        let name = alias.map_or(name, |(_, today)| (*today).to_owned());
+        if !known.contains_key(&name) {
+            self.ignored.push(name);
+        } else if !leaves_as_it_is(&name, &value) {
+            let value = rendition_text(&name, value);
+            self.check_type(&name, &value)?;
+            self.fields.insert(name, value);
+        }
+        Ok(())
     }
 
     /// Those of its fields that shape a session when it is made: who is connected keeps what it has
@@ -50,6 +80,38 @@ impl SettingsChange {
         fields.extend(self.fields.clone());
         // INVARIANT: `take` has read every field by itself.
         serde_json::from_value(Value::Object(fields)).unwrap_or_else(|_| settings.clone())
+    }
+
+    /// `settings` with as much of this laid over them as passes the check, and what does not. One
+    /// setting may need another, so each is tried again as long as any is taken.
+    pub fn usable_over(&self, settings: &AppSettings) -> (AppSettings, Vec<Unusable>) {
+        let all = self.over(settings);
+        if all.check().is_ok() {
+            return (all, Vec::new());
+        }
+        let mut usable = settings.clone();
+        let mut rest = self.fields.clone();
+        loop {
+            let mut unusable = Vec::new();
+            for (name, value) in &rest {
+                let alone = Self {
+                    fields: Map::from_iter([(name.clone(), value.clone())]),
+                    ignored: Vec::new(),
+                };
+                let with_it = alone.over(&usable);
+                match with_it.check() {
+                    Ok(()) => usable = with_it,
+                    Err(fault) => unusable.push(Unusable {
+                        name: name.clone(),
+                        fault,
+                    }),
+                }
+            }
+            if unusable.is_empty() || unusable.len() == rest.len() {
+                return (usable, unusable);
+            }
+            rest.retain(|name, _| unusable.iter().any(|each| each.name == *name));
+        }
     }
 
     fn check_type(&self, name: &str, value: &Value) -> Result<(), String> {
@@ -176,6 +238,36 @@ mod tests {
             let error = take(json!({ name: value })).unwrap_err();
             assert!(error.starts_with(&format!("{name}: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_laid_over_is_left_out_alone() {
+        let change = take(json!({
+            "jwtControlEnabled": true,
+            "jwtSecretKey": "k",
+            "playTokenControlEnabled": true,
+            "timeTokenPeriod": 1,
+        }))
+        .unwrap();
+        let (usable, unusable) = change.usable_over(&AppSettings::default());
+        assert!(usable.jwt_control_enabled && usable.play_token_control_enabled);
+        assert_eq!(unusable.len(), 1, "the two need each other: {unusable:?}");
+        assert_eq!(unusable[0].name, "timeTokenPeriod");
+
+        let change = take(json!({ "jwtControlEnabled": true, "vp9Enabled": false })).unwrap();
+        let (usable, unusable) = change.usable_over(&AppSettings::default());
+        assert!(!usable.jwt_control_enabled && !usable.vp9_enabled);
+        assert_eq!(unusable[0].name, "jwtControlEnabled");
+        assert_eq!(unusable[0].fault.name, "jwtSecretKey");
+    }
+
+    #[test]
+    fn what_was_stored_and_cannot_be_read_is_left_out_alone() {
+        let stored = json!({ "vp9Enabled": "often", "webRTCViewerLimit": 3 });
+        let (change, faults) = SettingsChange::take_readable(stored.as_object().unwrap().clone());
+        assert_eq!(change.over(&AppSettings::default()).webrtc_viewer_limit, 3);
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].starts_with("vp9Enabled: "), "{faults:?}");
     }
 
     #[test]
