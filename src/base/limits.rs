@@ -78,6 +78,18 @@ pub const MAX_TRACK_LIST: usize = 1024;
 /// Length of a stream id in bytes; longer is `invalidStreamName`.
 pub const MAX_STREAM_ID_LEN: usize = 256;
 
+/// Bytes of a text of a command that names or describes: `streamName`, `role`, `subscriberId` and
+/// their like; longer is `text_too_long`.
+pub const MAX_TEXT_LEN: usize = 1024;
+
+/// Bytes of what is kept for others or handed to a check: `metaData`, `viewerInfo`, `token`; longer
+/// is `text_too_long`.
+pub const MAX_META_DATA_LEN: usize = 8 * 1024;
+
+/// Bytes of broadcasts or subscribers in one answer; a page ends there. Quoted once more as JSON
+/// within JSON it stays well below [`MAX_CONN_BACKLOG_LEN`].
+pub const MAX_PAGE_LEN: usize = 256 * 1024;
+
 /// Source addresses validated per peer; the oldest is forgotten.
 pub const MAX_ADDRESSES_PER_PEER: usize = 8;
 

@@ -9,6 +9,8 @@ pub enum Definition {
     NoStreamNameSpecified,
     /// A stream id holds a character outside `A-Z a-z 0-9 - _ .`, or is too long.
     InvalidStreamName,
+    /// A name, a description or a token is longer than is kept. Not one of Ant Media's.
+    TextTooLong,
     /// The application is still starting.
     NotInitializedYet,
     /// The store is closed, locked or damaged.
@@ -63,9 +65,10 @@ pub enum Definition {
 
 impl Definition {
     /// Every definition, in declaration order.
-    pub const ALL: [Definition; 27] = [
+    pub const ALL: [Definition; 28] = [
         Self::NoStreamNameSpecified,
         Self::InvalidStreamName,
+        Self::TextTooLong,
         Self::NotInitializedYet,
         Self::DataStoreNotAvailable,
         Self::LicenseSuspended,
@@ -98,6 +101,7 @@ impl Definition {
         match self {
             Self::NoStreamNameSpecified => "noStreamNameSpecified",
             Self::InvalidStreamName => "invalidStreamName",
+            Self::TextTooLong => "text_too_long",
             Self::NotInitializedYet => "not_initialized_yet",
             Self::DataStoreNotAvailable => "data_store_not_available",
             Self::LicenseSuspended => "license_suspended_please_renew_license",

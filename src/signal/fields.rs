@@ -5,46 +5,86 @@
 
 use serde_json::{Map, Value};
 
-use crate::base::limits::MAX_MEDIA_SECTIONS;
+use crate::base::limits::{MAX_MEDIA_SECTIONS, MAX_MESSAGE_LEN, MAX_META_DATA_LEN, MAX_TEXT_LEN};
 
 /// The members of a client's message. Reading takes a member out, so nothing large is copied.
 #[derive(Debug)]
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields {
+    members: Map<String, Value>,
+    /// Something that was read is longer than it may be, and was left out.
+    is_too_long: bool,
+}
 
 impl Fields {
     /// `None` when `text` is not one JSON object. serde_json refuses nesting beyond 128 levels,
     /// so neither reading nor dropping can exhaust the stack.
     pub(super) fn parse(text: &str) -> Option<Self> {
         match serde_json::from_str(text) {
-            Ok(Value::Object(members)) => Some(Self(members)),
+            Ok(Value::Object(members)) => Some(Self {
+                members,
+                is_too_long: false,
+            }),
             Ok(_) | Err(_) => None,
         }
     }
 
-    /// A text, or a number as its text.
+    /// True when a member that was asked for by [`short`](Self::short), [`any`](Self::any) or
+    /// [`json`](Self::json) is longer than it may be.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_too_long
+    }
+
+    /// A text, or a number as its text. As long as the message: for what has a limit elsewhere.
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
-        self.0.remove(key).and_then(text_of)
+        self.members.remove(key).and_then(text_of)
     }
 
-    /// A text verbatim, or anything else as JSON text; for members that are only stored.
+    /// A short text that stays where it is.
+    pub(super) fn peek(&self, key: &str) -> Option<String> {
+        let text = self.members.get(key)?.as_str()?;
+        (text.len() <= MAX_TEXT_LEN).then(|| text.to_owned())
+    }
+
+    /// The same of [`MAX_TEXT_LEN`] bytes at most.
+    pub(super) fn short(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        self.bounded(text, MAX_TEXT_LEN)
+    }
+
+    /// The same of [`MAX_META_DATA_LEN`] bytes at most.
+    pub(super) fn token(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        self.bounded(text, MAX_META_DATA_LEN)
+    }
+
+    /// A text verbatim, or anything else as JSON text; for members that are only stored. At most
+    /// [`MAX_META_DATA_LEN`] bytes.
     pub(super) fn any(&mut self, key: &str) -> Option<String> {
-        match self.0.remove(key)? {
-            Value::Null => None,
-            Value::String(text) => Some(text).filter(|t| !t.is_empty()),
+        let text = match self.members.remove(key)? {
+            Value::Null => return None,
+            Value::String(text) => Some(text).filter(|t| !t.is_empty())?,
             other @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-                Some(other.to_string())
+                other.to_string()
             }
-        }
+        };
+        self.bounded(text, MAX_META_DATA_LEN)
     }
 
-    /// JSON text of a member, `"null"` when missing; for members that are relayed.
+    /// JSON text of a member, `"null"` when missing; for members that are relayed. At most
+    /// [`MAX_MESSAGE_LEN`] bytes: numbers may be longer than they were written.
     pub(super) fn json(&mut self, key: &str) -> String {
-        self.0.remove(key).unwrap_or(Value::Null).to_string()
+        let text = self.members.remove(key).unwrap_or(Value::Null).to_string();
+        self.bounded(text, MAX_MESSAGE_LEN).unwrap_or_default()
+    }
+
+    fn bounded(&mut self, text: String, max_len: usize) -> Option<String> {
+        self.is_too_long |= text.len() > max_len;
+        Some(text).filter(|text| text.len() <= max_len)
     }
 
     /// True or false, also quoted or as 1 and 0; `None` when missing or neither.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        match self.0.get(key)? {
+        match self.members.get(key)? {
             Value::Bool(flag) => Some(*flag),
             Value::Number(number) => Some(number.as_f64() != Some(0.0)),
             Value::String(text) => match text.trim() {
@@ -58,7 +98,7 @@ impl Fields {
 
     /// A whole number, also quoted; fractions are cut off. `None` when missing or no number.
     pub(super) fn number(&self, key: &str) -> Option<i64> {
-        match self.0.get(key)? {
+        match self.members.get(key)? {
             Value::Number(number) => number
                 .as_i64()
                 .or_else(|| number.as_f64().map(|f| f as i64)),
@@ -77,14 +117,16 @@ impl Fields {
         u32::try_from(number).unwrap_or(u32::MAX)
     }
 
-    /// Texts of an array, or one text alone. At most [`MAX_LIST`] entries, the rest is ignored.
+    /// Texts of an array, or one text alone. At most [`MAX_LIST`] entries, the rest is ignored, and
+    /// so are those that are longer than any id.
     pub(super) fn list(&mut self, key: &str) -> Vec<String> {
-        match self.0.remove(key) {
+        let id_of = |item| text_of(item).filter(|text| text.len() <= MAX_TEXT_LEN);
+        match self.members.remove(key) {
             Some(Value::Array(items)) => {
-                let texts = items.into_iter().filter_map(text_of);
+                let texts = items.into_iter().filter_map(id_of);
                 texts.take(MAX_LIST).collect()
             }
-            Some(other) => text_of(other).into_iter().collect(),
+            Some(other) => id_of(other).into_iter().collect(),
             None => Vec::new(),
         }
     }
@@ -118,6 +160,20 @@ mod tests {
         assert_eq!(f.text("c").as_deref(), Some("x"));
         assert_eq!(f.text("d").as_deref(), Some("7"));
         assert_eq!((f.text("e"), f.text("f"), f.text("g")), (None, None, None));
+    }
+
+    #[test]
+    fn what_is_longer_than_it_may_be_is_left_out_and_said() {
+        let long = "x".repeat(MAX_TEXT_LEN);
+        let mut f = fields(&format!(
+            r#"{{"a":"{long}","b":"{long}x","c":"{long}x","d":[1e15]}}"#
+        ));
+        assert_eq!((f.short("a"), f.is_too_long()), (Some(long.clone()), false));
+        assert_eq!(f.any("c"), Some(format!("{long}x")));
+        assert_eq!((f.short("b"), f.is_too_long()), (None, true));
+        let numbers = "1e15,".repeat(MAX_MESSAGE_LEN / 8);
+        let mut f = fields(&format!(r#"{{"a":[{numbers}0]}}"#));
+        assert_eq!((f.json("a"), f.is_too_long()), (String::new(), true));
     }
 
     #[test]

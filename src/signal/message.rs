@@ -41,10 +41,10 @@ pub enum Ignored {
     UnknownCommand,
 }
 
-/// What the stream id gate answers.
+/// What the gate answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `noStreamNameSpecified` or `invalidStreamName`.
+    /// `noStreamNameSpecified`, `invalidStreamName` or `text_too_long`.
     pub definition: Definition,
     /// The id that was refused, at most [`MAX_STREAM_ID_LEN`] bytes of it; `None` when missing.
     pub stream: Option<String>,
@@ -58,7 +58,12 @@ pub fn parse(text: &str) -> Parsed {
     let Some(name) = fields.text("command") else {
         return Parsed::Ignored(Ignored::NoCommand);
     };
+    let stream = fields.peek("streamId");
     match read(&name, &mut fields) {
+        Ok(Some(_)) if fields.is_too_long() => Parsed::Refused(Refusal {
+            definition: Definition::TextTooLong,
+            stream: stream.filter(|id| is_valid_stream_id(id)),
+        }),
         Ok(Some(command)) => Parsed::Command(command),
         Ok(None) => Parsed::Ignored(Ignored::UnknownCommand),
         Err(refusal) => Parsed::Refused(refusal),
@@ -81,7 +86,7 @@ fn read(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
             stream: stream(fields)?,
             candidate: Candidate {
                 label: fields.count("label"),
-                mid: fields.text("id").unwrap_or_else(|| "0".to_owned()),
+                mid: fields.short("id").unwrap_or_else(|| "0".to_owned()),
                 candidate: fields.text("candidate").unwrap_or_default(),
             },
         },
@@ -94,7 +99,7 @@ fn read(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
         "forceStreamQuality" => Command::ForceQuality {
             stream: stream(fields)?,
             height: fields.count("streamHeight"),
-            track: fields.text("trackId").map(without_prefix),
+            track: fields.short("trackId").map(without_prefix),
         },
         "updateStreamMetaData" => Command::UpdateMetaData {
             stream: stream(fields)?,
@@ -103,15 +108,15 @@ fn read(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
         "join" => Command::PeerToPeer(PeerToPeer::Join {
             stream: stream(fields)?,
             multi_peer: fields.flag("multiPeer").unwrap_or(false),
-            play_only: fields.text("mode").is_some_and(|mode| mode == "play"),
-            token: fields.text("token"),
+            play_only: fields.short("mode").is_some_and(|mode| mode == "play"),
+            token: fields.token("token"),
         }),
         "leave" => Command::PeerToPeer(PeerToPeer::Leave {
             stream: stream(fields)?,
         }),
         "peerMessageCommand" => Command::PeerToPeer(PeerToPeer::Message {
             stream: stream(fields)?,
-            definition: fields.text("definition"),
+            definition: fields.short("definition"),
             data: fields.json("data"),
         }),
         "joinRoom" => join_room(fields)?,
@@ -135,24 +140,24 @@ fn read_others(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refus
         },
         "getTrackList" => Information::TrackList {
             stream: stream(fields)?,
-            token: fields.text("token"),
+            token: fields.token("token"),
         },
         "getBroadcastObject" => Information::BroadcastObject {
             stream: stream(fields)?,
         },
         "getSubtracks" => Information::Subtracks {
             stream: stream(fields)?,
-            role: fields.text("role"),
-            status: fields.text("status"),
-            search: fields.text("search"),
-            sort_by: fields.text("sortBy"),
-            order_by: fields.text("orderBy"),
+            role: fields.short("role"),
+            status: fields.short("status"),
+            search: fields.short("search"),
+            sort_by: fields.short("sortBy"),
+            order_by: fields.short("orderBy"),
             page: page(fields),
         },
         "getSubtracksCount" => Information::SubtracksCount {
             stream: stream(fields)?,
-            role: fields.text("role"),
-            status: fields.text("status"),
+            role: fields.short("role"),
+            status: fields.short("status"),
         },
         "getSubscriberCount" => Information::SubscriberCount {
             stream: stream(fields)?,
@@ -178,7 +183,7 @@ fn read_slots_and_push(name: &str, fields: &mut Fields) -> Result<Option<Command
         }
         "assignVideoTrackCommand" => Command::Slots(SlotCommand::Assign {
             stream: stream(fields)?,
-            slot: fields.text("videoTrackId"),
+            slot: fields.short("videoTrackId"),
             enabled: fields.flag("enabled").unwrap_or(true),
         }),
         "updateVideoTrackAssignmentsCommand" => Command::Slots(SlotCommand::Update {
@@ -190,19 +195,19 @@ fn read_slots_and_push(name: &str, fields: &mut Fields) -> Result<Option<Command
             count: fields.number("maxTrackCount").unwrap_or(-1).max(-1),
         }),
         "registerPushNotificationToken" => Command::Push(Push::Register {
-            subscriber_id: fields.text("subscriberId"),
-            token: fields.text("token"),
-            registration_token: fields.text("pnsRegistrationToken"),
-            kind: fields.text("pnsType"),
+            subscriber_id: fields.short("subscriberId"),
+            token: fields.token("token"),
+            registration_token: fields.token("pnsRegistrationToken"),
+            kind: fields.short("pnsType"),
         }),
         "sendPushNotification" => Command::Push(Push::Send {
-            subscriber_id: fields.text("subscriberId"),
-            token: fields.text("token"),
+            subscriber_id: fields.short("subscriberId"),
+            token: fields.token("token"),
             content: fields.any("pushNotificationContent"),
             subscriber_ids: fields.list("subscriberIdsToNotify"),
             topic: fields
-                .text("pushNotificationTopic")
-                .or_else(|| fields.text("topic")),
+                .short("pushNotificationTopic")
+                .or_else(|| fields.short("topic")),
         }),
         _ => return Ok(None),
     }))
@@ -215,13 +220,13 @@ fn publish(fields: &mut Fields) -> Result<Command, Refusal> {
     let audio = on("audio", "enableaudio").unwrap_or(true);
     let ask = PublishAsk {
         stream: Some(stream.clone()),
-        token: fields.text("token"),
-        subscriber_id: fields.text("subscriberId"),
+        token: fields.token("token"),
+        subscriber_id: fields.short("subscriberId"),
         subscriber_code: subscriber_code(fields),
-        stream_name: fields.text("streamName"),
+        stream_name: fields.short("streamName"),
         main_track: optional_stream(fields, "mainTrack")?,
         meta_data: meta_data(fields),
-        role: fields.text("role"),
+        role: fields.short("role"),
         video,
         audio,
         client: Arc::default(),
@@ -233,15 +238,15 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
     let stream = stream(fields)?;
     let ask = PlayAsk {
         stream: Some(stream.clone()),
-        token: fields.text("token"),
-        room: fields.text("room"),
+        token: fields.token("token"),
+        room: fields.short("room"),
         track_list: fields.list("trackList"),
-        subscriber_id: fields.text("subscriberId"),
-        subscriber_name: fields.text("subscriberName"),
+        subscriber_id: fields.short("subscriberId"),
+        subscriber_name: fields.short("subscriberName"),
         subscriber_code: subscriber_code(fields),
         viewer_info: fields.any("viewerInfo"),
-        role: fields.text("role"),
-        user_publish_id: fields.text("userPublishId"),
+        role: fields.short("role"),
+        user_publish_id: fields.short("userPublishId"),
         disable_tracks_by_default: fields.flag("disableTracksByDefault").unwrap_or(false),
         client: Arc::default(),
     };
@@ -249,7 +254,7 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
 }
 
 fn join_room(fields: &mut Fields) -> Result<Command, Refusal> {
-    let mode = match fields.text("mode").as_deref() {
+    let mode = match fields.short("mode").as_deref() {
         Some("multitrack") => RoomMode::Multitrack,
         Some("mcu") => RoomMode::Mcu,
         Some("amcu") => RoomMode::Amcu,
@@ -259,16 +264,16 @@ fn join_room(fields: &mut Fields) -> Result<Command, Refusal> {
         room: room(fields)?,
         stream: optional_stream(fields, "streamId")?,
         mode,
-        stream_name: fields.text("streamName"),
-        role: fields.text("role"),
+        stream_name: fields.short("streamName"),
+        role: fields.short("role"),
         meta_data: meta_data(fields),
-        token: fields.text("token"),
+        token: fields.token("token"),
     }))
 }
 
 fn switch(fields: &mut Fields, media: SwitchMedia) -> Result<Command, Refusal> {
     let stream = stream(fields)?;
-    let track = fields.text("trackId").map(without_prefix);
+    let track = fields.short("trackId").map(without_prefix);
     Ok(Command::Switch(Switch {
         track: track.unwrap_or_else(|| stream.to_string()),
         media,
@@ -300,7 +305,7 @@ fn meta_data(fields: &mut Fields) -> Option<String> {
 /// A code that came as a JSON number has lost its leading zeros; codes have six digits.
 fn subscriber_code(fields: &mut Fields) -> Option<String> {
     fields
-        .text("subscriberCode")
+        .short("subscriberCode")
         .map(|code| format!("{code:0>6}"))
 }
 

@@ -8,6 +8,7 @@ use super::Directory;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::ConnId;
+use crate::base::limits::MAX_PAGE_LEN;
 use crate::control::broadcast::{Broadcast, Play};
 use crate::control::view::BroadcastView;
 use crate::model::definition::Definition;
@@ -42,7 +43,7 @@ impl Directory {
                     found.retain(|b| search.as_ref().is_none_or(|text| has_text(b, text)));
                     sort(&mut found, sort_by.as_deref(), order_by.as_deref());
                     let shown = page_of(&found, *page).iter();
-                    let texts: Vec<_> = shown.map(|b| json(now, b)).collect();
+                    let texts = as_long_as_may_be(shown.map(|b| json(now, b)));
                     info::subtrack_list(stream, &texts)
                 };
                 (stream, found.map(list))
@@ -64,7 +65,7 @@ impl Directory {
                 let list = |b: &Broadcast| {
                     let players: Vec<_> = b.connected_players().collect();
                     let shown = page_of(&players, *page).iter();
-                    let texts: Vec<_> = shown.map(|p| subscriber(stream, p)).collect();
+                    let texts = as_long_as_may_be(shown.map(|p| subscriber(stream, p)));
                     info::subscriber_list(stream, &texts)
                 };
                 (stream, self.known(app, stream).map(list))
@@ -225,6 +226,16 @@ fn page_of<T>(all: &[T], page: Page) -> &[T] {
     let from = (page.offset as usize).min(all.len());
     let to = from.saturating_add(size).min(all.len());
     all.get(from..to).unwrap_or_default()
+}
+
+/// The first of `texts`, [`MAX_PAGE_LEN`] bytes at most.
+fn as_long_as_may_be(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut len = 0;
+    let fits = |text: &String| {
+        len += text.len();
+        len <= MAX_PAGE_LEN
+    };
+    texts.take_while(fits).collect()
 }
 
 /// A subscriber object of Ant Media, of somebody who is connected.

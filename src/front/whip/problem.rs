@@ -56,6 +56,10 @@ fn explain(definition: Definition) -> (StatusCode, &'static str) {
             StatusCode::BAD_REQUEST,
             "The last part of the path must be a stream id: A-Z a-z 0-9 - _ . only.",
         ),
+        D::TextTooLong => (
+            StatusCode::BAD_REQUEST,
+            "A token may have 8 KiB, other parameters 1 KiB.",
+        ),
         D::NotInitializedYet => (NOT_NOW, "The application is still starting."),
         D::DataStoreNotAvailable => (NOT_NOW, "The server's database cannot be used."),
         D::HighResourceUsage => (NOT_NOW, "The server is busy."),
