@@ -456,8 +456,9 @@ impl Directory {
             self.replace_tracks(app, stream, workers, &moves);
             self.restored(conn, app, stream, same || is_group);
         }
-        // Players of a plain broadcast have followed a return already.
-        if is_group || !(returned || is_new) {
+        // Players of a plain broadcast have followed a return already. A new one may have
+        // players of the group that it was until a moment ago.
+        if is_group || !returned {
             self.refresh(app, stream);
         }
         if let Some(main) = main {

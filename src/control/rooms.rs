@@ -107,7 +107,7 @@ impl Directory {
                 }
             }
             RoomMail::Left { room } => {
-                self.withdraw_join(conn, &room);
+                self.withdraw_room(conn, &room);
                 return self.room_left(conn, app, &room);
             }
         };

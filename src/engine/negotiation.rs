@@ -14,7 +14,7 @@ use crate::model::settings::AppSettings;
 use crate::model::track::{StreamId, TrackInfo};
 use crate::peer::journal::{Journal, Note};
 use crate::peer::publisher::{Encoding, Published, Publisher};
-use crate::peer::subscriber::Sending;
+use crate::peer::subscriber::{Sending, SendingState};
 use crate::peer::{Peer, Side};
 use crate::router::track::Track;
 use crate::sdp::answer::{self, DataSection, Negotiated, ReceiveSection, Section};
@@ -284,13 +284,13 @@ impl Engine {
         else {
             return;
         };
-        let was_flowing = sending.track.take().is_some();
+        sending.track = None;
         let Some(info) = new else { return };
         sending.info = info.clone();
-        if !was_flowing {
-            return;
+        // Also of one that has fallen silent before: nobody else starts it again.
+        if sending.state == SendingState::Flowing {
+            self.start_sending(now, peer, at, info);
         }
-        self.start_sending(now, peer, at, info);
     }
 
     /// Takes a peer and everything that points at it out.

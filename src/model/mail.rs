@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::call::CallNews;
+use super::call::{CallNews, CallStep};
 use super::capture::Tap;
 use super::data::{DataMessage, DataRelay};
 use super::definition::Definition;
@@ -159,6 +159,38 @@ pub enum ControlMail {
     /// A client sent this over its data channel, and the application has a
     /// `dataChannelWebHookURL`.
     DataMessage(Arc<DataRelay>),
+}
+
+impl ControlMail {
+    /// True for what says that something has begun or is over: without it control would believe
+    /// for ever what was before. There are as many of these as there are publishes, plays, calls
+    /// and rooms; of all others there may be any number.
+    pub fn must_arrive(&self) -> bool {
+        match self {
+            Self::PublishLive { .. }
+            | Self::PublishReleased { .. }
+            | Self::PlayLive { .. }
+            | Self::PlayReleased { .. }
+            | Self::ConnClosed { .. }
+            | Self::Errand {
+                errand: Errand::Call(CallStep::Leave { .. }),
+                ..
+            }
+            | Self::Room {
+                mail: RoomMail::Left { .. },
+                ..
+            } => true,
+            Self::AskPublish { .. }
+            | Self::AskPlay { .. }
+            | Self::Errand { .. }
+            | Self::Plays { .. }
+            | Self::Peers { .. }
+            | Self::PublishMeasured { .. }
+            | Self::AudioLevel { .. }
+            | Self::Room { .. }
+            | Self::DataMessage(_) => false,
+        }
+    }
 }
 
 /// How a publish ended.

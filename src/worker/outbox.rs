@@ -1,4 +1,5 @@
 //! Mails on their way out of a worker: media is dropped at a full queue, the rest is delayed.
+//! Of what waits for control only questions are given up, when there are too many.
 //!
 //! Called by `run.rs`, which drains the engine into it once a turn.
 
@@ -20,6 +21,8 @@ pub(super) struct Outbox {
     control: Sender<ControlMail>,
     workers: Vec<Inbox>,
     delayed_control: VecDeque<ControlMail>,
+    /// Of these, how many may be given up.
+    dispensable: usize,
     delayed_workers: Vec<VecDeque<WorkerMail>>,
 }
 
@@ -30,6 +33,7 @@ impl Outbox {
             own,
             control,
             delayed_control: VecDeque::new(),
+            dispensable: 0,
             delayed_workers: workers.iter().map(|_| VecDeque::new()).collect(),
             workers,
         }
@@ -62,10 +66,12 @@ impl Outbox {
     /// Tries what was delayed again; true when some of it still waits.
     pub fn retry(&mut self) -> bool {
         while let Some(mail) = self.delayed_control.pop_front() {
+            let is_dispensable = !mail.must_arrive();
             if let Err(TrySendError::Full(mail)) = self.control.try_send(mail) {
                 self.delayed_control.push_front(mail);
                 break;
             }
+            self.dispensable -= usize::from(is_dispensable);
         }
         for (inbox, delayed) in self.workers.iter().zip(&mut self.delayed_workers) {
             while let Some(mail) = delayed.pop_front() {
@@ -88,9 +94,12 @@ impl Outbox {
         } else {
             mail
         };
-        if delay(&mut self.delayed_control, mail).is_err() {
-            note_lost(counters, "control");
+        let is_dispensable = !mail.must_arrive();
+        if is_dispensable && self.dispensable >= MAX_WORKER_MAILS {
+            return note_lost(counters, "control");
         }
+        self.dispensable += usize::from(is_dispensable);
+        self.delayed_control.push_back(mail);
     }
 
     fn send_worker(&mut self, to: WorkerId, mail: WorkerMail, counters: &mut ShellCounters) {
@@ -158,9 +167,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::base::ids::TrackId;
+    use crate::base::ids::{ConnId, TrackId};
+    use crate::model::errand::Errand;
+    use crate::model::information::Information;
     use crate::model::layers::Marks;
     use crate::model::mail::{RelayBatch, RelayPacket};
+    use crate::model::room::RoomMail;
 
     fn inbox() -> (mio::Poll, Inbox) {
         let poll = mio::Poll::new().unwrap();
@@ -217,13 +229,58 @@ mod tests {
     }
 
     #[test]
+    fn what_control_must_hear_of_is_never_given_up() {
+        let (control, mut read) = tokio::sync::mpsc::channel(1);
+        let mut outbox = Outbox::new(WorkerId(0), control, Vec::new());
+        let mut counters = ShellCounters::default();
+        let conn = ConnId {
+            worker: WorkerId(0),
+            serial: 0,
+        };
+        let left = |at: usize| ControlMail::Room {
+            conn,
+            app: "live".into(),
+            mail: RoomMail::Left {
+                room: format!("{at}").into(),
+            },
+        };
+        let question = || ControlMail::Errand {
+            conn,
+            app: "live".into(),
+            errand: Errand::Question(Information::SubscriberCount { stream: "s".into() }),
+        };
+        let many = 3 * MAX_WORKER_MAILS;
+        for at in 0..many {
+            outbox.send(Outgoing::Control(Box::new(left(at))), &mut counters);
+            outbox.send(Outgoing::Control(Box::new(question())), &mut counters);
+        }
+        // The channel holds one, and that was the first of them.
+        let lost = many - MAX_WORKER_MAILS;
+        assert_eq!(counters.mails_lost, lost as u64);
+        let mut rooms = 0;
+        while let Ok(mail) = read.try_recv() {
+            if let ControlMail::Room {
+                mail: RoomMail::Left { room },
+                ..
+            } = mail
+            {
+                assert_eq!(*room, *format!("{rooms}"), "in order");
+                rooms += 1;
+            }
+            outbox.retry();
+        }
+        assert_eq!(rooms, many);
+        assert_eq!(outbox.dispensable, 0);
+    }
+
+    #[test]
     fn control_mail_waits_for_room() {
         let (control, mut read) = tokio::sync::mpsc::channel(1);
         let mut outbox = Outbox::new(WorkerId(0), control, Vec::new());
         let mut counters = ShellCounters::default();
         for _ in 0..3 {
             let mail = ControlMail::PlayReleased {
-                conn: crate::base::ids::ConnId {
+                conn: ConnId {
                     worker: WorkerId(0),
                     serial: 0,
                 },

@@ -21,7 +21,7 @@ impl Directory {
                 self.ask(Question::new(conn, request, app.clone(), asked));
             }
             CallStep::Leave { stream } => {
-                self.withdraw_join(conn, &stream);
+                self.withdraw_call(conn, &stream);
                 if let Some(app) = self.apps.get_mut(app) {
                     app.calls.leave(now.instant, conn, &stream, &mut news);
                 }

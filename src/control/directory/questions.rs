@@ -68,6 +68,8 @@ pub(in crate::control) struct Question {
     facts: Box<AdmissionFacts>,
     /// The token is to be used up as the last step.
     uses_up: bool,
+    /// It has a place among the openings, which a refusal gives back.
+    is_opening: bool,
 }
 
 impl Question {
@@ -82,6 +84,7 @@ impl Question {
             main_track: None,
             facts: Box::default(),
             uses_up: false,
+            is_opening: false,
         }
     }
 
@@ -265,12 +268,20 @@ impl Directory {
         }
     }
 
-    /// The question to join a call or room is withdrawn.
-    pub(in crate::control) fn withdraw_join(&mut self, conn: ConnId, stream: &str) {
+    /// The question to join a call is withdrawn.
+    pub(super) fn withdraw_call(&mut self, conn: ConnId, stream: &str) {
+        self.withdraw_where(conn, stream, |asked| matches!(asked, Asked::Join(..)));
+    }
+
+    /// The question to join a room is withdrawn.
+    pub(in crate::control) fn withdraw_room(&mut self, conn: ConnId, room: &str) {
+        self.withdraw_where(conn, room, |asked| matches!(asked, Asked::Room(..)));
+    }
+
+    fn withdraw_where(&mut self, conn: ConnId, id: &str, is_meant: impl Fn(&Asked) -> bool) {
         for question in self.questions.waiting.values_mut() {
-            let is_join = matches!(question.asked, Asked::Join(..) | Asked::Room(..));
-            let is_it = question.conn == conn && question.asked.stream() == Some(stream);
-            question.is_withdrawn |= is_join && is_it;
+            let is_it = question.conn == conn && question.asked.stream() == Some(id);
+            question.is_withdrawn |= is_it && is_meant(&question.asked);
         }
     }
 
@@ -339,7 +350,6 @@ impl Directory {
             .ok_or(Definition::NotInitializedYet)?;
         let settings = &app.settings;
         let facts = &question.facts;
-        let stream = question.asked.stream().unwrap_or_default();
         let kind = question.asked.kind();
         let unix_ms = unix_ms(now);
         if settings.application_suspended {
@@ -351,11 +361,10 @@ impl Directory {
         match &question.asked {
             Asked::Publish(ask) => {
                 check_codecs(settings, ask)?;
-                self.check_free(question.conn, &question.app, stream)?;
+                self.check_id(question)?;
                 check_registered(settings, facts, question.main_track.as_deref())?;
             }
-            Asked::Play(_) | Asked::Tracks(_) => self.check_playable(&question.app, stream)?,
-            Asked::Join(..) => {}
+            Asked::Play(_) | Asked::Tracks(_) | Asked::Join(..) => self.check_id(question)?,
             // The streams in it are checked each by itself.
             Asked::Room(..) => return check_room(settings, facts, unix_ms).map(|()| false),
         }
@@ -364,6 +373,16 @@ impl Directory {
         }
         check_blocks(facts, kind, unix_ms)?;
         self.credentials(settings, question, unix_ms).check()
+    }
+
+    /// The id is free for who publishes, and something for who plays.
+    fn check_id(&self, question: &Question) -> Result<(), Definition> {
+        let stream = question.asked.stream().unwrap_or_default();
+        match &question.asked {
+            Asked::Publish(_) => self.check_free(question.conn, &question.app, stream),
+            Asked::Play(_) | Asked::Tracks(_) => self.check_playable(&question.app, stream),
+            Asked::Join(..) | Asked::Room(..) => Ok(()),
+        }
     }
 
     fn credentials<'a>(
@@ -383,9 +402,14 @@ impl Directory {
         }
     }
 
-    /// The checks behind the credentials, then the token, then the grant.
-    fn finish(&mut self, now: Now, id: CheckId, question: Question) {
-        if let Err(definition) = self.judge_last(now, &question) {
+    /// The checks behind the credentials, then the token, then the grant. Nothing is refused behind
+    /// the token that could be before it: a token is used up once.
+    fn finish(&mut self, now: Now, id: CheckId, mut question: Question) {
+        let judged = self
+            .judge_last(now, &question)
+            .and_then(|()| self.check_id(&question))
+            .and_then(|()| self.begin_opening(now, &mut question));
+        if let Err(definition) = judged {
             return self.answer(question, Err(definition));
         }
         match question.asked.token() {
@@ -455,13 +479,10 @@ impl Directory {
     }
 
     /// The id is taken, or the place given, unless somebody was faster meanwhile.
-    fn grant(&mut self, now: Now, question: Question) {
+    fn grant(&mut self, now: Now, mut question: Question) {
         let (conn, app) = (question.conn, question.app.clone());
-        let opening = question.opening();
-        // One that is on its way already is not ended by a repetition that is refused.
-        let fresh = opening.filter(|key| !self.questions.openings.contains(key));
-        if !self.begin_opening(now, &question) {
-            return self.answer(question, Err(Definition::HighResourceUsage));
+        if let Err(definition) = self.begin_opening(now, &mut question) {
+            return self.answer(question, Err(definition));
         }
         let granted = match &question.asked {
             Asked::Publish(ask) => self
@@ -487,8 +508,6 @@ impl Directory {
         if granted.is_ok() {
             self.take_seat(&question);
             self.tell_registered_room(&question);
-        } else if let Some(key) = fresh {
-            self.questions.openings.end(&key);
         }
         self.answer(question, granted);
     }
@@ -508,12 +527,19 @@ impl Directory {
     }
 
     /// False when too many are on their way to a connected peer already.
-    fn begin_opening(&mut self, now: Now, question: &Question) -> bool {
-        let Some(key) = question.opening() else {
-            return true;
-        };
+    /// Takes a place among the openings, if the question has none.
+    fn begin_opening(&mut self, now: Now, question: &mut Question) -> Result<(), Definition> {
+        // One that is on its way already is not ended by a repetition that is refused.
+        let fresh = question
+            .opening()
+            .filter(|key| !self.questions.openings.contains(key));
+        let Some(key) = fresh else { return Ok(()) };
         let from = question.asked.remote();
-        self.questions.openings.begin(now.instant, key, from)
+        question.is_opening = self.questions.openings.begin(now.instant, key, from);
+        match question.is_opening {
+            true => Ok(()),
+            false => Err(Definition::HighResourceUsage),
+        }
     }
 
     fn take_seat(&mut self, question: &Question) {
@@ -546,6 +572,9 @@ impl Directory {
     fn answer(&mut self, question: Question, granted: Result<Granted, Definition>) {
         if question.is_withdrawn {
             return;
+        }
+        if let (Err(_), true, Some(key)) = (&granted, question.is_opening, question.opening()) {
+            self.questions.openings.end(&key);
         }
         let Question { conn, request, .. } = question;
         let answer = match (granted, question.asked) {

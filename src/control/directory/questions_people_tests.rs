@@ -2,7 +2,10 @@
 //! told, who may enter a room, what one socket may do with its token.
 
 use super::*;
+use crate::base::crowd::CrowdLimits;
 use crate::model::access::Subscriber;
+use crate::model::call::CallStep;
+use crate::model::errand::Errand;
 use crate::model::room::{JoinAsk, RoomMail};
 
 /// A subscriber of `s` with a secret, and the code that it has at the start of the clock.
@@ -357,4 +360,74 @@ fn a_publish_goes_into_the_room_that_it_is_registered_in() {
     );
     w.go_live(ALICE, "s");
     assert_eq!(w.play(BOB, play_of("room")), Ok(()));
+}
+
+#[test]
+fn who_is_refused_for_want_of_a_place_keeps_the_token() {
+    let mut w = World::new(AppSettings {
+        webhook_authenticate_url: "http://hook/".to_owned(),
+        publish_token_control_enabled: true,
+        play_token_control_enabled: true,
+        ..AppSettings::default()
+    });
+    let publish = || PublishAsk {
+        token: Some("secret".to_owned()),
+        ..publish_of("s")
+    };
+    w.facts = Ok(AdmissionFacts {
+        token: Some(grant("s", AccessKind::Publish)),
+        ..AdmissionFacts::default()
+    });
+    // Both were let through while the id was free; the other one's webhook answers first.
+    w.ask_publish(BOB, publish());
+    assert!(w.step(), "looked up");
+    w.put_live(ALICE, "s");
+    while w.step() {}
+    assert_eq!(w.mails().last().unwrap(), "publish 1 streamIdInUse");
+
+    w.directory.limit_openings(CrowdLimits {
+        all: 1,
+        per_address: 0,
+    });
+    w.facts = Ok(AdmissionFacts {
+        token: Some(grant("s", AccessKind::Play)),
+        ..AdmissionFacts::default()
+    });
+    let play = || PlayAsk {
+        token: Some("secret".to_owned()),
+        ..play_of("s")
+    };
+    w.is_there = Ok(false);
+    let refused = Err(Definition::UnauthorizedAccess);
+    assert_eq!(w.play(BOB, play()), refused, "used up");
+    assert_eq!(w.consumed.len(), 1);
+    w.is_there = Ok(true);
+    assert_eq!(w.play(BOB, play()), Ok(()), "its place was given back");
+    let busy = Err(Definition::HighResourceUsage);
+    assert_eq!(w.play(CAROL, play()), busy);
+    assert_eq!(w.consumed.len(), 2, "hers is not used up");
+}
+
+#[test]
+fn leaving_a_call_withdraws_no_room_of_its_name() {
+    let mut w = World::new(AppSettings::default());
+    let ask = JoinAsk {
+        room: "x".into(),
+        stream: Some("s".into()),
+        token: None,
+    };
+    let mail = RoomMail::AskJoin { request: 7, ask };
+    w.tell(ControlMail::Room {
+        conn: ALICE,
+        app: APP.into(),
+        mail,
+    });
+    w.tell(ControlMail::Errand {
+        conn: ALICE,
+        app: APP.into(),
+        errand: Errand::Call(CallStep::Leave { stream: "x".into() }),
+    });
+    while w.step() {}
+    let room = w.directory.broadcast(APP, "x");
+    assert!(room.is_some(), "she is in the room");
 }

@@ -305,6 +305,20 @@ fn a_main_track_with_media_of_its_own_is_one_of_its_sources() {
     assert!(!w.is_there("r"));
 }
 
+/// Between the last subtrack's end and the first packet of the main track's own media there is
+/// nothing to be sent; a play stays and gets it then.
+#[test]
+fn a_play_of_a_group_gets_the_media_of_what_becomes_of_it() {
+    let mut w = world();
+    w.publish(BOB, "b", "r");
+    assert_eq!(w.play(CAROL, "r"), ["b"]);
+    assert_eq!(w.ask_publish(ALICE, publish_ask("r", "")), Ok(()));
+    w.end(BOB, "b", PublishEnding::Stopped);
+    w.mails();
+    w.go_live(ALICE, "r", Codec::Vp8);
+    assert_eq!(w.told(), [(CAROL, vec!["r".to_owned()])]);
+}
+
 #[test]
 fn own_publishes_roles_and_track_lists_decide_what_a_play_is_sent() {
     let mut w = world();

@@ -219,3 +219,36 @@ fn viewers_are_told_how_loud_everybody_is_where_the_application_says_so() {
         }
     }
 }
+
+/// The room has media of its own. When that ends, its slot goes to a participant, whose media has
+/// to flow although the slot was silent in between.
+#[test]
+fn a_slot_whose_participant_has_gone_is_sent_the_next_one() {
+    for worker in 0..2 {
+        let settings = AppSettings {
+            max_video_track_count: 1,
+            ..AppSettings::default()
+        };
+        let mut world = World::new(1, 2);
+        world.control = Control::new(settings);
+        let host = world.publish(0, "room");
+        world.connect();
+        let (guest, _) = world.participate(worker, "guest", "room");
+        world.connect();
+        let viewer = world.play(1, "room");
+        world.connect();
+        world.run(Duration::from_secs(2));
+        world.say(host, json!({ "command": "stop" }));
+        world.run(Duration::from_secs(3));
+        let late = world.now.instant - Duration::from_secs(1);
+        let payloads: Vec<&[u8]> = world.clients[guest]
+            .published
+            .iter()
+            .map(|packet| &*packet.payload)
+            .collect();
+        let of_guest = world.clients[viewer].received.iter().filter(|r| {
+            r.at > late && r.kind == MediaKind::Video && payloads.contains(&&*r.payload)
+        });
+        assert!(of_guest.count() > 0, "worker {worker}");
+    }
+}
