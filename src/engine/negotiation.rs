@@ -124,6 +124,10 @@ impl Engine {
             return;
         };
         let mut known = std::mem::take(&mut publisher.sections);
+        // What the offer has stopped is not among what is accepted.
+        for published in &mut known {
+            published.section.active = false;
+        }
         for section in receive_sections(negotiated) {
             match known.iter_mut().find(|p| p.section.mid == section.mid) {
                 Some(published) => published.section = section.clone(),
@@ -205,7 +209,8 @@ impl Engine {
         }
     }
 
-    /// The tracks of a publisher, as everybody else is told.
+    /// The tracks of a publisher, as everybody else is told: first those that it sends, for of each
+    /// kind the first one is played.
     pub(super) fn track_infos(&self, id: PeerId) -> Vec<TrackInfo> {
         let Some(Peer {
             side: Side::Publisher(publisher),
@@ -215,6 +220,8 @@ impl Engine {
             return Vec::new();
         };
         let sections = publisher.sections.iter();
+        let (sent, others): (Vec<_>, Vec<_>) = sections.partition(|p| p.section.active);
+        let sections = sent.into_iter().chain(others);
         sections
             .filter_map(|p| p.track_info(&self.tracks))
             .collect()

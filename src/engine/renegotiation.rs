@@ -135,6 +135,8 @@ impl Engine {
             };
             if sending.is_in_use() {
                 sending.rewriter.close();
+                // What waited is of the old one.
+                subscriber.path.forget(at);
                 let keys = sending.subscribed().into_iter();
                 left.extend(keys.map(|key| (at, key)));
                 moves.push((at, info));

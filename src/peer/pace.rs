@@ -340,7 +340,7 @@ impl Path {
     }
 
     /// Forgets what waits of subscription `sending`.
-    pub(super) fn forget(&mut self, sending: usize) {
+    pub fn forget(&mut self, sending: usize) {
         if let Some(known) = &mut self.known {
             known.behind.retain(|behind| behind.sending != sending);
         }

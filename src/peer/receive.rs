@@ -123,15 +123,23 @@ impl Publisher {
         extended: u64,
         tracks: &mut Tracks,
     ) -> Result<TrackKey, DropReason> {
-        let media = self.media(at, packet, header, extended)?;
-        // 7. Account for gaps; a retransmission that nobody missed is a duplicate.
+        let media = match self.media(at, packet, header, extended) {
+            Err(DropReason::Padding) => {
+                self.note_padding(now, at, extended);
+                return Err(DropReason::Padding);
+            }
+            media => media?,
+        };
+        // 7. Account for gaps; a retransmission that nobody missed is a duplicate, and so is a
+        //    packet whose number was repaired, however long ago.
         let source = self
             .ssrcs
             .get_mut(media.at)
             .ok_or(DropReason::UnknownSsrc)?;
         let place = source.place;
         let arrival = source.stream.missing.arrived(now.instant, media.seq);
-        if arrival == Arrival::Late && media.at != at {
+        let is_needless = arrival == Arrival::Late && media.at != at;
+        if is_needless || source.stream.has_taken(media.seq) {
             return Err(DropReason::Duplicate);
         }
         let published = self
@@ -145,9 +153,6 @@ impl Publisher {
         let encoding = published.encodings.get(place.encoding);
         let key = encoding.ok_or(DropReason::UnknownSsrc)?.track;
         let track = tracks.get_mut(key).ok_or(DropReason::UnknownSsrc)?;
-        if track.history.find(media.seq).is_some() {
-            return Err(DropReason::Duplicate);
-        }
         if let (Some(sizes), Some(figures)) = (sizes, &mut track.figures) {
             figures.set_sizes(sizes);
         }
@@ -165,11 +170,21 @@ impl Publisher {
             marks: marks(&info),
         };
         track.store(now.instant, stored);
+        source.stream.take(media.seq);
         let lacks = arrival == Arrival::Jump && track.is_wanted();
         if lacks && published.section.kind == MediaKind::Video {
             tracks.want_key_frame(now.instant, key);
         }
         Ok(key)
+    }
+
+    /// A packet of padding in the place of media has arrived like any other: it is not asked for.
+    fn note_padding(&mut self, now: Now, at: usize, extended: u64) {
+        if let Some(source) = self.ssrcs.get_mut(at)
+            && source.place.role == SourceRole::Media
+        {
+            source.stream.missing.arrived(now.instant, extended);
+        }
     }
 
     /// Step 6: the media in a packet, of its own SSRC or of the one that an RTX packet repairs,

@@ -19,6 +19,8 @@ pub struct RecvStream {
     pub missing: Missing,
     unwrapper: SeqUnwrapper,
     replay: ReplayWindow,
+    /// Numbers whose media was taken, from this SSRC or from the one that repairs it.
+    taken: ReplayWindow,
     clock_hz: u32,
     first: Option<u64>,
     received: u64,
@@ -53,6 +55,7 @@ impl RecvStream {
             missing: Missing::default(),
             unwrapper: SeqUnwrapper::default(),
             replay: ReplayWindow::default(),
+            taken: ReplayWindow::default(),
             clock_hz,
             first: None,
             received: 0,
@@ -89,6 +92,18 @@ impl RecvStream {
             self.jitter_x16 = (self.jitter_x16 + d).saturating_sub((self.jitter_x16 + 8) >> 4);
         }
         self.transit = Some((now.unix_us, timestamp));
+    }
+
+    /// True when the media of number `extended` was taken, or is too old to know. A second packet
+    /// with that number, as it came or repaired, may say something else and would leave under the
+    /// number of the first: one index for two plaintexts (RFC 7714 §8.4).
+    pub fn has_taken(&self, extended: u64) -> bool {
+        self.taken.check(extended).is_err()
+    }
+
+    /// The media of number `extended` is taken.
+    pub fn take(&mut self, extended: u64) {
+        self.taken.record(extended);
     }
 
     /// Records that a sender report with this NTP time came.

@@ -205,7 +205,10 @@ impl Transport {
         };
         if !known {
             if self.validated.len() >= MAX_ADDRESSES_PER_PEER {
-                accepted.forgotten = Some(self.validated.remove(0));
+                // The oldest, but not the one in use.
+                let used = self.route.map(|route| route.source());
+                let oldest = self.validated.iter().position(|s| Some(*s) != used);
+                accepted.forgotten = Some(self.validated.remove(oldest.unwrap_or(0)));
             }
             self.validated.push(route.source());
             accepted.newly_validated = true;

@@ -557,6 +557,58 @@ fn awkward_peers(world: &mut World) {
     world.run(Duration::from_millis(20));
 }
 
+/// A publisher repairs a number that was never sent, and sends it as something else when that is
+/// forgotten: one index must not be given two plaintexts (RFC 7714 §8.4).
+#[test]
+fn a_number_that_was_repaired_is_never_sent_as_something_else() {
+    let mut world = World::new(3, 1);
+    let publisher = Negotiated::publisher(&mut world, 0, "twice").connect(&mut world);
+    let viewer = Negotiated::viewer(&mut world, 0, "twice").connect(&mut world);
+    let key_frame: &[u8] = &[0x90, 0x80, 0x80, 1, 0x10, 2, 0, 0x9d, 1, 0x2a, 64, 1, 64, 0];
+    let packet = Rtp {
+        pt: 96,
+        ssrc: VIDEO_SSRC,
+        seq: 100,
+        timestamp: 1000,
+        marker: true,
+        transport_seq: 0,
+        payload: key_frame,
+    };
+    let repaired = [&[0, 101], &[0x90, 0x80, 0x80, 1, 0x11, 2, 0, 7][..]].concat();
+    let rtx = Rtp {
+        pt: 97,
+        ssrc: RTX_SSRC,
+        seq: 5,
+        payload: &repaired,
+        ..packet
+    };
+    let other: &[u8] = &[0x90, 0x80, 0x80, 1, 0x11, 2, 0, 8];
+    let delta = |seq| Rtp {
+        seq,
+        payload: other,
+        ..packet
+    };
+    for packet in [packet, delta(102), rtx] {
+        publisher.send(&mut world, &publisher.rtp(&packet));
+    }
+    // Longer than anything is kept for retransmissions.
+    for seq in 103..140 {
+        world.run(Duration::from_millis(200));
+        publisher.send(&mut world, &publisher.rtp(&delta(seq)));
+    }
+    world.run(Duration::from_millis(50));
+    let before = viewer.payloads_received(&mut world);
+    assert!(
+        before.iter().any(|(_, payload)| payload.ends_with(&[7])),
+        "{before:?}"
+    );
+    let duplicates = world.dropped(DropReason::Duplicate);
+    publisher.send(&mut world, &publisher.rtp(&delta(101)));
+    world.run(Duration::from_millis(50));
+    assert_eq!(world.dropped(DropReason::Duplicate), duplicates + 1);
+    assert!(viewer.payloads_received(&mut world).is_empty());
+}
+
 /// A viewer that asks again and again for everything, and for what is gone.
 fn lossy_call(world: &mut World) {
     let publisher = world.publish(0, "lossy");

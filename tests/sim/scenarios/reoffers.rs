@@ -5,7 +5,7 @@ use std::time::Duration;
 use leafcutter::rtcp::{Compound, Packet};
 use leafcutter::transport::demux::{Protocol, classify};
 
-use crate::bare::{Bare, Negotiated, Rtp, take};
+use crate::bare::{Bare, Negotiated, RTX_SSRC, Rtp, VIDEO_SSRC, take};
 use crate::world::World;
 
 /// Session id and version of an answer (RFC 8866 §5.2).
@@ -85,4 +85,52 @@ fn transport_wide_feedback_begins_with_the_offer_that_has_it() {
     publisher.offer(&mut world, "s", &[]);
     let times = feedback(&mut world, &mut publisher, 50);
     assert!(times >= 5, "{times} in a second");
+}
+
+/// A camera's m-line is stopped and a screen gets one of its own, as `removeTrack` and `addTrack`
+/// do: who plays goes on with the screen, by the m-line that there is.
+#[test]
+fn of_two_m_lines_of_a_kind_the_one_in_use_is_played() {
+    let screen = 3001;
+    let mid_2 = format!(
+        "a=ssrc:{RTX_SSRC} cname:bare\r\n\
+         m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:2\r\na=sendonly\r\n\
+         a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack pli\r\na=ssrc:{screen} cname:bare\r\n"
+    );
+    let rtx = format!("a=ssrc:{RTX_SSRC} cname:bare\r\n");
+    let bundle = ("a=group:BUNDLE 0 1\r\n", "a=group:BUNDLE 0 1 2\r\n");
+    let stopped = [
+        ("a=mid:1\r\na=sendonly\r\n", "a=mid:1\r\na=inactive\r\n"),
+        (
+            "m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n",
+            "m=video 0 UDP/TLS/RTP/SAVPF 96 97\r\n",
+        ),
+    ];
+    for stop in stopped {
+        let mut world = World::new(5, 1);
+        let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+        let viewer = Negotiated::viewer(&mut world, 0, "s").connect(&mut world);
+        let key_frame: &[u8] = &[0x90, 0x80, 0x80, 1, 0x10, 2, 0, 0x9d, 1, 0x2a, 64, 1, 64, 0];
+        let packet = |ssrc, seq, last| Rtp {
+            pt: 96,
+            ssrc,
+            seq,
+            timestamp: u32::from(seq) * 3000,
+            marker: true,
+            transport_seq: 0,
+            payload: if last { key_frame } else { &key_frame[..13] },
+        };
+        publisher.send(&mut world, &publisher.rtp(&packet(VIDEO_SSRC, 7, true)));
+        world.run(Duration::from_millis(50));
+        assert_eq!(viewer.payloads_received(&mut world).len(), 1);
+
+        let answer = publisher.offer(&mut world, "s", &[bundle, stop, (&rtx, &mid_2)]);
+        assert!(answer.contains("a=mid:2\r\n"), "{answer}");
+        world.run(Duration::from_millis(300));
+        publisher.send(&mut world, &publisher.rtp(&packet(screen, 9, false)));
+        world.run(Duration::from_millis(50));
+        let received = viewer.payloads_received(&mut world);
+        assert_eq!(received.len(), 1, "{received:?}");
+        assert_eq!(received[0].1.len(), 13, "of the screen");
+    }
 }
