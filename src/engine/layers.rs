@@ -22,6 +22,7 @@ use crate::peer::layers::{Keys, Layered};
 use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
 use crate::router::select::Selector;
+use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::signal::action::Role;
 use crate::signal::reply::info;
@@ -312,7 +313,8 @@ fn step(now: Now, tracks: &Tracks, sending: &mut Sending, layers: &Layers) -> Op
     let flowing = sending.track.and_then(|key| tracks.get(key));
     let state = sending.layers.as_mut()?;
     if flows {
-        let clock = flowing.and_then(|track| track.clock);
+        let is_its = |track: &&Track| sending.rewriter.source() == Some(track.source);
+        let clock = flowing.filter(is_its).and_then(|track| track.clock);
         state.selector.learn_clock(&sending.rewriter, clock);
     }
     if let Some(wanted) = wanted {

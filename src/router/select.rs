@@ -144,9 +144,10 @@ impl Selector {
         self.stopped
     }
 
-    /// Takes note of the clock of the encoding that flows, for the first change of encodings.
+    /// Takes note of the clock of the encoding that flows, for the next change of encodings. Again
+    /// and again, because no two clocks run alike.
     pub fn learn_clock(&mut self, rewriter: &Rewriter, clock: Option<SenderClock>) {
-        if let (None, Some(clock), Some((shift, _))) = (self.zero, clock, rewriter.newest()) {
+        if let (Some(clock), Some((shift, _))) = (clock, rewriter.newest()) {
             self.zero = Some(zero_of(clock, self.codec).plus(shift));
         }
     }

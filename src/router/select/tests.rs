@@ -520,3 +520,34 @@ fn a_picture_under_way_is_finished() {
         [(501, 70_001), (502, 70_002), (503, 70_003), (505, 70_004)]
     );
 }
+
+/// Two hours at 50 parts in a million: what the clocks have drifted since the first look is no step
+/// between two encodings.
+#[test]
+fn a_drifted_clock_is_no_step_in_time() {
+    let start = test_now().instant;
+    let frames: Vec<(u8, bool)> = (0..10).map(|number| (0, number == 6)).collect();
+    let mut s = Subscription::new(true);
+    for packet in &packets(start, &frames, Sign::This) {
+        if packet.encoding == 0 && packet.frame == 2 {
+            s.selector.learn_clock(&s.rewriter, s.clock[0]);
+            let drift = |clock: Option<SenderClock>| {
+                clock.map(|clock| SenderClock {
+                    rtp: RtpTime(clock.rtp.0.wrapping_sub(32_400)),
+                    ..clock
+                })
+            };
+            s.clock = s.clock.map(drift);
+            s.selector.learn_clock(&s.rewriter, s.clock[0]);
+        }
+        if packet.frame == 5 {
+            s.selector.wanted = layer(1, 2);
+        }
+        s.take(packet);
+    }
+    assert_eq!(s.sent.last().unwrap().0.encoding, 1);
+    for pair in s.sent.windows(2) {
+        let step = pair[1].0.timestamp.distance(pair[0].0.timestamp);
+        assert!((1..=3001).contains(&step), "{step}");
+    }
+}
