@@ -169,8 +169,17 @@ pub const MAX_REST_PAGE: usize = 50;
 /// Webhooks that wait for delivery; when full, the oldest is dropped, counted and logged.
 pub const MAX_WEBHOOKS_WAITING: usize = 4096;
 
-/// Webhooks that are being delivered at once; further ones wait.
+/// Webhook requests under way at once; further ones wait.
 pub const MAX_WEBHOOKS_UNDER_WAY: usize = 32;
+
+/// Broadcasts whose webhook is being delivered or waits to be repeated; those of further ones wait.
+pub const MAX_WEBHOOKS_BEGUN: usize = 1024;
+
+/// Broadcasts that were deleted and whose last webhooks find their way all the same.
+pub const MAX_DELETED_HOOKS: usize = 1024;
+
+/// Bytes of a body that WHIP and WHEP take: [`MAX_MEDIA_SECTIONS`] m-lines as browsers write them.
+pub const MAX_WHIP_BODY_LEN: usize = 256 * 1024;
 
 /// Questions to publish or play that are being checked at once; further ones are
 /// `highResourceUsage`.
@@ -196,6 +205,9 @@ pub const MAX_SUBSCRIBERS_PER_STREAM: usize = 100_000;
 
 /// Connection events kept per broadcast; the oldest go.
 pub const MAX_EVENTS_PER_STREAM: usize = 1000;
+
+/// Connection events kept in all; the oldest go.
+pub const MAX_EVENTS: usize = 100_000;
 
 /// Bytes of one data channel message, announced as `a=max-message-size`: what Chrome announces. A
 /// longer one ends the association that it came over, as RFC 8841 §6.1 allows.

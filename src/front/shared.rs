@@ -217,6 +217,11 @@ impl Shared {
         i64::try_from(s).unwrap_or(i64::MAX)
     }
 
+    /// The time in milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        self.lock().clock.now().unix_us / 1000
+    }
+
     /// A new id for a broadcast: 24 of a-z and 0-9, unguessable.
     pub fn random_id(&self) -> String {
         let random = &mut self.lock().random;

@@ -5,12 +5,13 @@ use rusqlite::{Connection, params};
 use super::Store;
 use super::broadcasts::whole;
 use super::error::{Fault, StoreError};
-use crate::base::limits::MAX_EVENTS_PER_STREAM;
+use crate::base::limits::{MAX_EVENTS, MAX_EVENTS_PER_STREAM};
 use crate::model::access::{AccessKind, ConnectionEvent, ConnectionEventKind};
 use crate::model::mail::AppName;
 
 impl Store {
-    /// Adds an event; beyond `limits::MAX_EVENTS_PER_STREAM` the oldest of its broadcast goes.
+    /// Adds an event; beyond `limits::MAX_EVENTS_PER_STREAM` the oldest of its broadcast goes,
+    /// beyond `limits::MAX_EVENTS` the oldest of all.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -83,5 +84,46 @@ pub(super) fn add(db: &Connection, app: &AppName, event: &ConnectionEvent) -> Re
             ORDER BY serial DESC LIMIT 1 OFFSET ?3)",
     )?
     .execute(params![app, event.stream_id, whole(MAX_EVENTS_PER_STREAM)])?;
+    // Most broadcasts are never heard of again. The newest serial is the highest.
+    db.prepare_cached("DELETE FROM events WHERE serial <= (SELECT max(serial) FROM events) - ?1")?
+        .execute([whole(MAX_EVENTS)])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::migrate;
+
+    #[test]
+    fn of_too_many_events_in_all_the_oldest_go() {
+        let mut db = Connection::open_in_memory().unwrap();
+        migrate(&mut db).unwrap();
+        let event = |stream: &str| ConnectionEvent {
+            stream_id: stream.to_owned(),
+            subscriber_id: "anna".to_owned(),
+            event_type: ConnectionEventKind::Connected,
+            timestamp: 1,
+            kind: AccessKind::Play,
+            event_protocol: "webrtc".to_owned(),
+        };
+        let app = AppName::from("live");
+        add(&db, &app, &event("oldest")).unwrap();
+        add(&db, &app, &event("old")).unwrap();
+        // As if the others had been there.
+        db.execute(
+            "UPDATE events SET serial = ?1 WHERE stream = 'old'",
+            [whole(MAX_EVENTS)],
+        )
+        .unwrap();
+        add(&db, &app, &event("new")).unwrap();
+        let left: Vec<String> = db
+            .prepare("SELECT stream FROM events ORDER BY serial")
+            .unwrap()
+            .query_map((), |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert_eq!(left, ["old", "new"]);
+    }
 }

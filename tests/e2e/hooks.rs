@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use leafcutter::base::limits::MAX_WEBHOOKS_UNDER_WAY;
 use leafcutter::bench::client::Role;
 use leafcutter::bench::fleet::Fleet;
 use leafcutter::bench::link::Identity;
@@ -117,6 +118,17 @@ fn publish_too_late(server: &Server, stream: &str) {
 
 #[test]
 fn the_life_of_a_broadcast_is_told_in_order() {
+    life_of_a_broadcast("POST", "/stop");
+}
+
+/// What is told of it goes to its own hook, although that is stored no more.
+#[test]
+fn the_end_of_a_deleted_broadcast_is_told_to_its_own_hook() {
+    life_of_a_broadcast("DELETE", "");
+}
+
+/// It ends by a request of `method` to its path with `suffix`.
+fn life_of_a_broadcast(method: &str, suffix: &str) {
     let (addr, posted) = receiver(&[]);
     let server = Server::start(&["--workers", "2"]);
     put_settings(
@@ -180,7 +192,7 @@ fn the_life_of_a_broadcast_is_told_in_order() {
     assert_eq!(statistics["totalWebRTCWatchersCount"], 1);
     are_measured(&server, &mut fleet);
 
-    let stopped = server.send("POST", &format!("{path}/s/stop"), "", "");
+    let stopped = server.send(method, &format!("{path}/s{suffix}"), "", "");
     assert_eq!(stopped.json()["success"], true, "{stopped:?}");
     await_told(&mut fleet, 4);
     let actions: Vec<Value> = told.iter().map(|p| p.json()["action"].clone()).collect();
@@ -307,6 +319,36 @@ fn a_receiver_that_is_silent_delays_its_own_broadcast_only() {
         "the repetition comes when the time is up"
     );
     assert_eq!(posted.recv_timeout(PATIENCE).unwrap().json()["id"], "slow");
+}
+
+/// More broadcasts than requests may be under way wait to repeat theirs.
+#[test]
+fn who_waits_to_repeat_a_webhook_holds_up_nobody_else() {
+    let server = Server::start(&["--workers", "1"]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap();
+    drop(closed);
+    let (addr, posted) = receiver(&[]);
+    put_settings(
+        &server,
+        &json!({
+            "listenerHookURL": format!("http://{nobody}/"), "webhookRetryCount": 9,
+            "webhookRetryDelay": 600_000, "webRTCClientStartTimeoutMs": 100,
+        }),
+    );
+    let wish = json!({"streamId": "well", "listenerHookURL": format!("http://{addr}/")});
+    let made = server.send(
+        "POST",
+        "/live/rest/v2/broadcasts/create",
+        "",
+        &wish.to_string(),
+    );
+    assert_eq!(made.status, 200);
+    for at in 0..MAX_WEBHOOKS_UNDER_WAY + 1 {
+        publish_too_late(&server, &format!("ill{at}"));
+    }
+    publish_too_late(&server, "well");
+    assert_eq!(posted.recv_timeout(PATIENCE).unwrap().json()["id"], "well");
 }
 
 #[test]

@@ -460,9 +460,15 @@ async fn forget(
 ) -> Result<bool, RestError> {
     if subtracks {
         for subtrack in subtracks_of(shared, app, id).await? {
-            shared.update(|directory, now| directory.stop(now, app, &subtrack));
-            shared.store().delete_broadcast(app, &subtrack).await?;
+            forget_one(shared, app, &subtrack).await?;
         }
+    }
+    forget_one(shared, app, id).await
+}
+
+async fn forget_one(shared: &Shared, app: &AppName, id: &str) -> Result<bool, RestError> {
+    if let Some(record) = shared.store().broadcast(app, id).await? {
+        shared.webhooks().remember(app, &record, shared.unix_ms());
     }
     let is_registered = shared.store().delete_broadcast(app, id).await?;
     let was_live = shared.update(|directory, now| directory.stop(now, app, id));

@@ -3,42 +3,115 @@
 //!
 //! `queue.rs` says which is next, `body.rs` what it says. Delivery is bounded in every way: the
 //! queue drops its oldest, a request has [`TIMEOUT`], redirects are not followed and no answer's
-//! body is read. Status 200 is success; everything else is repeated as the application says.
+//! body is read. Status 200 is success; everything else is repeated as the application says, and
+//! who waits for that holds up nobody but its own broadcast.
 
 mod body;
 mod data;
 mod queue;
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
 use super::outgoing;
 use super::shared::Shared;
+use crate::base::limits::{MAX_DELETED_HOOKS, MAX_WEBHOOKS_UNDER_WAY};
 use crate::metrics::WebhookFigures;
 use crate::model::broadcast::BroadcastRecord;
 use crate::model::event::Event;
+use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
 use queue::Queue;
 
 /// Events on their way out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Webhooks {
     state: Mutex<State>,
     changed: Notify,
     data: Notify,
+    /// Requests that may be sent.
+    requests: Semaphore,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: Queue,
     figures: WebhookFigures,
+    deleted: VecDeque<Deleted>,
+}
+
+/// What the last webhooks of a broadcast need of it that the store has no more.
+#[derive(Clone, Debug, Default)]
+struct Deleted {
+    app: AppName,
+    stream: String,
+    unix_ms: u64,
+    hook: Hook,
+}
+
+/// Where a broadcast's webhooks go, and what they say of it.
+#[derive(Clone, Debug, Default)]
+struct Hook {
+    url: Option<String>,
+    category: Option<String>,
+}
+
+impl Hook {
+    fn of(record: &BroadcastRecord) -> Self {
+        Self {
+            url: record.listener_hook_url.clone(),
+            category: record.category.clone(),
+        }
+    }
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Notify::default(),
+            data: Notify::default(),
+            requests: Semaphore::new(MAX_WEBHOOKS_UNDER_WAY),
+        }
+    }
 }
 
 impl Webhooks {
+    /// `record` of `app` is deleted at `unix_ms`: what is still to be told of it goes where it was
+    /// to go.
+    pub fn remember(&self, app: &AppName, record: &BroadcastRecord, unix_ms: u64) {
+        let hook = Hook::of(record);
+        if hook.url.is_none() && hook.category.is_none() {
+            return;
+        }
+        self.with(|state| {
+            if state.deleted.len() >= MAX_DELETED_HOOKS {
+                state.deleted.pop_front();
+            }
+            state.deleted.push_back(Deleted {
+                app: app.clone(),
+                stream: record.stream_id.clone(),
+                unix_ms,
+                hook,
+            });
+        });
+    }
+
+    /// Of the latest that was deleted under this id, if the event can be one of its.
+    fn remembered(&self, event: &Event) -> Option<Hook> {
+        let is_it = |deleted: &&Deleted| {
+            deleted.app == event.app
+                && *deleted.stream == *event.stream
+                && event.unix_ms <= deleted.unix_ms + LAST_WORDS_MS
+        };
+        self.with(|state| Some(state.deleted.iter().rev().find(is_it)?.hook.clone()))
+    }
+
     /// Takes an event to be delivered.
     pub fn push(&self, event: Event) {
         let dropped = self.with(|state| {
@@ -124,14 +197,14 @@ async fn deliver(shared: Shared, client: Client, event: Event) {
     };
     // Without a store the application's own hook is told all the same.
     let record = shared.store().broadcast(&event.app, &event.stream).await;
-    let record = record.ok().flatten();
-    let Some(url) = target(record.as_ref(), &settings) else {
+    let hook = match record.ok().flatten() {
+        Some(record) => Hook::of(&record),
+        None => webhooks.remembered(&event).unwrap_or_default(),
+    };
+    let Some(url) = target(hook.url.as_deref(), &settings) else {
         return webhooks.skip(&event);
     };
-    let category = record
-        .as_ref()
-        .and_then(|record| record.category.as_deref());
-    let fields = body::fields(&event, category);
+    let fields = body::fields(&event, hook.category.as_deref());
     let is_form = settings.webhook_content_type != "application/json";
     for attempt in 0..=settings.webhook_retry_count {
         if attempt > 0 {
@@ -143,7 +216,11 @@ async fn deliver(shared: Shared, client: Client, event: Event) {
         } else {
             request.json(&fields)
         };
-        match request.send().await.map(|response| response.status()) {
+        // Never closed; held for one request.
+        let place = webhooks.requests.acquire().await;
+        let answer = request.send().await.map(|response| response.status());
+        drop(place);
+        match answer {
             Ok(StatusCode::OK) => return webhooks.settle(&event, true),
             Ok(status) => {
                 tracing::debug!(stream = %event.stream, %status, attempt, "webhook refused");
@@ -161,8 +238,7 @@ async fn deliver(shared: Shared, client: Client, event: Event) {
 }
 
 /// The broadcast's own hook, otherwise the application's; `None` when neither is set.
-fn target(record: Option<&BroadcastRecord>, settings: &AppSettings) -> Option<String> {
-    let own = record.and_then(|record| record.listener_hook_url.as_deref());
+fn target(own: Option<&str>, settings: &AppSettings) -> Option<String> {
     [own, Some(settings.listener_hook_url.as_str())]
         .into_iter()
         .flatten()
@@ -172,6 +248,10 @@ fn target(record: Option<&BroadcastRecord>, settings: &AppSettings) -> Option<St
 
 /// To connect, and for the whole request.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What deleting a broadcast brings about happens within this time; later there may be another one
+/// of its id.
+const LAST_WORDS_MS: u64 = 5000;
 
 /// Between two looks whether everything is delivered, at the end of the process.
 const DRAIN_PAUSE: Duration = Duration::from_millis(20);

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::base::limits::{MAX_WEBHOOKS_UNDER_WAY, MAX_WEBHOOKS_WAITING};
+use crate::base::limits::{MAX_WEBHOOKS_BEGUN, MAX_WEBHOOKS_WAITING};
 use crate::model::event::Event;
 use crate::model::mail::AppName;
 use crate::model::track::StreamId;
 
-/// Events that wait, and whose are under way.
+/// Events that wait, and whose are begun: under way, or to be repeated.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: VecDeque<Event>,
@@ -26,9 +26,9 @@ impl Queue {
         is_full
     }
 
-    /// The next event to deliver, under way from here on; `None` when none may be.
+    /// The next event to deliver, begun from here on; `None` when none may be.
     pub fn take(&mut self) -> Option<Event> {
-        if self.busy.len() >= MAX_WEBHOOKS_UNDER_WAY {
+        if self.busy.len() >= MAX_WEBHOOKS_BEGUN {
             return None;
         }
         let is_free = |event: &Event| !self.busy.contains(&key(event));
@@ -38,7 +38,7 @@ impl Queue {
         Some(event)
     }
 
-    /// `event` is under way no more.
+    /// `event` is delivered, or given up.
     pub fn done(&mut self, event: &Event) {
         self.busy.remove(&key(event));
     }
@@ -48,7 +48,7 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// True when nothing waits and nothing is under way.
+    /// True when nothing waits and nothing is begun.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.busy.is_empty()
     }
@@ -111,12 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_under_way() {
+    fn only_so_many_are_begun() {
         let mut queue = Queue::default();
-        for at in 0..=MAX_WEBHOOKS_UNDER_WAY {
+        for at in 0..=MAX_WEBHOOKS_BEGUN {
             queue.push(event(&format!("s{at}"), 0));
         }
         let taken = std::iter::from_fn(|| queue.take()).count();
-        assert_eq!((taken, queue.waiting()), (MAX_WEBHOOKS_UNDER_WAY, 1));
+        assert_eq!((taken, queue.waiting()), (MAX_WEBHOOKS_BEGUN, 1));
     }
 }

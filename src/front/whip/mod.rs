@@ -26,7 +26,7 @@ use super::app::KnownApp;
 use super::http::{Remote, bearer};
 use super::shared::Shared;
 use super::upgrade::client_of;
-use crate::base::limits::MAX_SDP_LEN;
+use crate::base::limits::MAX_WHIP_BODY_LEN;
 use crate::model::ice_server::IceServer;
 use crate::sdp::{self, IceParameters, fragment};
 use dialogue::{Dialogue, Heard};
@@ -99,13 +99,13 @@ async fn create(
     let Remote(remote) = remote.ok_or(UNREADABLE)?;
     let client = Arc::new(client_of(remote, &request));
     let token = bearer(request.headers()).map(str::to_owned);
+    let place = shared.socket_place(client.remote.unwrap_or(remote.ip()));
+    let place = place.ok_or(TOO_MANY)?;
     let offer = text(request).await?;
     let ufrag = fragment::credentials(&offer).ok().flatten();
     let Some(ufrag) = ufrag.map(|ice| ice.ufrag) else {
         return Err(Problem::of_signalling("notSetRemoteDescription"));
     };
-    let place = shared.socket_place(client.remote.unwrap_or(remote.ip()));
-    let place = place.ok_or(TOO_MANY)?;
     let dialogue = Dialogue::open(&shared, &app, (client, place));
     let negotiation = async {
         let mut dialogue = dialogue.await?;
@@ -266,8 +266,10 @@ fn demand_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
 }
 
 async fn text(request: Request) -> Result<String, Problem> {
-    let bytes: Bytes = to_bytes(request.into_body(), MAX_SDP_LEN)
+    let body = to_bytes(request.into_body(), MAX_WHIP_BODY_LEN);
+    let bytes: Bytes = timeout(BODY_TIME, body)
         .await
+        .map_err(|_| TOO_LONG)?
         .map_err(|_| TOO_LONG)?;
     String::from_utf8(bytes.into()).map_err(|_| UNREADABLE)
 }
@@ -327,6 +329,9 @@ const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// Longer than a webhook may take to answer (`front/checks.rs`), and what follows it.
 const NEGOTIATION_TIME: Duration = Duration::from_secs(20);
+
+/// For a body to come to its end.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 const BUSY: Problem = Problem::new(
     StatusCode::SERVICE_UNAVAILABLE,
