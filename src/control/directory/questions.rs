@@ -331,7 +331,7 @@ impl Directory {
         let hook = self
             .apps
             .get(&question.app)
-            .filter(|_| !matches!(question.asked, Asked::Room(..)))
+            .filter(|_| !matches!(question.asked, Asked::Room(..)) && !self.is_shown(&question))
             .and_then(|app| question.asked.hook(&question.app, &app.settings));
         match hook {
             Some(hook) => {
@@ -372,7 +372,18 @@ impl Directory {
             check_dates(record, kind, unix_ms)?;
         }
         check_blocks(facts, kind, unix_ms)?;
-        self.credentials(settings, question, unix_ms).check()
+        match self.is_shown(question) {
+            true => Ok(false),
+            false => self.credentials(settings, question, unix_ms).check(),
+        }
+    }
+
+    /// Who plays what it asks about has been let in: it needs no credentials to know its tracks.
+    fn is_shown(&self, question: &Question) -> bool {
+        let stream = question.asked.stream().unwrap_or_default();
+        let broadcast = self.broadcast(&question.app, stream);
+        let plays = |broadcast: &Broadcast| broadcast.players.contains_key(&question.conn);
+        matches!(question.asked, Asked::Tracks(_)) && broadcast.is_some_and(plays)
     }
 
     /// The id is free for who publishes, and something for who plays.

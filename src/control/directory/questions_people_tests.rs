@@ -6,6 +6,7 @@ use crate::base::crowd::CrowdLimits;
 use crate::model::access::Subscriber;
 use crate::model::call::CallStep;
 use crate::model::errand::Errand;
+use crate::model::information::Information;
 use crate::model::room::{JoinAsk, RoomMail};
 
 /// A subscriber of `s` with a secret, and the code that it has at the start of the clock.
@@ -430,4 +431,40 @@ fn leaving_a_call_withdraws_no_room_of_its_name() {
     while w.step() {}
     let room = w.directory.broadcast(APP, "x");
     assert!(room.is_some(), "she is in the room");
+}
+
+#[test]
+fn who_plays_may_ask_for_the_tracks_without_a_code() {
+    let mut w = World::new(AppSettings {
+        enable_time_token_for_play: true,
+        ..AppSettings::default()
+    });
+    w.put_live(CAROL, "s");
+    let (subscriber, code) = anna(AccessKind::Play, -1);
+    w.facts = Ok(AdmissionFacts {
+        subscriber: Some(subscriber),
+        ..AdmissionFacts::default()
+    });
+    let ask = PlayAsk {
+        subscriber_id: Some("anna".to_owned()),
+        subscriber_code: Some(code),
+        ..play_of("s")
+    };
+    assert_eq!(w.play(ALICE, ask), Ok(()));
+    for (conn, answer) in [(ALICE, "trackList"), (BOB, "unauthorized_access")] {
+        let question = Information::TrackList {
+            stream: "s".into(),
+            token: None,
+        };
+        w.tell(ControlMail::Errand {
+            conn,
+            app: APP.into(),
+            errand: Errand::Question(question),
+        });
+        while w.step() {}
+        let Some((_, WorkerMail::Text { text, .. })) = w.directory.outbox.pop_back() else {
+            panic!("no answer");
+        };
+        assert!(text.contains(answer), "{text}");
+    }
 }
