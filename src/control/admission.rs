@@ -138,7 +138,7 @@ impl Asked {
         }
     }
 
-    fn subscriber_code(&self) -> Option<&str> {
+    pub fn subscriber_code(&self) -> Option<&str> {
         match self {
             Self::Publish(ask) => ask.subscriber_code.as_deref(),
             Self::Play(ask) | Self::Tracks(ask) | Self::Join(_, ask) | Self::Room(_, ask) => {
@@ -370,7 +370,7 @@ impl Credentials<'_> {
         !is_on || self.asked.token().is_some_and(is_good)
     }
 
-    fn asks_for_code(&self) -> bool {
+    pub fn asks_for_code(&self) -> bool {
         self.by_kind(
             self.settings.enable_time_token_for_publish,
             self.settings.enable_time_token_for_play,
@@ -389,7 +389,6 @@ impl Credentials<'_> {
 
     /// The time-based code, and the limit of connections.
     fn code(&self) -> bool {
-        let settings = self.settings;
         if !self.asks_for_code() {
             return true;
         }
@@ -403,10 +402,21 @@ impl Credentials<'_> {
         if subscriber.is_some_and(|s| !may(s.kind)) || !self.has_place() {
             return false;
         }
+        self.is_code_of(id, code)
+    }
+
+    /// True when there is a code, where one is asked for, and it is not the subscriber's.
+    pub fn has_wrong_code(&self) -> bool {
+        let shown = self.asked.subscriber_id().zip(self.asked.subscriber_code());
+        self.asks_for_code() && shown.is_some_and(|(id, code)| !self.is_code_of(id, code))
+    }
+
+    fn is_code_of(&self, id: &str, code: &str) -> bool {
+        let subscriber = self.facts.subscriber.as_ref();
         let period = subscriber
             .and_then(|s| s.totp_expiry_period_seconds)
-            .unwrap_or(settings.time_token_period);
-        let past = settings.time_token_past_periods;
+            .unwrap_or(self.settings.time_token_period);
+        let past = self.settings.time_token_past_periods;
         let now_s = u64::try_from(self.unix_ms / 1000).unwrap_or(0);
         self.keys(id)
             .iter()

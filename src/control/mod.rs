@@ -9,6 +9,7 @@ mod calls;
 mod data;
 mod directory;
 mod filter;
+mod guesses;
 mod load;
 mod openings;
 mod placement;

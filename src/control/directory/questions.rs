@@ -22,6 +22,7 @@ use crate::control::admission::{
     Asked, CheckId, Credentials, Step, StepResult, any_video_codec, check_blocks, check_codecs,
     check_dates, check_registered, check_room, reaches,
 };
+use crate::control::guesses::{Guesses, Whose};
 use crate::control::openings::Openings;
 use crate::control::seats::{Seat, SeatKey, Seats};
 use crate::model::access::{
@@ -48,6 +49,7 @@ pub(super) struct Questions {
     seats: Seats,
     /// Those who were let in and are not connected.
     openings: Openings,
+    guesses: Guesses,
     /// The server is going: nobody is let in.
     is_stopping: bool,
     notes: VecDeque<Note>,
@@ -320,7 +322,7 @@ impl Directory {
                     let record = question.facts.broadcast.as_ref();
                     question.main_track = record.and_then(|r| r.main_track_stream_id.clone());
                 }
-                self.judge(now, &question)
+                self.judge_code(now, &question)
             }
             Err(_) => Err(Definition::DataStoreNotAvailable),
         };
@@ -376,6 +378,35 @@ impl Directory {
             true => Ok(false),
             false => self.credentials(settings, question, unix_ms).check(),
         }
+    }
+
+    /// As [`judge`](Self::judge), and slows down who guesses codes.
+    fn judge_code(&mut self, now: Now, question: &Question) -> Result<bool, Definition> {
+        let judged = self.judge(now, question);
+        let Some(app) = self.apps.get(&question.app) else {
+            return judged;
+        };
+        let credentials = self.credentials(&app.settings, question, unix_ms(now));
+        let asked = &question.asked;
+        let shown = asked.subscriber_id().zip(asked.subscriber_code());
+        let Some((id, code)) = shown.filter(|_| credentials.asks_for_code()) else {
+            return judged;
+        };
+        let is_wrong = credentials.has_wrong_code();
+        let whose = Whose {
+            app: question.app.clone(),
+            stream: registered_for(question).to_owned(),
+            subscriber_id: id.to_owned(),
+        };
+        let from = asked.remote();
+        let guesses = &mut self.questions.guesses;
+        if guesses.are_too_many(now.instant, &whose, from) {
+            return Err(Definition::UnauthorizedAccess);
+        }
+        if is_wrong {
+            guesses.note(now.instant, whose, from, code);
+        }
+        judged
     }
 
     /// Who plays what it asks about has been let in: it needs no credentials to know its tracks.

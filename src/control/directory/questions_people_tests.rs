@@ -1,12 +1,15 @@
 //! Questions about people: who may connect how often, what webhooks and a broadcast's notes are
 //! told, who may enter a room, what one socket may do with its token.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::base::crowd::CrowdLimits;
 use crate::model::access::Subscriber;
 use crate::model::call::CallStep;
 use crate::model::errand::Errand;
 use crate::model::information::Information;
+use crate::model::mail::Client;
 use crate::model::room::{JoinAsk, RoomMail};
 
 /// A subscriber of `s` with a secret, and the code that it has at the start of the clock.
@@ -467,4 +470,38 @@ fn who_plays_may_ask_for_the_tracks_without_a_code() {
         };
         assert!(text.contains(answer), "{text}");
     }
+}
+
+#[test]
+fn codes_are_not_to_be_guessed() {
+    let mut w = World::new(AppSettings {
+        enable_time_token_for_play: true,
+        ..AppSettings::default()
+    });
+    w.put_live(CAROL, "s");
+    let (subscriber, code) = anna(AccessKind::Play, -1);
+    w.facts = Ok(AdmissionFacts {
+        subscriber: Some(subscriber),
+        ..AdmissionFacts::default()
+    });
+    let ask = |code: &str, last: u8| PlayAsk {
+        subscriber_id: Some("anna".to_owned()),
+        subscriber_code: Some(code.to_owned()),
+        client: Arc::new(Client {
+            remote: Some(IpAddr::from([192, 0, 2, last])),
+            ..Client::default()
+        }),
+        ..play_of("s")
+    };
+    let refused = Err(Definition::UnauthorizedAccess);
+    // An old code, as a page that reconnects shows it.
+    for _ in 0..100 {
+        assert_eq!(w.play(BOB, ask("000000", 1)), refused);
+    }
+    assert_eq!(w.play(BOB, ask(&code, 1)), Ok(()));
+    for guess in 0..20 {
+        assert_eq!(w.play(BOB, ask(&format!("{guess:06}"), 2)), refused);
+    }
+    assert_eq!(w.play(BOB, ask(&code, 2)), refused, "found too late");
+    assert_eq!(w.play(ALICE, ask(&code, 3)), Ok(()), "she is elsewhere");
 }
