@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bare::{Negotiated, Rtp, VIDEO_SSRC};
 use crate::check::{assert_repaired, compare};
 use crate::network::{Direction, Link};
 use crate::seeds;
@@ -113,4 +114,31 @@ fn an_outage_of_the_viewer_is_made_up_for() {
         world.run(Duration::from_secs(3));
         assert_call_repaired(&world, publisher, viewer);
     });
+}
+
+/// Some senders pad on the media's own SSRC when they probe (RFC 3550 §5.1).
+#[test]
+fn padding_in_the_place_of_media_is_not_asked_for_again() {
+    let mut world = World::new(4, 1);
+    let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    let packet = |seq, payload| Rtp {
+        pt: 96,
+        ssrc: VIDEO_SSRC,
+        seq,
+        timestamp: u32::from(seq) * 3000,
+        marker: true,
+        transport_seq: seq,
+        payload,
+    };
+    let media: &[u8] = &[0x90, 0x80, 0x80, 1, 0x11, 2, 0, 9];
+    for seq in 100..120 {
+        let payload = if seq % 2 == 0 { media } else { &[] };
+        publisher.send(&mut world, &publisher.rtp(&packet(seq, payload)));
+        world.run(Duration::from_millis(20));
+    }
+    assert_eq!(world.dropped(DropReason::Padding), 10);
+    assert_eq!(world.counters(0).nacks_sent, 0);
+    publisher.send(&mut world, &publisher.rtp(&packet(122, media)));
+    world.run(Duration::from_millis(100));
+    assert!(world.counters(0).nacks_sent > 0, "what is missing is");
 }
