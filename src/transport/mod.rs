@@ -445,6 +445,22 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_addresses_the_oldest_goes_but_never_the_one_in_use() {
+        let mut t = transport();
+        let last = MAX_ADDRESSES_PER_PEER as u16 + 3;
+        for from in 1..=last {
+            let request = request(&t, from == 1);
+            assert_eq!(hear(&mut t, 1, from, &request), Some(1));
+        }
+        let kept = t.validated().iter().map(|source| match source {
+            Source::Udp(address) => address.port(),
+            Source::Tcp(_) => 0,
+        });
+        let newest = last - (MAX_ADDRESSES_PER_PEER as u16 - 2)..=last;
+        assert!(kept.eq(std::iter::once(1).chain(newest)));
+    }
+
+    #[test]
     fn a_route_that_fell_silent_gives_way_to_one_that_is_heard() {
         let mut t = transport();
         let mut check = |tenths, from, nominates| {
