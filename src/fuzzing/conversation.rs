@@ -167,7 +167,8 @@ impl Talk {
                     CallEvent::Start,
                     CallEvent::Left,
                     CallEvent::NoPeer,
-                    CallEvent::Relayed("{}".to_owned()),
+                    // As another session writes it.
+                    CallEvent::Relayed(r#"{"command":"takeCandidate"}"#.to_owned()),
                 ];
                 let at = usize::from(what >> 3) % events.len();
                 let event = events[at].clone();
