@@ -84,7 +84,8 @@ const SPAN: Duration = Duration::from_secs(600);
 /// Wrong codes of one subscriber from one address: somebody who mistypes, not more.
 const MAX_HERE: u32 = 10;
 
-/// And from everywhere: two codes of a million are good at a time, so that guessing takes months.
+/// And from everywhere: 7200 a day, while two codes of a million are good at a time, so that one is
+/// found in 69 days on average.
 const MAX_IN_ALL: u32 = 50;
 
 /// Wrong codes that are remembered; the oldest go.

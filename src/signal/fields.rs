@@ -28,8 +28,8 @@ impl Fields {
         }
     }
 
-    /// True when a member that was asked for by [`short`](Self::short), [`any`](Self::any) or
-    /// [`json`](Self::json) is longer than it may be.
+    /// True when a member that was asked for by [`short`](Self::short), [`token`](Self::token),
+    /// [`any`](Self::any) or [`json`](Self::json) is longer than it may be.
     pub(super) fn is_too_long(&self) -> bool {
         self.is_too_long
     }

@@ -436,8 +436,8 @@ fn leaving_a_call_withdraws_no_room_of_its_name() {
     assert!(room.is_some(), "she is in the room");
 }
 
-#[test]
-fn who_plays_may_ask_for_the_tracks_without_a_code() {
+/// `s` is on air, and who plays it shows a code; Anna's.
+fn world_with_codes() -> (World, String) {
     let mut w = World::new(AppSettings {
         enable_time_token_for_play: true,
         ..AppSettings::default()
@@ -448,6 +448,12 @@ fn who_plays_may_ask_for_the_tracks_without_a_code() {
         subscriber: Some(subscriber),
         ..AdmissionFacts::default()
     });
+    (w, code)
+}
+
+#[test]
+fn who_plays_may_ask_for_the_tracks_without_a_code() {
+    let (mut w, code) = world_with_codes();
     let ask = PlayAsk {
         subscriber_id: Some("anna".to_owned()),
         subscriber_code: Some(code),
@@ -474,16 +480,7 @@ fn who_plays_may_ask_for_the_tracks_without_a_code() {
 
 #[test]
 fn codes_are_not_to_be_guessed() {
-    let mut w = World::new(AppSettings {
-        enable_time_token_for_play: true,
-        ..AppSettings::default()
-    });
-    w.put_live(CAROL, "s");
-    let (subscriber, code) = anna(AccessKind::Play, -1);
-    w.facts = Ok(AdmissionFacts {
-        subscriber: Some(subscriber),
-        ..AdmissionFacts::default()
-    });
+    let (mut w, code) = world_with_codes();
     let ask = |code: &str, last: u8| PlayAsk {
         subscriber_id: Some("anna".to_owned()),
         subscriber_code: Some(code.to_owned()),
