@@ -26,6 +26,7 @@ describe("the life of a session", () => {
     const leaver = await stage.viewer(id);
     const stayer = await stage.viewer(id);
     await Promise.all([leaver.waitForMedia(), stayer.waitForMedia()]);
+    await leaver.watchIsOver();
     await leaver.call("stop", id);
     await leaver.waitFor("play_finished");
     await assertSteady(publisher, [stayer], { during: 3000 });
@@ -47,6 +48,7 @@ describe("the life of a session", () => {
     const publisher = await stage.publisher(id);
     const viewer = await stage.viewer(id);
     await viewer.waitForMedia();
+    await publisher.watchIsOver();
     await publisher.call("stop", id);
     await publisher.waitFor("publish_finished");
     await viewer.waitFor("play_finished", { within: AT_ONCE_MS });

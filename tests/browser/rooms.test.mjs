@@ -8,8 +8,6 @@ import { SdkPage, Stage, freshId } from "./lib/stage.mjs";
 
 const GUARD = { timeout: 180_000 };
 const LONG = { within: 60_000 };
-/** A little more than the SDK's watch takes (see `enter`). */
-const WATCH_MS = 3500;
 
 /** A page of one participant. */
 class Participant extends SdkPage {
@@ -22,22 +20,21 @@ class Participant extends SdkPage {
     return page;
   }
 
-  /**
-   * INTEROP(antmedia-js): 3 s later the SDK begins again what is not connected then, also what was
-   * entered anew in the meantime: who leaves waits for that with `isWatchOver`.
-   */
   async enter(room) {
-    this.entered = Date.now();
     await this.call("publish", this.id, "", "", "", `name of ${this.id}`, room);
     await this.call("play", room, "", room, [], "", "", "", undefined);
+  }
+
+  /** As `enter`, in the older flow. */
+  async joinLegacy(room) {
+    this.began = Date.now();
+    await this.tab.run(({ room, id }) => window.kit.joinLegacy(room, id), { room, id: this.id });
   }
 
   async leave(room) {
     await this.call("stop", this.id);
     await this.call("stop", room);
   }
-
-  isWatchOver() { return Date.now() > this.entered + WATCH_MS; }
 
   figures() { return this.tab.run(() => window.kit.figures()); }
   shown() { return this.tab.run(() => window.kit.shown()); }
@@ -103,7 +100,7 @@ describe("rooms in Chromium", () => {
 
     const [, , , last] = pages;
     const stayers = pages.slice(0, 3);
-    await until(`the SDK's watch at ${last.id} is over`, () => last.isWatchOver());
+    await last.watchIsOver();
     await last.leave(room);
     await last.waitFor("publish_finished");
     await last.waitFor("play_finished");
@@ -131,7 +128,7 @@ describe("rooms in Chromium", () => {
     const pages = [];
     for (const name of ["e", "f", "g", "h"]) {
       const page = await Participant.open(stage, freshId(name));
-      await page.tab.run(({ room, id }) => window.kit.joinLegacy(room, id), { room, id: page.id });
+      await page.joinLegacy(room);
       const { detail } = await page.waitFor("joinedTheRoom");
       assert.equal(detail.ATTR_ROOM_NAME, room);
       assert.equal(detail.streamId, page.id);
@@ -143,12 +140,13 @@ describe("rooms in Chromium", () => {
     await everybodySees(pages);
 
     const [, , , last] = pages;
+    await last.watchIsOver();
     await last.tab.run(() => window.kit.leaveLegacy());
     const left = await last.waitFor("leavedFromRoom");
     assert.equal(left.detail.ATTR_ROOM_NAME, room);
     await everybodySees(pages.slice(0, 3));
 
-    await last.tab.run(({ room, id }) => window.kit.joinLegacy(room, id), { room, id: last.id });
+    await last.joinLegacy(room);
     await everybodySees(pages);
     await assertClean(pages, { oneTimer: true });
     await Promise.all(pages.map((page) => page.close()));

@@ -12,6 +12,9 @@ const TOLD = new Set([
   "session_restored", "reconnection_attempt_for_publisher", "reconnection_attempt_for_player", "closed",
 ]);
 
+/** A little more than the SDK's watch takes (see `watchIsOver`). */
+const WATCH_MS = 3500;
+
 let counter = 0;
 
 /** A stream id that no other test uses. */
@@ -25,6 +28,8 @@ export class SdkPage {
   constructor(tab, id) {
     this.tab = tab;
     this.id = id;
+    /** When a publish or a play last began. */
+    this.began = Date.now();
   }
 
   events() { return this.tab.run(() => window.kit.events); }
@@ -41,7 +46,18 @@ export class SdkPage {
 
   /** Calls a method of the adaptor. */
   call(method, ...args) {
+    if (method === "publish" || method === "play") this.began = Date.now();
     return this.tab.run(({ method, args }) => { window.kit.adaptor[method](...args); }, { method, args });
+  }
+
+  /**
+   * INTEROP(antmedia-js): 3 s behind a publish or a play the SDK begins again what is not connected
+   * then, also what began in the meantime. The answer that is on its way to what it dropped finds
+   * a connection without an offer: `notSetRemoteDescription`. A test that stops and begins again
+   * waits for this before it stops.
+   */
+  watchIsOver() {
+    return until(`the SDK's watch of ${this.id} is over`, () => Date.now() > this.began + WATCH_MS);
   }
 
   stats() { return this.tab.run((id) => window.kit.stats(id), this.id); }
