@@ -4,7 +4,7 @@
 //! Pure: `directory.rs` mails what comes out. A multi-peer call has an owner that stays alone in
 //! it; each newcomer is sent to a call of its own with the owner.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -25,6 +25,8 @@ pub(super) type News = Vec<(ConnId, StreamId, CallEvent)>;
 pub(super) struct Calls {
     calls: BTreeMap<StreamId, Call>,
     invitations: VecDeque<Invitation>,
+    /// Owners and the calls that they were put in, and may not know of yet.
+    brought: BTreeSet<(ConnId, StreamId)>,
     /// Invitations made so far: what tells their ids apart.
     invited: u64,
 }
@@ -50,10 +52,11 @@ struct Member {
     held: Vec<String>,
 }
 
-/// A newcomer of a multi-peer call was told an id.
+/// A newcomer of a multi-peer call was told an id, which is for it alone.
 #[derive(Debug)]
 struct Invitation {
     stream: StreamId,
+    guest: ConnId,
     call: StreamId,
     owner: ConnId,
 }
@@ -62,20 +65,21 @@ impl Calls {
     /// `conn` joins; whether it may at all was decided before.
     ///
     /// # Errors
-    /// `StreamIdInUse` when two others are in the call.
+    /// `StreamIdInUse` when two others are in the call, or somebody else was invited to it.
     pub(super) fn join(
         &mut self,
         conn: ConnId,
         ask: &JoinAsk,
         news: &mut News,
     ) -> Result<JoinGrant, Definition> {
-        self.redeem(&ask.stream);
+        self.redeem(conn, &ask.stream)?;
         let call = self.calls.entry(ask.stream.clone()).or_default();
         if call.members.iter().any(|member| member.conn == conn) {
             return Ok(JoinGrant::Joined);
         }
         if let Some(owner) = call.owner() {
-            return Ok(JoinGrant::Redirected(self.invite(owner, &ask.stream)));
+            let stream = self.invite((owner, conn), &ask.stream);
+            return Ok(JoinGrant::Redirected(stream));
         }
         if call.members.len() >= 2 {
             return Err(Definition::StreamIdInUse);
@@ -97,6 +101,7 @@ impl Calls {
         if call.members.len() == before {
             return;
         }
+        self.brought.remove(&(conn, stream.clone()));
         self.invitations
             .retain(|i| i.owner != conn || i.call != *stream);
         call.parted = Some(now);
@@ -112,8 +117,28 @@ impl Calls {
             news.push((left.conn, stream.clone(), event));
         }
         if is_over || call.members.is_empty() {
+            for member in &call.members {
+                self.brought.remove(&(member.conn, stream.clone()));
+            }
             self.calls.remove(stream);
         }
+    }
+
+    /// `conn` is gone, and has left every call that it knew of.
+    pub(super) fn forget(&mut self, now: Instant, conn: ConnId, news: &mut News) {
+        self.invitations.retain(|i| i.guest != conn);
+        let from = (conn, StreamId::from(""));
+        let rest = self.brought.range(from..).take_while(|(of, _)| *of == conn);
+        let calls: Vec<StreamId> = rest.map(|(_, stream)| stream.clone()).collect();
+        for stream in calls {
+            self.leave(now, conn, &stream, news);
+        }
+    }
+
+    /// `conn` was told to join under this id.
+    pub(super) fn has_invited(&self, conn: ConnId, stream: &str) -> bool {
+        let mut invitations = self.invitations.iter();
+        invitations.any(|i| i.guest == conn && *i.stream == *stream)
     }
 
     /// `conn` has a message for the other member. A description goes at once and takes the
@@ -159,24 +184,37 @@ impl Calls {
     }
 
     /// A newcomer joins under the id it was told: the owner is there already.
-    fn redeem(&mut self, stream: &StreamId) {
-        let invitation = self.invitations.iter().position(|i| i.stream == *stream);
-        let Some(invitation) = invitation.and_then(|at| self.invitations.remove(at)) else {
-            return;
+    fn redeem(&mut self, guest: ConnId, stream: &StreamId) -> Result<(), Definition> {
+        let mut invitations = self.invitations.iter();
+        let Some(at) = invitations.position(|i| i.stream == *stream) else {
+            return Ok(());
         };
+        if !self.has_invited(guest, stream) {
+            return Err(Definition::StreamIdInUse);
+        }
+        let Some(Invitation { owner, .. }) = self.invitations.remove(at) else {
+            return Ok(());
+        };
+        self.brought.insert((owner, stream.clone()));
         let call = self.calls.entry(stream.clone()).or_default();
         call.by_invitation = true;
         call.members.push(Member {
-            conn: invitation.owner,
+            conn: owner,
             play_only: false,
             multi_peer: false,
             described: false,
             held: Vec::new(),
         });
+        Ok(())
     }
 
     /// An id for a newcomer of `call`, that nobody has.
-    fn invite(&mut self, owner: ConnId, call: &StreamId) -> StreamId {
+    fn invite(&mut self, (owner, guest): (ConnId, ConnId), call: &StreamId) -> StreamId {
+        let mut invitations = self.invitations.iter();
+        let is_same = |i: &&Invitation| (i.owner, i.guest) == (owner, guest) && i.call == *call;
+        if let Some(invitation) = invitations.find(is_same) {
+            return invitation.stream.clone();
+        }
         let stream = loop {
             self.invited += 1;
             let tail = format!("-{}", self.invited);
@@ -193,6 +231,7 @@ impl Calls {
         }
         self.invitations.push_back(Invitation {
             stream: stream.clone(),
+            guest,
             call: call.clone(),
             owner,
         });

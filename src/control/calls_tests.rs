@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::clock::tests::test_now;
 use crate::base::ids::WorkerId;
+use crate::model::access::Proof;
 
 const A: ConnId = conn(0);
 const B: ConnId = conn(1);
@@ -69,7 +70,7 @@ fn ask(stream: &str) -> JoinAsk {
         stream: stream.into(),
         multi_peer: false,
         play_only: false,
-        token: None,
+        proof: Proof::default(),
     }
 }
 
@@ -259,6 +260,7 @@ fn invitations_end_with_their_owner_and_are_bounded() {
     let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
         panic!("no id");
     };
+    assert_eq!(w.join(B).0, Ok(JoinGrant::Redirected(own.clone())), "once");
     w.leave(A);
     assert_eq!(w.join_as(B, ask(&own)), (Ok(JoinGrant::Joined), vec![]));
     w.enter_as(A, many);
@@ -268,6 +270,50 @@ fn invitations_end_with_their_owner_and_are_bounded() {
     }
     assert_eq!(w.calls.invitations.len(), MAX_INVITATIONS);
     let long = "x".repeat(MAX_STREAM_ID_LEN);
-    let invited = w.calls.invite(A, &long.into());
+    let invited = w.calls.invite((A, C), &long.into());
     assert_eq!(invited.len(), MAX_STREAM_ID_LEN);
+}
+
+#[test]
+fn an_invitation_is_for_who_was_told_it() {
+    let mut w = World::new();
+    let many = JoinAsk {
+        multi_peer: true,
+        ..ask("r")
+    };
+    w.enter_as(A, many);
+    let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
+        panic!("no id");
+    };
+    assert!(w.calls.has_invited(B, &own) && !w.calls.has_invited(C, &own));
+    let refused = Err(Definition::StreamIdInUse);
+    assert_eq!(w.join_as(C, ask(&own)), (refused, vec![]));
+    assert_eq!(w.join_as(B, ask(&own)).0, Ok(JoinGrant::Joined));
+    assert!(!w.calls.has_invited(B, &own));
+}
+
+#[test]
+fn an_owner_that_is_gone_before_it_heard_of_a_newcomer_leaves_it() {
+    let mut w = World::new();
+    let many = JoinAsk {
+        multi_peer: true,
+        ..ask("r")
+    };
+    w.enter_as(A, many.clone());
+    let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
+        panic!("no id");
+    };
+    w.enter_as(B, ask(&own));
+    // Its socket ends: it leaves what it knows of.
+    w.leave(A);
+    let mut news = News::new();
+    w.calls.forget(w.now, A, &mut news);
+    assert_eq!(news, vec![(B, own, CallEvent::Over)]);
+    assert_eq!((w.calls.len(), w.calls.brought.len()), (0, 0));
+
+    // A guest that is gone takes its invitation along.
+    w.enter_as(A, many);
+    w.enter(B);
+    w.calls.forget(w.now, B, &mut news);
+    assert!(w.calls.invitations.is_empty());
 }

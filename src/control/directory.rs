@@ -27,7 +27,7 @@ use crate::model::errand::Errand;
 use crate::model::event::{Event, EventAction};
 use crate::model::information::Information;
 use crate::model::mail::{
-    AppName, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
+    AppName, Client, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
@@ -125,22 +125,22 @@ impl Directory {
                 self.withdraw(now, (conn, stream, AccessKind::Publish));
             }
             ControlMail::PlayLive { conn, app, stream } => {
-                let broadcast = self.broadcast_mut(&app, &stream);
-                if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
-                    self.tell_play(&app, &stream, conn, true);
-                    self.tell_assignments(&app, &stream, conn, true);
-                    self.tell_priorities(&app, &stream, conn);
-                }
+                self.play_live(conn, &app, &stream);
                 self.seat_connected(now, (conn, stream, AccessKind::Play));
             }
             ControlMail::PlayReleased { conn, app, stream } => {
                 self.play_released(conn, &app, &stream);
                 self.withdraw(now, (conn, stream, AccessKind::Play));
             }
-            ControlMail::ConnClosed { conn } => self.questions.forget(conn),
+            ControlMail::ConnClosed { conn } => self.forget(now, conn),
             // The shell asked, and the shell takes the answer.
             ControlMail::Plays { .. } | ControlMail::Peers { .. } => {}
-            ControlMail::Errand { conn, app, errand } => self.run_errand(now, conn, &app, errand),
+            ControlMail::Errand {
+                conn,
+                app,
+                client,
+                errand,
+            } => self.run_errand(now, (conn, client), &app, errand),
             ControlMail::PublishMeasured {
                 app,
                 stream,
@@ -154,15 +154,23 @@ impl Directory {
         }
     }
 
-    fn run_errand(&mut self, now: Now, conn: ConnId, app: &AppName, errand: Errand) {
+    /// A WebSocket is gone.
+    fn forget(&mut self, now: Now, conn: ConnId) {
+        self.questions.forget(conn);
+        self.forget_calls(now, conn);
+    }
+
+    fn run_errand(
+        &mut self,
+        now: Now,
+        (conn, client): (ConnId, Arc<Client>),
+        app: &AppName,
+        errand: Errand,
+    ) {
         match errand {
-            Errand::Call(step) => self.call(now, conn, app, step),
-            Errand::Question(Information::TrackList { stream, token }) => {
-                let ask = PlayAsk {
-                    stream: Some(stream),
-                    token,
-                    ..PlayAsk::default()
-                };
+            Errand::Call(step) => self.call(now, (conn, client), app, step),
+            Errand::Question(Information::TrackList { stream, proof }) => {
+                let ask = PlayAsk::showing(stream, proof, client);
                 self.ask(Question::new(conn, 0, app.clone(), Asked::Tracks(ask)));
             }
             Errand::Question(question) => {
@@ -412,6 +420,15 @@ impl Directory {
             broadcast.admit(conn, ask, filter, slots, lineup);
         }
         Ok(grant)
+    }
+
+    fn play_live(&mut self, conn: ConnId, app: &AppName, stream: &StreamId) {
+        let broadcast = self.broadcast_mut(app, stream);
+        if broadcast.is_some_and(|broadcast| broadcast.connected(conn)) {
+            self.tell_play(app, stream, conn, true);
+            self.tell_assignments(app, stream, conn, true);
+            self.tell_priorities(app, stream, conn);
+        }
     }
 
     fn publish_live(

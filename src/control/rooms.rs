@@ -137,12 +137,24 @@ impl Directory {
         self.refresh(app, main);
     }
 
-    /// `stream` belongs to `main` no more. The end of the last subtrack is that of the group's
-    /// plays, unless the group has media of its own.
+    /// `stream` belongs to `main` no more. A group that is over with that leaves its own main
+    /// track in turn.
     pub(super) fn leave_group(&mut self, app: &AppName, main: &StreamId, stream: &StreamId) {
-        let Some(group) = self.broadcast_mut(app, main) else {
-            return;
-        };
+        let mut left = self.leave_one_group(app, main, stream);
+        while let Some((main, stream)) = left {
+            left = self.leave_one_group(app, &main, &stream);
+        }
+    }
+
+    /// The end of the last subtrack is that of the group's plays, unless the group has media of
+    /// its own. `Some`: the group is over, and was a subtrack itself, of which main track.
+    fn leave_one_group(
+        &mut self,
+        app: &AppName,
+        main: &StreamId,
+        stream: &StreamId,
+    ) -> Option<(StreamId, StreamId)> {
+        let group = self.broadcast_mut(app, main)?;
         group.subtracks.retain(|id| id != stream);
         for play in group.players.values_mut() {
             play.filter.forget(stream);
@@ -150,10 +162,13 @@ impl Directory {
         if group.phase != Phase::Virtual || !group.subtracks.is_empty() {
             self.refresh(app, main);
         } else if group.members.is_empty() {
+            let outer = group.main_track.take();
             self.remove(app, main);
+            return Some((outer?, main.clone()));
         } else {
             self.end_plays(app, main);
         }
+        None
     }
 
     /// Tells each play of `main` what it is to be sent, where that changed.
@@ -258,7 +273,11 @@ impl Directory {
         };
         group.members.retain(|(member, _)| *member != conn);
         if !group.is_playable() && group.phase == Phase::Virtual && group.members.is_empty() {
+            let outer = group.main_track.take();
             self.remove(app, room);
+            if let Some(outer) = outer {
+                self.leave_group(app, &outer, room);
+            }
         }
     }
 

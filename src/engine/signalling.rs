@@ -459,7 +459,10 @@ impl Engine {
     }
 
     fn tell_control(&mut self, conn: ConnId, tell: Tell) {
-        let Some(app) = self.app_of(conn) else { return };
+        let Some(telling) = self.conns.get(&conn) else {
+            return;
+        };
+        let (app, client) = (telling.app.clone(), telling.client.clone());
         self.mail_control(match tell {
             Tell::PublishLive { stream } => {
                 let peer = self.held(conn, Role::Publish, &stream);
@@ -484,7 +487,12 @@ impl Engine {
                 app,
                 mail: RoomMail::Left { room },
             },
-            Tell::Errand(errand) => ControlMail::Errand { conn, app, errand },
+            Tell::Errand(errand) => ControlMail::Errand {
+                conn,
+                app,
+                client,
+                errand,
+            },
         });
     }
 

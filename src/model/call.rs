@@ -3,8 +3,11 @@
 //! No media of a call comes to this server: it brings two clients together and carries their
 //! messages. The two may be served by different workers, so control is where they meet.
 
+use std::sync::Arc;
+
+use super::access::Proof;
 use super::definition::Definition;
-use super::mail::PlayAsk;
+use super::mail::{Client, PlayAsk};
 use super::track::StreamId;
 
 /// The fields of a `join` command that decide about it.
@@ -16,18 +19,14 @@ pub struct JoinAsk {
     pub multi_peer: bool,
     /// The client only receives.
     pub play_only: bool,
-    /// Token, JWT or hash.
-    pub token: Option<String>,
+    /// Checked as for play.
+    pub proof: Proof,
 }
 
 impl JoinAsk {
     /// The play that a join is checked as: the same credentials open both.
-    pub fn as_play(&self) -> PlayAsk {
-        PlayAsk {
-            stream: Some(self.stream.clone()),
-            token: self.token.clone(),
-            ..PlayAsk::default()
-        }
+    pub fn as_play(&self, client: Arc<Client>) -> PlayAsk {
+        PlayAsk::showing(self.stream.clone(), self.proof.clone(), client)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Questions about broadcasts: asked by a client, carried to control as they are, answered there.
 
+use super::access::Proof;
 use super::track::StreamId;
 
 /// Questions about broadcasts.
@@ -15,7 +16,7 @@ pub enum Information {
         /// About which room.
         stream: StreamId,
         /// Checked as for play.
-        token: Option<String>,
+        proof: Proof,
     },
     /// `getBroadcastObject`.
     BroadcastObject {

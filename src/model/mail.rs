@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::access::Proof;
 use super::call::{CallNews, CallStep};
 use super::capture::Tap;
 use super::data::{DataMessage, DataRelay};
@@ -111,6 +112,8 @@ pub enum ControlMail {
         conn: ConnId,
         /// In which application.
         app: AppName,
+        /// From where.
+        client: Arc<Client>,
         /// What it is.
         errand: Errand,
     },
@@ -269,6 +272,25 @@ pub struct PlayAsk {
     pub disable_tracks_by_default: bool,
     /// Who sent it; filled in by the engine.
     pub client: Arc<Client>,
+}
+
+impl PlayAsk {
+    /// What other commands about `stream` are checked as.
+    pub fn showing(stream: StreamId, proof: Proof, client: Arc<Client>) -> Self {
+        let Proof {
+            token,
+            subscriber_id,
+            subscriber_code,
+        } = proof;
+        Self {
+            stream: Some(stream),
+            token,
+            subscriber_id,
+            subscriber_code,
+            client,
+            ..Self::default()
+        }
+    }
 }
 
 /// Live figures of one publish.

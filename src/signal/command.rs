@@ -4,6 +4,7 @@
 //! when the client left them out, sent null or sent `""`.
 
 use crate::base::codec::MediaKind;
+use crate::model::access::Proof;
 pub use crate::model::information::{Information, Page};
 use crate::model::mail::{PlayAsk, PublishAsk};
 pub use crate::model::slots::SlotCommand;
@@ -157,8 +158,8 @@ pub enum PeerToPeer {
         multi_peer: bool,
         /// `mode` is `"play"`: receives only. Any other mode is both directions.
         play_only: bool,
-        /// Token, JWT or hash.
-        token: Option<String>,
+        /// Checked as for play.
+        proof: Proof,
     },
     /// `leave`.
     Leave {

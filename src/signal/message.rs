@@ -11,6 +11,7 @@ use super::command::{
 };
 use super::fields::Fields;
 use crate::base::limits::MAX_STREAM_ID_LEN;
+use crate::model::access::Proof;
 use crate::model::definition::Definition;
 use crate::model::mail::{PlayAsk, PublishAsk};
 use crate::model::track::StreamId;
@@ -109,7 +110,7 @@ fn read(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refusal> {
             stream: stream(fields)?,
             multi_peer: fields.flag("multiPeer").unwrap_or(false),
             play_only: fields.short("mode").is_some_and(|mode| mode == "play"),
-            token: fields.token("token"),
+            proof: proof(fields),
         }),
         "leave" => Command::PeerToPeer(PeerToPeer::Leave {
             stream: stream(fields)?,
@@ -140,7 +141,7 @@ fn read_others(name: &str, fields: &mut Fields) -> Result<Option<Command>, Refus
         },
         "getTrackList" => Information::TrackList {
             stream: stream(fields)?,
-            token: fields.token("token"),
+            proof: proof(fields),
         },
         "getBroadcastObject" => Information::BroadcastObject {
             stream: stream(fields)?,
@@ -232,6 +233,14 @@ fn publish(fields: &mut Fields) -> Result<Command, Refusal> {
         client: Arc::default(),
     };
     Ok(Command::Publish { stream, ask })
+}
+
+fn proof(fields: &mut Fields) -> Proof {
+    Proof {
+        token: fields.token("token"),
+        subscriber_id: fields.short("subscriberId"),
+        subscriber_code: subscriber_code(fields),
+    }
 }
 
 fn play(fields: &mut Fields) -> Result<Command, Refusal> {

@@ -317,7 +317,7 @@ fn peer_to_peer_modes_other_than_play_are_both() {
             stream: "s".into(),
             multi_peer: false,
             play_only: want,
-            token: None,
+            proof: Proof::default(),
         });
         assert_eq!(command(&text), want);
     }

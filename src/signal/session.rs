@@ -316,7 +316,7 @@ impl Session {
                 stream,
                 multi_peer,
                 play_only,
-                token,
+                proof,
             } => {
                 if !self.calls.contains(&stream) && self.is_full() {
                     return complain(Definition::HighResourceUsage, Some(&stream), actions);
@@ -326,7 +326,7 @@ impl Session {
                     stream,
                     multi_peer,
                     play_only,
-                    token,
+                    proof,
                 };
                 self.calls.join(self.requests, ask, actions);
             }

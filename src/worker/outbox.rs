@@ -247,6 +247,7 @@ mod tests {
         let question = || ControlMail::Errand {
             conn,
             app: "live".into(),
+            client: Arc::default(),
             errand: Errand::Question(Information::SubscriberCount { stream: "s".into() }),
         };
         let many = 3 * MAX_WORKER_MAILS;

@@ -1,5 +1,7 @@
 //! Calls between two clients: decides who may join, and mails what `control/calls.rs` says.
 
+use std::sync::Arc;
+
 use super::Directory;
 use super::questions::Question;
 use crate::base::clock::Now;
@@ -8,15 +10,21 @@ use crate::control::admission::Asked;
 use crate::control::calls::News;
 use crate::model::call::{CallNews, CallStep, JoinAsk, JoinGrant};
 use crate::model::definition::Definition;
-use crate::model::mail::{AppName, WorkerMail};
+use crate::model::mail::{AppName, Client, WorkerMail};
 
 impl Directory {
     /// A connection asks or tells something about a call.
-    pub(super) fn call(&mut self, now: Now, conn: ConnId, app: &AppName, step: CallStep) {
+    pub(super) fn call(
+        &mut self,
+        now: Now,
+        (conn, client): (ConnId, Arc<Client>),
+        app: &AppName,
+        step: CallStep,
+    ) {
         let mut news = News::new();
         match step {
             CallStep::Join { request, ask } => {
-                let as_play = ask.as_play();
+                let as_play = ask.as_play(client);
                 let asked = Asked::Join(ask, as_play);
                 self.ask(Question::new(conn, request, app.clone(), asked));
             }
@@ -33,6 +41,15 @@ impl Directory {
                         .relay(now.instant, conn, &stream, message, &mut news);
                 }
             }
+        }
+        self.spread(news);
+    }
+
+    /// A WebSocket is gone that said nothing of calls it had not been told of yet.
+    pub(super) fn forget_calls(&mut self, now: Now, conn: ConnId) {
+        let mut news = News::new();
+        for app in self.apps.values_mut() {
+            app.calls.forget(now.instant, conn, &mut news);
         }
         self.spread(news);
     }

@@ -333,7 +333,7 @@ impl Directory {
         let hook = self
             .apps
             .get(&question.app)
-            .filter(|_| !matches!(question.asked, Asked::Room(..)) && !self.is_shown(&question))
+            .filter(|_| !matches!(question.asked, Asked::Room(..)) && !self.is_let_in(&question))
             .and_then(|app| question.asked.hook(&question.app, &app.settings));
         match hook {
             Some(hook) => {
@@ -374,7 +374,7 @@ impl Directory {
             check_dates(record, kind, unix_ms)?;
         }
         check_blocks(facts, kind, unix_ms)?;
-        match self.is_shown(question) {
+        match self.is_let_in(question) {
             true => Ok(false),
             false => self.credentials(settings, question, unix_ms).check(),
         }
@@ -409,12 +409,21 @@ impl Directory {
         judged
     }
 
-    /// Who plays what it asks about has been let in: it needs no credentials to know its tracks.
-    fn is_shown(&self, question: &Question) -> bool {
+    /// Who asks has been let in already: who plays it asks for its tracks, who was sent to
+    /// another id of a multi-peer call joins under that.
+    fn is_let_in(&self, question: &Question) -> bool {
+        let conn = question.conn;
         let stream = question.asked.stream().unwrap_or_default();
-        let broadcast = self.broadcast(&question.app, stream);
-        let plays = |broadcast: &Broadcast| broadcast.players.contains_key(&question.conn);
-        matches!(question.asked, Asked::Tracks(_)) && broadcast.is_some_and(plays)
+        match question.asked {
+            Asked::Tracks(_) => self
+                .broadcast(&question.app, stream)
+                .is_some_and(|broadcast| broadcast.players.contains_key(&conn)),
+            Asked::Join(..) => self
+                .apps
+                .get(&question.app)
+                .is_some_and(|app| app.calls.has_invited(conn, stream)),
+            Asked::Publish(_) | Asked::Play(_) | Asked::Room(..) => false,
+        }
     }
 
     /// The id is free for who publishes, and something for who plays.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::base::crowd::CrowdLimits;
-use crate::model::access::Subscriber;
+use crate::model::access::{Proof, Subscriber};
 use crate::model::call::CallStep;
 use crate::model::errand::Errand;
 use crate::model::information::Information;
@@ -429,6 +429,7 @@ fn leaving_a_call_withdraws_no_room_of_its_name() {
     w.tell(ControlMail::Errand {
         conn: ALICE,
         app: APP.into(),
+        client: Arc::default(),
         errand: Errand::Call(CallStep::Leave { stream: "x".into() }),
     });
     while w.step() {}
@@ -463,11 +464,12 @@ fn who_plays_may_ask_for_the_tracks_without_a_code() {
     for (conn, answer) in [(ALICE, "trackList"), (BOB, "unauthorized_access")] {
         let question = Information::TrackList {
             stream: "s".into(),
-            token: None,
+            proof: Proof::default(),
         };
         w.tell(ControlMail::Errand {
             conn,
             app: APP.into(),
+            client: Arc::default(),
             errand: Errand::Question(question),
         });
         while w.step() {}

@@ -14,6 +14,8 @@ use crate::model::broadcast::BroadcastRecord;
 use crate::model::mail::{Client, ControlMail, PlayAsk, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 
+#[path = "questions_call_tests.rs"]
+mod calls;
 #[path = "questions_people_tests.rs"]
 mod people;
 

@@ -378,6 +378,7 @@ fn an_enabled_track_is_offered_at_once_or_when_it_comes() {
     let enable = |track: &str| ControlMail::Errand {
         conn: BOB,
         app: APP.into(),
+        client: Arc::default(),
         errand: Errand::Show {
             main: "r".into(),
             track: track.into(),
@@ -394,6 +395,40 @@ fn an_enabled_track_is_offered_at_once_or_when_it_comes() {
     assert_eq!(last, Some((BOB, vec!["a".to_owned(), "c".to_owned()])));
     w.publish(conn(1, 9), "d", "r");
     assert_eq!(w.told(), [], "nobody asked for it");
+}
+
+#[test]
+fn a_room_that_is_over_leaves_the_main_track_it_was_in() {
+    let mut w = world();
+    w.publish(ALICE, "a", "inner");
+    let app = APP.into();
+    for (inner, outer) in [("inner", "outer"), ("outer", "outmost")] {
+        let is_moved = w.directory.move_to_room(w.now, &app, inner, Some(outer));
+        assert!(is_moved);
+    }
+    assert!(w.is_there("outmost"));
+    w.end(ALICE, "a", PublishEnding::Stopped);
+    for room in ["inner", "outer", "outmost"] {
+        assert!(!w.is_there(room), "{room}");
+    }
+
+    // By the last member's leave too.
+    w.join(ALICE, "inner", "a").unwrap();
+    w.directory
+        .move_to_room(w.now, &app, "inner", Some("outer"));
+    let room = "inner".into();
+    assert_eq!(w.room(ALICE, RoomMail::Left { room }), None);
+    assert!(!w.is_there("inner") && !w.is_there("outer"));
+
+    // A ring ends as well.
+    w.publish(ALICE, "a", "inner");
+    w.directory
+        .move_to_room(w.now, &app, "inner", Some("outer"));
+    w.directory
+        .move_to_room(w.now, &app, "outer", Some("inner"));
+    w.end(ALICE, "a", PublishEnding::Stopped);
+    w.directory.move_to_room(w.now, &app, "outer", None);
+    assert!(!w.is_there("inner") && !w.is_there("outer"));
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn command(w: &mut World, conn: ConnId, command: SlotCommand) {
     w.tell(ControlMail::Errand {
         conn,
         app: APP.into(),
+        client: Arc::default(),
         errand: Errand::Slots(command),
     });
 }
