@@ -14,7 +14,7 @@ use toml::Table;
 use toml::de::{DeTable, DeValue};
 
 use super::error::StartError;
-use crate::model::settings::{ALIASES, AppSettings, is_foreign};
+use crate::model::settings::{ALIASES, AppSettings, PREFIX, advice_for_check, is_foreign};
 
 /// The file, section by section.
 #[derive(Clone, Debug, Default)]
@@ -136,7 +136,9 @@ impl RawFile {
         for (name, value) in file.places.table("app", values.remove("app"))? {
             let section = format!("app.{name}");
             let settings = file.places.table(&section, Some(value))?;
+            let settings = file.places.without_prefix(&section, settings)?;
             let mut settings = file.places.without_aliases(&section, settings)?;
+            file.places.refuse_unmade_checks(&section, &settings)?;
             settings.retain(|key, _| {
                 if is_foreign(key) {
                     file.ignored.push(join(&section, key));
@@ -210,18 +212,78 @@ impl Places {
             .map_err(|e| self.error(section, e.message()))
     }
 
-    /// Puts today's names for accepted older ones; both at once is an error.
+    /// Takes `settings.` off the names that have it, as Ant Media's own files do.
+    fn without_prefix(&mut self, section: &str, table: Table) -> Result<Table, StartError> {
+        let known = setting_names();
+        let (mut short, mut long) = (Table::new(), Table::new());
+        for (key, value) in table {
+            match value {
+                toml::Value::Table(inner) if PREFIX.strip_suffix('.') == Some(&*key) => {
+                    flatten(PREFIX, inner, &known, &mut long);
+                }
+                value => {
+                    let of = if key.starts_with(PREFIX) {
+                        &mut long
+                    } else {
+                        &mut short
+                    };
+                    of.insert(key, value);
+                }
+            }
+        }
+        for (long, value) in long {
+            let name = long.strip_prefix(PREFIX).unwrap_or(&long);
+            if let Some(&line) = self.lines.get(&join(section, &long)) {
+                self.lines.entry(join(section, name)).or_insert(line);
+            }
+            if short.insert(name.to_owned(), value).is_some() {
+                let message = format!("is {name}, which is set too");
+                return Err(self.error(&join(section, &long), message));
+            }
+        }
+        Ok(short)
+    }
+
+    /// Refuses checks that are switched on and not made here.
+    fn refuse_unmade_checks(&self, section: &str, table: &Table) -> Result<(), StartError> {
+        for (name, value) in table {
+            let is_off = value.as_bool() == Some(false) || value.as_str() == Some("");
+            if let Some(advice) = advice_for_check(name).filter(|_| !is_off) {
+                let message = format!("is not checked here: {advice}");
+                return Err(self.error(&join(section, name), message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the names used here for others that are accepted; both at once is an error.
     fn without_aliases(&self, section: &str, mut table: Table) -> Result<Table, StartError> {
         for (alias, name) in ALIASES {
             let Some(value) = table.remove(alias) else {
                 continue;
             };
             if table.insert(name.to_owned(), value).is_some() {
-                let message = format!("is the older name of {name}, which is set too");
+                let message = format!("is another name of {name}, which is set too");
                 return Err(self.error(&join(section, alias), message));
             }
         }
         Ok(table)
+    }
+}
+
+/// Puts the values of `table` into `flat`, and those of the tables in it that are no setting by
+/// themselves, under dotted names behind `prefix`.
+fn flatten(prefix: &str, table: Table, known: &[String], flat: &mut Table) {
+    for (key, value) in table {
+        let name = format!("{prefix}{key}");
+        match value {
+            toml::Value::Table(inner) if !known.contains(&key) => {
+                flatten(&format!("{name}."), inner, known, flat);
+            }
+            value => {
+                flat.insert(name, value);
+            }
+        }
     }
 }
 
@@ -375,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_older_name_of_a_setting_but_not_both() {
+    fn takes_the_other_name_of_a_setting_but_not_both() {
         let older = "\"settings.webrtc.client.start.timeoutMs\" = 7000";
         let file = RawFile::parse(&format!("[app.live]\n{older}"), Path::new("x")).unwrap();
         let live = file.apps.get("live").unwrap();
@@ -383,8 +445,61 @@ mod tests {
             live.get("webRTCClientStartTimeoutMs"),
             Some(&toml::Value::Integer(7000))
         );
+        let spaced = "[app.live]\nsettings.webrtc.stunServerURI = \"stun:a\"";
+        let file = RawFile::parse(spaced, Path::new("x")).unwrap();
+        assert!(file.apps["live"].contains_key("stunServerURI"));
         let both = format!("[app.live]\n{older}\nwebRTCClientStartTimeoutMs = 1");
-        assert!(refusal(&both).contains("older name"), "{}", refusal(&both));
+        assert!(
+            refusal(&both).contains("another name"),
+            "{}",
+            refusal(&both)
+        );
+    }
+
+    #[test]
+    fn takes_names_with_the_prefix_that_they_have_in_ant_media_s_files() {
+        let text = "[app.live]\nsettings.vp8Enabled = false\nsettings.hlsTime = 2\n\
+                    settings.participantVisibilityMatrix = { a = [\"b\"] }\n\
+                    settings.webrtc.client.start.timeoutMs = 7000\nsettings.gopSize = 1";
+        let file = RawFile::parse(text, Path::new("x")).unwrap();
+        let live = file.apps.get("live").unwrap();
+        let timeout = live.get("webRTCClientStartTimeoutMs");
+        assert_eq!(timeout, Some(&toml::Value::Integer(7000)));
+        assert_eq!(live.get("vp8Enabled"), Some(&toml::Value::Boolean(false)));
+        assert!(live["participantVisibilityMatrix"].is_table());
+        assert_eq!(live.len(), 3);
+        assert_eq!(file.ignored, ["app.live.gopSize", "app.live.hlsTime"]);
+        let cases = [
+            (
+                "[app.live]\nvp8Enabled = true\nsettings.vp8Enabled = true",
+                "x.toml:3: app.live.settings.vp8Enabled: is vp8Enabled, which is set too",
+            ),
+            (
+                "[app.live]\n\nsettings.vp8Enabld = true",
+                "x.toml:3: app.live.vp8Enabld: unknown key, did you mean \"vp8Enabled\"?",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(refusal(text), expected);
+        }
+        let error = refusal("[app.live]\nsettings = 3");
+        assert!(error.contains("app.live.settings: unknown key"), "{error}");
+    }
+
+    #[test]
+    fn a_check_that_is_not_made_here_is_refused_where_it_is_on() {
+        let text = "[app.live]\ntokenControlEnabled = false\njwksURL = \"\"";
+        assert!(RawFile::parse(text, Path::new("x")).is_ok());
+        for (line, advice) in [
+            ("tokenControlEnabled = true", "playTokenControlEnabled"),
+            ("settings.jwtBlacklistEnabled = true", "short time"),
+            ("jwksURL = \"https://a/keys\"", "own key"),
+            ("timeTokenSubscriberOnly = 1", "enableTimeTokenForPlay"),
+        ] {
+            let error = refusal(&format!("[app.live]\n{line}"));
+            assert!(error.starts_with("x.toml:2: app.live."), "{error}");
+            assert!(error.contains(advice), "{error}");
+        }
     }
 
     #[test]

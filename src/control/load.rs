@@ -60,8 +60,8 @@ impl HostLoad {
         self.is_over
     }
 
-    /// How close the host is to its limits, by the one that is closest: 0 is idle, from 1 on
-    /// newcomers are refused.
+    /// How close the host is to its limits, by the one that is closest: 0 is idle, 1 at the
+    /// limit; no less while newcomers are refused.
     pub fn stress(&self) -> f64 {
         let cpu = self.cpu_percent() / self.cpu_limit;
         let free = self.last.and_then(|last| last.available_len);

@@ -151,7 +151,7 @@ impl Shared {
         act(&mut life.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How close the host is to its limits: 1 and above, newcomers are refused.
+    /// How close processor and memory are to their limits; 1 is at one of them.
     pub fn set_stress(&self, stress: f64) {
         self.0.stress.store(stress.to_bits(), Ordering::Relaxed);
     }

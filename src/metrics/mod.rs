@@ -46,7 +46,7 @@ pub struct Snapshot {
     pub store: Durations,
     /// The store's file can be used.
     pub store_is_up: bool,
-    /// How close the host is to its limits; from 1 on newcomers are refused.
+    /// How close processor and memory are to their limits; 1 is at one of them.
     pub stress: f64,
     /// The process is about to end and takes nobody in.
     pub is_draining: bool,
@@ -329,7 +329,7 @@ impl Snapshot {
         }
         page.gauge(
             "stress",
-            "How close the host is to its limits; from 1 on newcomers are refused",
+            "How close processor and memory are to their limits; 1 is at one of them",
             self.stress,
         )
     }

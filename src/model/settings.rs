@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use check::{BadSetting, is_http_url};
-pub use foreign::is_foreign;
+pub use foreign::{advice_for_check, is_foreign};
 pub use merge::{SettingsChange, Unusable};
 
 /// Settings of one application.
@@ -251,8 +251,23 @@ fn default_visibility() -> BTreeMap<String, Vec<String>> {
     .collect()
 }
 
-/// Older names of settings that are accepted in files and REST bodies, with today's names.
-pub const ALIASES: [(&str, &str); 1] = [(
-    "settings.webrtc.client.start.timeoutMs",
-    "webRTCClientStartTimeoutMs",
-)];
+/// Other names of settings that are accepted in files and REST bodies, with those used here.
+pub const ALIASES: [(&str, &str); 8] = [
+    ("dataChannelWebHook", "dataChannelWebHookURL"),
+    (
+        "dataChannelPlayerDistrubution",
+        "dataChannelPlayerDistribution",
+    ),
+    ("encoderSettingsString", "encoderSettings"),
+    ("webhookRetryAttemptDelay", "webhookRetryDelay"),
+    ("webrtc.stunServerURI", "stunServerURI"),
+    ("webrtc.turnServerUsername", "turnServerUsername"),
+    ("webrtc.turnServerCredential", "turnServerCredential"),
+    (
+        "webrtc.client.start.timeoutMs",
+        "webRTCClientStartTimeoutMs",
+    ),
+];
+
+/// What Ant Media's own files have before most names.
+pub const PREFIX: &str = "settings.";

@@ -1,6 +1,6 @@
 //! Who may use REST: the IP filter and the JWT filter of the application, before every operation.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, RawPathParams, Request, State};
@@ -88,9 +88,11 @@ fn is_same_host(origin: &str, host: &str) -> bool {
     bare(name) == bare(host.trim())
 }
 
-/// The IP filter alone.
+/// The IP filter alone. This host is one host: who lets `127.0.0.1` in means `::1` too.
 pub fn allows_ip(settings: &AppSettings, ip: IpAddr) -> bool {
-    !settings.ip_filter_enabled || addresses::holds(&settings.remote_allowed_cidr, ip)
+    let holds = |ip| addresses::holds(&settings.remote_allowed_cidr, ip);
+    let is_here = ip == IpAddr::V6(Ipv6Addr::LOCALHOST);
+    !settings.ip_filter_enabled || holds(ip) || is_here && holds(Ipv4Addr::LOCALHOST.into())
 }
 
 #[cfg(test)]
@@ -146,7 +148,13 @@ mod tests {
         let bare = HeaderMap::new();
         let mut settings = AppSettings::default();
         assert_eq!(check(&settings, ip, &bare, NOW), Ok(()));
+        let here = "::1".parse().unwrap();
+        assert_eq!(check(&settings, here, &bare, NOW), Ok(()));
+        let elsewhere = Err(RestError::NotAllowedIp);
+        let neighbour = "::2".parse().unwrap();
+        assert_eq!(check(&settings, neighbour, &bare, NOW), elsewhere);
         settings.remote_allowed_cidr = "10.0.0.0/8".to_owned();
+        assert_eq!(check(&settings, here, &bare, NOW), elsewhere);
         assert_eq!(
             check(&settings, ip, &bare, NOW),
             Err(RestError::NotAllowedIp)

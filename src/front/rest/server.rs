@@ -29,7 +29,7 @@ struct ServerView {
     /// Every application.
     apps: Vec<AppView>,
     workers: Vec<WorkerView>,
-    /// How close the host is to its limits; from 1 on newcomers are refused.
+    /// How close processor and memory are to their limits; 1 is at one of them.
     stress: f64,
     /// Newcomers are refused because the host is too busy.
     overloaded: bool,
@@ -107,7 +107,7 @@ async fn show(State(shared): State<Shared>, app: KnownApp) -> Json<ServerView> {
     })
 }
 
-/// Reads the server's settings file again, as happens by itself within a second of a change. The
+/// Reads the server's settings file again, as happens by itself within two seconds of a change. The
 /// answer's message says what was applied and what waits for a restart.
 #[utoipa::path(
     post,

@@ -6,21 +6,68 @@
 pub fn is_foreign(name: &str) -> bool {
     let has_prefix = |prefix: &&str| {
         let rest = name.strip_prefix(prefix);
-        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase() || c == '.'))
     };
     FOREIGN.contains(&name) || FOREIGN_PREFIXES.iter().any(has_prefix)
 }
 
-/// Families of names: the prefix and a capital letter behind it.
-const FOREIGN_PREFIXES: [&str; 10] = [
-    "hls", "lLHLS", "dash", "lLDash", "mp4", "webM", "s3", "preview", "rtmp", "rtsp",
+/// Checks of Ant Media's that are not made here, and what to do about that. One that is switched
+/// on is an error and not ignored: somebody relies on it.
+pub fn advice_for_check(name: &str) -> Option<&'static str> {
+    let (_, advice) = UNMADE_CHECKS.iter().find(|(check, _)| *check == name)?;
+    Some(advice)
+}
+
+const UNMADE_CHECKS: [(&str, &str); 4] = [
+    (
+        "tokenControlEnabled",
+        "set publishTokenControlEnabled and playTokenControlEnabled",
+    ),
+    (
+        "timeTokenSubscriberOnly",
+        "set enableTimeTokenForPublish and enableTimeTokenForPlay",
+    ),
+    (
+        "jwtBlacklistEnabled",
+        "a JWT is good until it expires: give it a short time",
+    ),
+    ("jwksURL", "JWTs are checked with the application's own key"),
+];
+
+/// Families of names: what they begin with, before a capital letter or a dot.
+const FOREIGN_PREFIXES: [&str; 23] = [
+    "abr",
+    "dash",
+    "encoding",
+    "endpoint",
+    "excessiveBandwidth",
+    "excessiveBandwith",
+    "facebook",
+    "hls",
+    "httpforwarding",
+    "lLDash",
+    "lLHLS",
+    "mp4",
+    "periscope",
+    "portAllocator",
+    "preview",
+    "rtmp",
+    "rtsp",
+    "s3",
+    "signaling",
+    "srt",
+    "streamFetcher",
+    "webM",
+    "youtube",
 ];
 
 /// Names that belong to no family.
-const FOREIGN: [&str; 93] = [
+const FOREIGN: [&str; 120] = [
     "aacEncodingEnabled",
+    "addDateTimeToHlsFileName",
     "addDateTimeToMp4FileName",
     "addOriginalMuxerIntoHLSPlaylist",
+    "addOriginalMuxerIntoHlsPlaylist",
     "addOriginalMuxerIntoMP4",
     "apnKeyId",
     "apnPrivateKey",
@@ -33,38 +80,47 @@ const FOREIGN: [&str; 93] = [
     "chunkTransferBufferSizeInKB",
     "clusterCommunicationKey",
     "collectSocialMediaActivity",
+    "collectSocialMediaActivityEnabled",
     "constantRateFactor",
     "contentSecurityPolicyHeaderValue",
     "createPreviewPeriod",
     "customSetting",
+    "customSettings",
     "defaultDecodersEnabled",
     "deleteDASHFilesOnEnded",
     "deleteHLSFilesOnEnded",
+    "disableAudio",
     "disableIPv6Candidates",
     "encoderLevel",
     "encoderName",
+    "encoderParameters",
     "encoderPreset",
     "encoderProfile",
     "encoderRc",
     "encoderSelectionPreference",
     "encoderSpecific",
-    "encodingThreadCount",
-    "encodingThreadType",
-    "encodingTimeout",
-    "endpointHealthCheckPeriodMs",
-    "endpointRepublishLimit",
-    "excessiveBandwidthAlgorithmEnabled",
-    "excessiveBandwidthCallThreshold",
-    "excessiveBandwidthValue",
-    "excessiveBandwithTryCountBeforeSwitchback",
+    "encoderThreadCount",
+    "encoderThreadType",
+    "excessiveBandwidth_enabled",
     "fileNameFormat",
+    "firebaseAccountKeyJSON",
     "forceAspectRatioInTranscoding",
+    "forceAspectRationInTranscoding",
     "forceDecoding",
     "generatePreview",
     "gopSize",
+    "h265EncoderLevel",
+    "h265EncoderPreset",
+    "h265EncoderProfile",
+    "h265EncoderRc",
+    "h265EncoderSpecific",
     "heightRtmpForward",
+    "heightRtmpForwarding",
+    "hlsflags",
     "httpForwardingBaseURL",
     "httpForwardingExtension",
+    "hwDecoderEnabled",
+    "hwScalingEnabled",
     "iceGatheringTimeoutMs",
     "id3TagEnabled",
     "ingestingStreamLimitPerNode",
@@ -75,24 +131,34 @@ const FOREIGN: [&str; 93] = [
     "maxFpsAccept",
     "maxResolutionAccept",
     "muxerFinishScript",
+    "mySqlClientPath",
+    "ndiSources",
     "objectDetectionEnabled",
+    "originEdgeConnectionIdleTimeout",
+    "originEdgeIdleTimeout",
     "packetLossDiffThresholdForSwitchback",
-    "portAllocatorFlags",
     "pullWarFile",
     "receiveTrackAddedTimeout",
+    "recordingSubfolder",
     "relayRTMPMetaDataToMuxers",
     "replaceCandidateAddrWithServerAddr",
     "restartStreamFetcherPeriod",
     "rttMeasurementDiffThresholdForSwitchback",
-    "signalingEnabled",
+    "secureAnalyticEndpoint",
     "stalkerDBPassword",
     "stalkerDBServer",
     "stalkerDBUsername",
     "startStreamFetcherAutomatically",
-    "streamFetcherBufferTime",
+    "statsBasedABRAlgorithmEnabled",
+    "statsBasedABREnabled",
+    "streamEndedScript",
+    "streamIdleTimeoutScript",
+    "streamStartedScript",
     "subFolder",
+    "subscriberAuthenticationKey",
     "targetLatency",
     "timeTokenSubscriberOnly",
+    "toBeDeleted",
     "tokenControlEnabled",
     "updateTime",
     "uploadExtensionsToS3",
@@ -100,6 +166,7 @@ const FOREIGN: [&str; 93] = [
     "useTimelineDashMuxing",
     "vodFinishScript",
     "vodFolder",
+    "vodUploadFinishScript",
     "vp8EncoderDeadline",
     "vp8EncoderSpeed",
     "vp8EncoderThreadCount",
@@ -110,7 +177,12 @@ const FOREIGN: [&str; 93] = [
     "webRTCPortRangeMin",
     "webRTCSdpSemantics",
     "webRTCTcpCandidatesEnabled",
+    "webrtc.portRangeMax",
+    "webrtc.portRangeMin",
+    "webrtc.sdpSemantics",
+    "webrtc.tcpCandidateEnabled",
     "writeStatsToDatastore",
+    "writeSubscriberEventsToDatastore",
 ];
 
 #[cfg(test)]
@@ -124,6 +196,9 @@ mod tests {
             "mp4MuxingEnabled",
             "s3AccessKey",
             "gopSize",
+            "hlsflags",
+            "srtReceiveLatencyInMs",
+            "encoding.threadCount",
         ] {
             assert!(is_foreign(name), "{name}");
         }
@@ -144,7 +219,9 @@ mod tests {
         let settings = serde_json::to_value(super::super::AppSettings::default()).unwrap();
         for name in settings.as_object().unwrap().keys() {
             assert!(!is_foreign(name), "{name}");
+            assert!(advice_for_check(name).is_none(), "{name}");
         }
         assert!(FOREIGN.is_sorted());
+        assert!(UNMADE_CHECKS.iter().all(|(name, _)| is_foreign(name)));
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::check::BadSetting;
-use super::{ALIASES, AppSettings};
+use super::{ALIASES, AppSettings, PREFIX, advice_for_check};
 
 /// Fields that were taken out of an object, each known and of the right type.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,9 +55,14 @@ impl SettingsChange {
         name: String,
         value: Value,
     ) -> Result<(), String> {
-        let alias = ALIASES.iter().find(|(older, _)| *older == name);
-        let name = alias.map_or(name, |(_, today)| (*today).to_owned());
+        let short = name.strip_prefix(PREFIX).unwrap_or(&name);
+        let alias = ALIASES.iter().find(|(other, _)| *other == short);
+        let name = alias.map_or(short, |(_, own)| own).to_owned();
         if !known.contains_key(&name) {
+            let is_off = value.is_null() || value == false || value == "";
+            if let Some(advice) = advice_for_check(&name).filter(|_| !is_off) {
+                return Err(format!("{name} is not checked here: {advice}"));
+            }
             self.ignored.push(name);
         } else if !leaves_as_it_is(&name, &value) {
             let value = rendition_text(&name, value);
@@ -224,6 +229,14 @@ mod tests {
             ..AppSettings::default()
         };
         assert_eq!(change.over(&AppSettings::default()), expected);
+    }
+
+    #[test]
+    fn a_check_that_is_not_made_here_cannot_be_switched_on() {
+        let off = take(json!({"tokenControlEnabled": false, "jwksURL": "", "gopSize": 1}));
+        assert_eq!(off.unwrap().ignored.len(), 3);
+        let on = take(json!({"tokenControlEnabled": true})).unwrap_err();
+        assert!(on.contains("playTokenControlEnabled"), "{on}");
     }
 
     #[test]
