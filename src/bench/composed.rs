@@ -446,7 +446,7 @@ const FEEDBACK_LEN: usize = 112;
 const FRAME_PACKETS: usize = 8;
 
 /// A datagram that is not there after so many sweeps, some seconds, does not come.
-const IDLE_SWEEPS: usize = 1000;
+const IDLE_SWEEPS: usize = 5000;
 
 /// Times that each figure is measured, of which the median counts.
 const TURNS: u32 = 7;

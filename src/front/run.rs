@@ -319,7 +319,7 @@ const TICK: Duration = Duration::from_secs(1);
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// How long the last notes may take to be on disk.
-const LAST_NOTES: Duration = Duration::from_millis(500);
+const LAST_NOTES: Duration = Duration::from_secs(2);
 
 /// How long the last webhooks may take.
 const LAST_WEBHOOKS: Duration = Duration::from_millis(500);

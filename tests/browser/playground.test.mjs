@@ -168,8 +168,18 @@ describe("playground", () => {
     await page.goto(`${server.playground}#publish=pattern&id=${id}&height=360`);
     const tab = { run: (action, argument) => page.evaluate(action, argument) };
     await untilLive(tab, "publish", id);
-    await page.evaluate(() => window.sockets.at(-1).close());
-    await untilState(tab, "publish", id, "reconnecting");
+    // The state lasts half a second: a look from here may miss it.
+    await page.evaluate((id) => {
+      window.states = [];
+      const card = document.querySelector(`article[data-role="publish"][data-id="${id}"]`);
+      new MutationObserver(() => window.states.push(card.dataset.state))
+        .observe(card, { attributes: true, attributeFilter: ["data-state"] });
+      window.sockets.at(-1).close();
+    }, id);
+    await until("it is made again, and live", async () => {
+      const states = await page.evaluate(() => window.states);
+      return states.includes("reconnecting") && states.at(-1) === "live";
+    });
     await untilLive(tab, "publish", id);
     await page.close();
   });

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { until } from "./lib/poll.mjs";
 import { Stage, assertSteady, freshId } from "./lib/stage.mjs";
 
 const GUARD = { timeout: 120_000 };
@@ -82,7 +83,7 @@ describe("publish and play in Chromium", () => {
     const id = freshId("data");
     const publisher = await stage.publisher(id, { dataOnly: true });
     assert.deepEqual(await publisher.errors(), []);
-    assert.equal((await publisher.stats()).iceState, "connected");
+    await until("ICE is connected", async () => (await publisher.stats()).iceState === "connected");
     await closeAll(publisher);
   });
 

@@ -27,7 +27,6 @@ class Participant extends SdkPage {
 
   /** As `enter`, in the older flow. */
   async joinLegacy(room) {
-    this.began = Date.now();
     await this.tab.run(({ room, id }) => window.kit.joinLegacy(room, id), { room, id: this.id });
   }
 

@@ -11,7 +11,7 @@ const GUARD = { timeout: 120_000 };
 /** Sockets go to the least loaded worker, so this many viewers cannot all share the publisher's. */
 const VIEWERS = 3;
 /** Well inside the takeover window: a `stop` needs none. */
-const AT_ONCE_MS = 3000;
+const AT_ONCE_MS = 4500;
 
 describe("two workers", () => {
   /** @type {Stage} */

@@ -12,7 +12,8 @@ use crate::server::Server;
 fn a_small_load_is_delivered_whole_and_reported() {
     let server = Server::start(&["--workers", "1"]);
     let directory = tempfile::tempdir().unwrap();
-    let flags = ["--broadcasts", "2", "--audio", "--floor"];
+    // Long enough that the moments between both counts weigh little.
+    let flags = ["--broadcasts", "2", "--audio", "--floor", "--duration", "6"];
     let measured = fanout(&server, directory.path(), &flags);
     assert_eq!(measured["damaged"], 0, "{measured}");
     assert!(measured["verified"].as_u64() > Some(100), "{measured}");
@@ -73,11 +74,11 @@ fn those_who_came_and_went_left_nothing_behind() {
     assert!(fs::read_to_string(chart).unwrap().contains("<polyline"));
 }
 
-/// Four viewers for two seconds; what the JSON report says of them.
+/// Four viewers for two seconds, or as `flags` say; what the JSON report says of them.
 fn fanout(server: &Server, directory: &Path, flags: &[&str]) -> Value {
     let json = directory.join("report.json");
     let output = Command::new(env!("CARGO_BIN_EXE_leafcutter"))
-        .args(["bench", "fanout", "--viewers", "4", "--duration", "2"])
+        .args(["bench", "fanout", "--viewers", "4"])
         .args(["--verify-every", "1", "--pps", "120", "--size", "900"])
         .args(["--url", &format!("ws://{}/live/websocket", server.addr)])
         .args(["--pid", &server.pid().to_string()])
@@ -86,6 +87,7 @@ fn fanout(server: &Server, directory: &Path, flags: &[&str]) -> Value {
         .arg("--html")
         .arg(directory.join("report.html"))
         .args(flags)
+        .args((!flags.contains(&"--duration")).then_some("--duration=2"))
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");

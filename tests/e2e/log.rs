@@ -19,7 +19,7 @@ fn directory() -> TempDir {
     let settings = format!(
         "[server]\nworkers = 1\n\
          [app.guarded]\njwtStreamSecretKey = \"{KEY}\"\npublishJwtControlEnabled = true\n\
-         [app.live]\nwebRTCClientStartTimeoutMs = 200\n"
+         [app.brief]\nwebRTCClientStartTimeoutMs = 200\n"
     );
     std::fs::write(directory.path().join("leafcutter.toml"), settings).unwrap();
     directory
@@ -50,7 +50,7 @@ fn live(server: &Server) -> Vec<String> {
 
     for (app, token) in [
         ("guarded", "eyJhbGciOi.guessed.once"),
-        ("live", "bearer-815"),
+        ("brief", "bearer-815"),
     ] {
         let bearer = format!("{SDP}Authorization: Bearer {token}\r\nX-Real-IP: 203.0.113.77\r\n");
         let answer = server.send(
@@ -61,7 +61,7 @@ fn live(server: &Server) -> Vec<String> {
         );
         assert_eq!(
             answer.status,
-            if app == "live" { 201 } else { 401 },
+            if app == "brief" { 201 } else { 401 },
             "{answer:?}"
         );
         secrets.push(token.to_owned());

@@ -73,6 +73,7 @@ def hold(origin, app, directory):
         "--checks", CHECKS,
         "--max-time", str(seconds),
         "--max-examples", "25",
+        "--request-timeout", "60",
         "--no-color",
         *arguments,
     ]
