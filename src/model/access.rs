@@ -36,7 +36,7 @@ impl AccessKind {
 }
 
 /// What a client shows to be let in; which of it is asked for is the application's to say.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proof {
     /// One-time token, JWT or hash.
     pub token: Option<String>,
@@ -44,15 +44,6 @@ pub struct Proof {
     pub subscriber_id: Option<String>,
     /// Time-based code.
     pub subscriber_code: Option<String>,
-}
-
-/// Without the secrets.
-impl fmt::Debug for Proof {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proof")
-            .field("subscriber_id", &self.subscriber_id)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What a subscriber is blocked from.

@@ -312,12 +312,17 @@ fn a_room_is_named_by_room_or_main_track() {
 #[test]
 fn peer_to_peer_modes_other_than_play_are_both() {
     for (mode, want) in [("play", true), ("both", false), ("play or both", false)] {
-        let text = format!(r#"{{"command":"join","streamId":"s","mode":"{mode}"}}"#);
+        let proof = r#""token":"t","subscriberId":"anna""#;
+        let text = format!(r#"{{"command":"join","streamId":"s","mode":"{mode}",{proof}}}"#);
         let want = Command::PeerToPeer(PeerToPeer::Join {
             stream: "s".into(),
             multi_peer: false,
             play_only: want,
-            proof: Proof::default(),
+            proof: Proof {
+                token: Some("t".to_owned()),
+                subscriber_id: Some("anna".to_owned()),
+                subscriber_code: None,
+            },
         });
         assert_eq!(command(&text), want);
     }
