@@ -438,7 +438,7 @@ fn leaving_a_call_withdraws_no_room_of_its_name() {
 }
 
 /// `s` is on air, and who plays it shows a code; Anna's.
-fn world_with_codes() -> (World, String) {
+pub(super) fn world_with_codes() -> (World, String) {
     let mut w = World::new(AppSettings {
         enable_time_token_for_play: true,
         ..AppSettings::default()
