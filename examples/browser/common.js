@@ -16,7 +16,7 @@ export function say(text) {
 /** An adaptor that tells `told(info, object)` everything and shows errors. */
 export function connect(wish, told) {
   return new WebRTCAdaptor({
-    websocket_url: query.get("server") ?? "ws://localhost:5080/LiveApp/websocket",
+    websocketURL: query.get("server") ?? "ws://localhost:5080/LiveApp/websocket",
     ...wish,
     callback: told,
     callbackError: (error, message) => say(`error: ${error} ${message ?? ""}`.trim()),

@@ -162,14 +162,16 @@ const ADMIN: [File; 7] = [
     ("settings.js", SCRIPT, include_str!("admin/settings.js")),
 ];
 
-/// Every file of `playground/`.
-const PLAYGROUND: [File; 7] = [
+/// Every file of `playground/`, and of the bare player for frames in other pages, `play.html`.
+const PLAYGROUND: [File; 9] = [
     ("index.html", HTML, include_str!("playground/index.html")),
     ("style.css", STYLE, include_str!("playground/style.css")),
     ("app.js", SCRIPT, include_str!("playground/app.js")),
     ("client.js", SCRIPT, include_str!("playground/client.js")),
     ("errors.js", SCRIPT, include_str!("playground/errors.js")),
     ("meter.js", SCRIPT, include_str!("playground/meter.js")),
+    ("play.html", HTML, include_str!("playground/play.html")),
+    ("play.js", SCRIPT, include_str!("playground/play.js")),
     ("sources.js", SCRIPT, include_str!("playground/sources.js")),
 ];
 

@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { openChromium, openFirefox } from "./lib/browsers.mjs";
 import { until } from "./lib/poll.mjs";
 import { CACHE, Server } from "./lib/server.mjs";
+import { openSite } from "./lib/site.mjs";
 import { freshId } from "./lib/stage.mjs";
 
 const GUARD = { timeout: 120_000 };
@@ -81,6 +82,48 @@ describe("playground", () => {
       await Promise.all([publisher.close(), viewer.close()]);
     });
   }
+
+  test("the bare player waits, plays and waits again in a frame of another site's page", GUARD, async () => {
+    const id = freshId("frame");
+    const site = await openSite();
+    const page = await chromium.newPage(DESK);
+    await page.goto(`${site.origin}/pages/sdk.html`);
+    await page.evaluate((src) => {
+      const frame = document.createElement("iframe");
+      Object.assign(frame, { src, width: 640, height: 360, allow: "autoplay" });
+      document.body.append(frame);
+    }, `${server.playground}play.html?id=${id}&playOrder=webrtc`);
+    const frame = await until("the frame is there", () => page.frames().find((each) => each.url().includes("play.html")));
+    const state = () => frame.evaluate(() => ({
+      state: document.documentElement.dataset.state,
+      notice: document.getElementById("notice").textContent,
+      width: document.getElementById("video").videoWidth,
+      time: document.getElementById("video").currentTime,
+      kinds: document.getElementById("video").srcObject?.getTracks().map(({ kind }) => kind).sort(),
+    }));
+    const waits = async () => {
+      const { state: name, notice } = await state();
+      return name === "waiting" && notice !== "";
+    };
+    await until("it waits for the broadcast", waits);
+    for (let round = 0; round < 2; round += 1) {
+      const publisher = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360`, DESK);
+      await untilLive(publisher, "publish", id);
+      await until("it plays", async () => {
+        const { state: name, notice, width, time } = await state();
+        return name === "live" && notice === "" && width > 0 && time > 1;
+      });
+      assert.deepEqual((await state()).kinds, ["audio", "video"]);
+      await publisher.run(() => [...document.querySelectorAll("article[data-role=publish] .actions button")]
+        .find((button) => button.textContent === "Stop").click());
+      await until("it waits for it to come back", waits);
+      await publisher.close();
+    }
+    await page.goto(`${server.playground}play.html`);
+    await until("it says that an id is missing", () =>
+      page.evaluate(() => document.getElementById("notice").textContent.includes("id is needed")));
+    await Promise.all([page.close(), site.close()]);
+  });
 
   test("the list of live broadcasts plays at a click", GUARD, async () => {
     const id = freshId("listed");

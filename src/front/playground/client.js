@@ -51,6 +51,8 @@ export class Session extends EventTarget {
    * @param {string} [wish.codec] video codec to prefer, as in "video/VP9"; empty for the browser's choice
    * @param {number} [wish.videoBitsPerSecond] cap of the published video
    * @param {string} [wish.token]
+   * @param {string} [wish.subscriberId] with wish.subscriberCode, its time-based code, to play
+   * @param {string} [wish.subscriberCode]
    */
   constructor(wish) {
     super();
@@ -187,12 +189,12 @@ class Attempt {
   ask() {
     if (this.asked) return;
     this.asked = true;
-    const { role, media, token = "" } = this.session.wish;
+    const { role, media, token = "", subscriberId, subscriberCode } = this.session.wish;
     if (role === "publish") {
       const has = (kind) => media.getTracks().some((track) => track.kind === kind);
       this.send({ command: "publish", token, video: has("video"), audio: has("audio") });
     } else {
-      this.send({ command: "play", token, trackList: [] });
+      this.send({ command: "play", token, subscriberId, subscriberCode, trackList: [] });
     }
     if (this.session.state === "connecting") this.session.become("negotiating");
   }
