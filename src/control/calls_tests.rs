@@ -30,6 +30,16 @@ impl World {
         }
     }
 
+    /// A owns the multi-peer call `r`, and B was told this id.
+    fn with_invitation() -> (Self, StreamId) {
+        let mut world = Self::new();
+        world.enter_as(A, many());
+        let (Ok(JoinGrant::Redirected(own)), _) = world.join(B) else {
+            panic!("no id");
+        };
+        (world, own)
+    }
+
     fn join_as(&mut self, conn: ConnId, ask: JoinAsk) -> (Result<JoinGrant, Definition>, News) {
         let mut news = News::new();
         let result = self.calls.join(conn, &ask, &mut news);
@@ -71,6 +81,13 @@ fn ask(stream: &str) -> JoinAsk {
         multi_peer: false,
         play_only: false,
         proof: Proof::default(),
+    }
+}
+
+fn many() -> JoinAsk {
+    JoinAsk {
+        multi_peer: true,
+        ..ask("r")
     }
 }
 
@@ -215,11 +232,7 @@ fn who_only_receives_does_not_offer_to_one_that_sends() {
 #[test]
 fn newcomers_of_a_multi_peer_call_get_calls_of_their_own() {
     let mut w = World::new();
-    let many = JoinAsk {
-        multi_peer: true,
-        ..ask("r")
-    };
-    w.enter_as(A, many);
+    w.enter_as(A, many());
     let (result, news) = w.join(B);
     let Ok(JoinGrant::Redirected(own)) = result else {
         panic!("{result:?}");
@@ -251,19 +264,11 @@ fn newcomers_of_a_multi_peer_call_get_calls_of_their_own() {
 
 #[test]
 fn invitations_end_with_their_owner_and_are_bounded() {
-    let mut w = World::new();
-    let many = JoinAsk {
-        multi_peer: true,
-        ..ask("r")
-    };
-    w.enter_as(A, many.clone());
-    let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
-        panic!("no id");
-    };
+    let (mut w, own) = World::with_invitation();
     assert_eq!(w.join(B).0, Ok(JoinGrant::Redirected(own.clone())), "once");
     w.leave(A);
     assert_eq!(w.join_as(B, ask(&own)), (Ok(JoinGrant::Joined), vec![]));
-    w.enter_as(A, many);
+    w.enter_as(A, many());
     for serial in 0..2 * MAX_INVITATIONS as u64 {
         let worker = WorkerId(3);
         w.enter(ConnId { worker, serial });
@@ -276,15 +281,7 @@ fn invitations_end_with_their_owner_and_are_bounded() {
 
 #[test]
 fn an_invitation_is_for_who_was_told_it() {
-    let mut w = World::new();
-    let many = JoinAsk {
-        multi_peer: true,
-        ..ask("r")
-    };
-    w.enter_as(A, many);
-    let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
-        panic!("no id");
-    };
+    let (mut w, own) = World::with_invitation();
     assert!(w.calls.has_invited(B, &own) && !w.calls.has_invited(C, &own));
     let refused = Err(Definition::StreamIdInUse);
     assert_eq!(w.join_as(C, ask(&own)), (refused, vec![]));
@@ -294,15 +291,7 @@ fn an_invitation_is_for_who_was_told_it() {
 
 #[test]
 fn an_owner_that_is_gone_before_it_heard_of_a_newcomer_leaves_it() {
-    let mut w = World::new();
-    let many = JoinAsk {
-        multi_peer: true,
-        ..ask("r")
-    };
-    w.enter_as(A, many.clone());
-    let (Ok(JoinGrant::Redirected(own)), _) = w.join(B) else {
-        panic!("no id");
-    };
+    let (mut w, own) = World::with_invitation();
     w.enter_as(B, ask(&own));
     // Its socket ends: it leaves what it knows of.
     w.leave(A);
@@ -312,7 +301,7 @@ fn an_owner_that_is_gone_before_it_heard_of_a_newcomer_leaves_it() {
     assert_eq!((w.calls.len(), w.calls.brought.len()), (0, 0));
 
     // A guest that is gone takes its invitation along.
-    w.enter_as(A, many);
+    w.enter_as(A, many());
     w.enter(B);
     w.calls.forget(w.now, B, &mut news);
     assert!(w.calls.invitations.is_empty());
