@@ -302,9 +302,10 @@ impl Engine {
 
     /// Takes a peer and everything that points at it out.
     pub(super) fn close_peer(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.remove(id) else {
+        let Some(mut peer) = self.peers.remove(id) else {
             return;
         };
+        peer.transport.say_goodbye(&mut self.urgent);
         self.drop_data(id);
         self.ufrags.remove(&peer.transport.credentials().ufrag);
         for source in peer.transport.validated() {

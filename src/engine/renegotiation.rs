@@ -59,7 +59,8 @@ impl Engine {
         }
         for (label, info) in lanes(&grant.lineup.sources) {
             let mid = subscriber.next_mid()?;
-            let section = send_section(mid, label, info, &mut subscriber.ssrcs);
+            let in_stream = media_stream(stream, label, &grant.lineup.sources);
+            let section = send_section(mid, in_stream, label, info, &mut subscriber.ssrcs);
             subscriber
                 .sendings
                 .push(self.sending(&section, label, info));
@@ -83,6 +84,7 @@ impl Engine {
     ) -> Option<Renegotiated> {
         let lanes = lanes(sources);
         self.retarget(now, id, &lanes);
+        let played = self.peers.get(id)?.stream.clone();
         let subscriber = self.subscriber_mut(id)?;
         let is_lane = |sending: &Sending, (label, info): &(&StreamId, &TrackInfo)| {
             sending.is_in_use() && sending.info.id == info.id && sending.label == **label
@@ -111,7 +113,8 @@ impl Engine {
             self.stop_sending(id, at);
         }
         for &(label, info) in come {
-            self.add_sending(id, label, info, &mut free);
+            let in_stream = media_stream(&played, label, sources);
+            self.add_sending(id, in_stream, label, info, &mut free);
         }
         self.describe(id).map(Renegotiated::Offer)
     }
@@ -164,6 +167,7 @@ impl Engine {
     fn add_sending(
         &mut self,
         id: PeerId,
+        in_stream: &StreamId,
         label: &StreamId,
         info: &TrackInfo,
         free: &mut Vec<usize>,
@@ -174,7 +178,7 @@ impl Engine {
         let Some(mid) = subscriber.next_mid() else {
             return;
         };
-        let section = send_section(mid, label, info, &mut subscriber.ssrcs);
+        let section = send_section(mid, in_stream, label, info, &mut subscriber.ssrcs);
         let sending = self.sending(&section, label, info);
         let Some(subscriber) = self.subscriber_mut(id) else {
             return;
@@ -400,8 +404,22 @@ fn take(sending: &mut Sending, section: &AcceptedSection) -> bool {
     true
 }
 
+/// The id of the MediaStream in which a track of `sources` comes. Beside media of the main track's
+/// own all come in that one's, because a page with one element shows one MediaStream; where there
+/// are none each broadcast has its own, which is how pages of a room tell people apart.
+fn media_stream<'a>(played: &'a StreamId, label: &'a StreamId, sources: &[Source]) -> &'a StreamId {
+    let has_own = sources.iter().any(|source| source.stream == *played);
+    if has_own { played } else { label }
+}
+
 /// An m-line for a track, with sources that the player has not had.
-fn send_section(mid: Mid, label: &str, info: &TrackInfo, ssrcs: &mut Ssrcs) -> SendSection {
+fn send_section(
+    mid: Mid,
+    in_stream: &str,
+    label: &str,
+    info: &TrackInfo,
+    ssrcs: &mut Ssrcs,
+) -> SendSection {
     let letter = match info.kind {
         MediaKind::Audio => 'a',
         MediaKind::Video => 'v',
@@ -415,7 +433,7 @@ fn send_section(mid: Mid, label: &str, info: &TrackInfo, ssrcs: &mut Ssrcs) -> S
         server_rtx_pt: info.rtx_pt,
         red: info.red,
         track_id: format!("ARDAMS{letter}{label}"),
-        stream_id: label.to_owned(),
+        stream_id: in_stream.to_owned(),
         ssrc: ssrcs.draw(),
         rtx_ssrc: info.rtx_pt.map(|_| ssrcs.draw()),
         cname: label.to_owned(),

@@ -249,7 +249,7 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
         stream: Some(stream.clone()),
         token: fields.token("token"),
         room: fields.short("room"),
-        track_list: fields.list("trackList"),
+        track_list: track_list(fields),
         subscriber_id: fields.short("subscriberId"),
         subscriber_name: fields.short("subscriberName"),
         subscriber_code: subscriber_code(fields),
@@ -260,6 +260,14 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
         client: Arc::default(),
     };
     Ok(Command::Play { stream, ask })
+}
+
+/// INTEROP(antmedia-react-native) has another name for it.
+fn track_list(fields: &mut Fields) -> Vec<String> {
+    match fields.list("trackList") {
+        none if none.is_empty() => fields.list("enableTracks"),
+        list => list,
+    }
 }
 
 fn join_room(fields: &mut Fields) -> Result<Command, Refusal> {

@@ -196,6 +196,12 @@ fn reads_play_with_lists_numbers_and_objects() {
     };
     assert!(ask.track_list.is_empty() && !ask.disable_tracks_by_default);
     assert_eq!(ask.viewer_info, None);
+
+    let text = r#"{"command":"play","streamId":"r","enableTracks":["a"]}"#;
+    let Command::Play { ask, .. } = command(text) else {
+        panic!();
+    };
+    assert_eq!(ask.track_list, ["a"]);
 }
 
 #[test]

@@ -130,6 +130,18 @@ impl Dtls {
         self.closed
     }
 
+    /// Ends the association and returns the record that tells the peer so (close_notify); `None`
+    /// before the handshake is done. Records that wait are lost.
+    pub fn close(&mut self) -> Option<Vec<u8>> {
+        if !self.connected {
+            return None;
+        }
+        self.packets.clear();
+        self.instance.close().ok()?;
+        self.poll().ok()?;
+        self.packets.pop()
+    }
+
     /// The SRTP contexts, once the handshake is complete and the peer's certificate is the one
     /// its SDP promised; `None` before.
     ///

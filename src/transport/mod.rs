@@ -58,15 +58,15 @@ enum Association {
     Awaited,
     /// Boxed because it is for a moment only, mostly.
     Live(Box<Dtls>),
-    /// The keys are exported and nothing else will be asked of it.
-    Released,
+    /// The keys are exported and all that is left of it is its last record.
+    Released { goodbye: Option<Box<[u8]>> },
 }
 
 impl Association {
     fn live(&mut self) -> Option<&mut Dtls> {
         match self {
             Self::Live(dtls) => Some(dtls),
-            Self::Awaited | Self::Released => None,
+            Self::Awaited | Self::Released { .. } => None,
         }
     }
 }
@@ -302,7 +302,7 @@ impl Transport {
             Association::Live(dtls) if self.keys.is_none() => {
                 dtls.poll_timeout().map_or(check, |due| due.min(check))
             }
-            Association::Live(_) | Association::Awaited | Association::Released => check,
+            Association::Live(_) | Association::Awaited | Association::Released { .. } => check,
         }
     }
 
@@ -316,8 +316,27 @@ impl Transport {
             .as_ref()
             .is_some_and(|k| k.unprotect.has_opened_rtcp());
         let lingered = now.instant.saturating_duration_since(self.since) >= LINGER;
-        if proven && lingered && self.closed.is_none() {
-            self.dtls = Association::Released;
+        if proven
+            && lingered
+            && self.closed.is_none()
+            && let Some(dtls) = self.dtls.live()
+        {
+            let goodbye = dtls.close().map(Vec::into_boxed_slice);
+            self.dtls = Association::Released { goodbye };
+        }
+    }
+
+    /// Tells the peer that nothing more will come (RFC 8446 §6.1, RFC 5246 §7.2.1), so that it need
+    /// not wait for consent to run out. Once, by a datagram that may be lost.
+    pub fn say_goodbye(&mut self, egress: &mut Egress) {
+        let record = match &mut self.dtls {
+            Association::Awaited => None,
+            Association::Live(dtls) => dtls.close().map(Vec::into_boxed_slice),
+            Association::Released { goodbye } => goodbye.take(),
+        };
+        if let (Some(record), Some(route), None) = (record, self.route, self.closed) {
+            // The peer is over, with or without it.
+            let _ = egress.push(route, &record);
         }
     }
 

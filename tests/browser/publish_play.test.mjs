@@ -87,6 +87,34 @@ describe("publish and play in Chromium", () => {
     await closeAll(publisher);
   });
 
+  test("a main track's picture and a subtrack's sound come together in one element", GUARD, async () => {
+    const main = freshId("main");
+    const sound = freshId("sound");
+    const picture = await stage.publisher(main, { audio: false });
+    const speaker = await stage.page(sound, { role: "publish", video: false });
+    await speaker.call("publish", sound, "", "", "", "", main);
+    await speaker.waitFor("publish_started");
+    const viewer = await stage.viewer(main);
+    await viewer.waitForMedia();
+    const { tracks, width, time } = await viewer.picture();
+    assert.deepEqual(
+      tracks.map(({ kind, id }) => [kind, id]).sort(),
+      [["audio", `ARDAMSa${sound}`], ["video", `ARDAMSv${main}`]],
+    );
+    assert.equal(width, 640);
+    await until("the element goes on", async () => (await viewer.picture()).time > time + 2);
+
+    await speaker.call("stop", sound);
+    await until("the sound has left the element", async () =>
+      (await viewer.picture()).tracks.every(({ kind }) => kind === "video"));
+    await speaker.watchIsOver();
+    await speaker.call("publish", sound, "", "", "", "", main);
+    await until("and is back", async () => (await viewer.picture()).tracks.length === 2);
+    await viewer.waitForMedia();
+    assert.deepEqual(await viewer.errors(), []);
+    await closeAll(picture, speaker, viewer);
+  });
+
   test("play in object style works as the positional form does", GUARD, async () => {
     const id = freshId("object");
     const publisher = await stage.publisher(id);

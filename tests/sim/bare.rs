@@ -375,6 +375,12 @@ impl Bare {
         packets.into_iter().map(open).collect()
     }
 
+    /// How many DTLS alerts of the association's time (RFC 6347 §4.1) came since the last call.
+    pub fn alerts_received(&self, world: &mut World) -> usize {
+        let is_alert = |datagram: &&Vec<u8>| datagram.starts_with(&[21, 254, 253, 0, 1]);
+        take(world, self.address).iter().filter(is_alert).count()
+    }
+
     /// The protected RTP packets that came since the last call, in order.
     pub fn packets_received(&self, world: &mut World) -> Vec<Vec<u8>> {
         let mut datagrams = take(world, self.address);

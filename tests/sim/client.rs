@@ -310,11 +310,10 @@ impl Client {
         self.story().contains(&word)
     }
 
-    /// True from the first authenticated media on.
+    /// True from the end of the handshake on, until the server says goodbye.
     pub fn is_connected(&self) -> bool {
-        self.rtc
-            .as_ref()
-            .is_some_and(|link| link.rtc.is_connected())
+        let link = self.rtc.as_ref();
+        link.is_some_and(|link| link.rtc.is_connected() && link.rtc.is_alive())
     }
 
     /// Gives up the peer connection without a word.
@@ -608,16 +607,17 @@ impl Client {
 
     fn run(&mut self, now: Instant) {
         let Some(link) = &mut self.rtc else { return };
-        link.rtc
-            .handle_input(Input::Timeout(now))
-            .expect("a client that goes on");
-        self.poll(now);
+        let result = link.rtc.handle_input(Input::Timeout(now));
+        if self.goes_on(result).is_some() {
+            self.poll(now);
+        }
     }
 
-    /// What came out, unless the handshake found no end: then its peer is given up.
+    /// What came out, unless the handshake found no end, or the server's goodbye overtook that of
+    /// SCTP, which is an error too: then its peer is given up.
     fn goes_on<T>(&mut self, result: Result<T, RtcError>) -> Option<T> {
         match result {
-            Err(RtcError::Dtls(_)) => {
+            Err(RtcError::Dtls(_) | RtcError::Sctp(_)) => {
                 self.give_up();
                 None
             }

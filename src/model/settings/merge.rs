@@ -25,8 +25,8 @@ pub struct Unusable {
 }
 
 impl SettingsChange {
-    /// Takes the settings out of `object`. Older names count as today's. Null leaves a setting as
-    /// it is, and so does the mask of a secret.
+    /// Takes the settings out of `object`. Older names count as today's, where those are missing.
+    /// Null leaves a setting as it is, and so does the mask of a secret.
     ///
     /// # Errors
     /// What is wrong with the first field whose type is wrong.
@@ -67,7 +67,9 @@ impl SettingsChange {
         } else if !leaves_as_it_is(&name, &value) {
             let value = rendition_text(&name, value);
             self.check_type(&name, &value)?;
-            self.fields.insert(name, value);
+            if alias.is_none() || !self.fields.contains_key(&name) {
+                self.fields.insert(name, value);
+            }
         }
         Ok(())
     }
@@ -229,6 +231,20 @@ mod tests {
             ..AppSettings::default()
         };
         assert_eq!(change.over(&AppSettings::default()), expected);
+    }
+
+    #[test]
+    fn an_older_name_counts_where_todays_is_missing() {
+        let text = |change: SettingsChange| change.over(&AppSettings::default()).encoder_settings;
+        let old = take(json!({"encoderSettingsString": "480,1,2"}));
+        assert_eq!(text(old.unwrap()), "480,1,2");
+        let both = json!({"encoderSettingsString": "480,1,2", "encoderSettings": "720,3,4"});
+        assert_eq!(text(take(both).unwrap()), "720,3,4");
+        // Here the older name comes behind today's in the alphabet, there in front of it.
+        let both =
+            json!({"dataChannelWebHook": "http://old", "dataChannelWebHookURL": "http://new"});
+        let both = take(both).unwrap().over(&AppSettings::default());
+        assert_eq!(both.data_channel_web_hook_url, "http://new");
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use crate::bare::Negotiated;
 use crate::check::assert_all_arrived;
+use crate::control::Control;
 use crate::network::Link;
 use crate::world::World;
 use leafcutter::engine::Counters;
+use leafcutter::model::settings::AppSettings;
 use serde_json::json;
 
 fn level(counters: Counters) -> [u64; 4] {
@@ -173,3 +176,42 @@ fn a_publisher_under_a_room_s_id_that_never_connects_leaves_nothing() {
     assert_eq!(world.servers[0].engine.sizes(), Default::default());
     assert_eq!(world.control.broadcasts(), 0);
 }
+
+#[test]
+fn who_is_let_go_is_told_so_by_dtls() {
+    let mut world = World::new(11, 2);
+    let publisher = world.publish(0, "call");
+    world.connect();
+    let viewer = world.play(1, "call");
+    world.connect();
+    for client in [viewer, publisher] {
+        assert!(world.clients[client].is_connected());
+        world.say(client, json!({ "command": "stop", "streamId": "call" }));
+        world.run(Duration::from_millis(100));
+        assert!(!world.clients[client].is_connected());
+    }
+}
+
+#[test]
+fn who_is_let_go_long_after_the_handshake_is_told_so_too() {
+    let mut world = World::new(12, 1);
+    world.control = Control::new(AppSettings {
+        data_channel_enabled: false,
+        ..AppSettings::default()
+    });
+    world.publish(0, "call");
+    world.connect();
+    let mut viewer = Negotiated::viewer(&mut world, 0, "call").connect(&mut world);
+    // Once SRTCP has come its association lingers, and is given back.
+    let report = viewer.rtcp(&EMPTY_REPORT);
+    viewer.send(&mut world, &report);
+    world.run(Duration::from_secs(7));
+    assert_eq!(viewer.alerts_received(&mut world), 0);
+    let stop = json!({ "command": "stop", "streamId": "call" });
+    world.tell(viewer.conn, stop.to_string());
+    world.run(Duration::from_millis(100));
+    assert_eq!(viewer.alerts_received(&mut world), 1);
+}
+
+/// RFC 3550 §6.4.2: a receiver report without blocks.
+const EMPTY_REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 1];
