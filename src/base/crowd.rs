@@ -100,7 +100,7 @@ impl Drop for Place {
 
 /// What counts as one address: a host gets an IPv6 network of 64 bits (RFC 6177 §2) and can take
 /// any address in it.
-fn network_of(ip: IpAddr) -> IpAddr {
+pub fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => {
             let bits = u128::from(ip) & !u128::from(u64::MAX);

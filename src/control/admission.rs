@@ -297,6 +297,14 @@ pub(super) struct Credentials<'a> {
     pub unix_ms: i64,
 }
 
+/// What time-based codes are made with.
+pub(super) enum Secret {
+    /// The key of a registered subscriber.
+    Own(Vec<u8>),
+    /// The keys of any id, derived from the application's secret for the broadcast and its room.
+    Derived(Vec<Vec<u8>>),
+}
+
 impl Credentials<'_> {
     /// Every check that the application has enabled must pass. True: the token is to be used up
     /// as the last step.
@@ -418,31 +426,35 @@ impl Credentials<'_> {
             .unwrap_or(self.settings.time_token_period);
         let past = self.settings.time_token_past_periods;
         let now_s = u64::try_from(self.unix_ms / 1000).unwrap_or(0);
-        self.keys(id)
-            .iter()
+        let keys = match self.secret(id) {
+            Some(Secret::Own(key)) => vec![key],
+            Some(Secret::Derived(keys)) => keys,
+            None => return false,
+        };
+        keys.iter()
             .any(|key| code::allows(key, code, period, past, now_s))
     }
 
-    /// The key that a subscriber's codes are made with; for one without a secret of its own those
-    /// derived for the broadcast and for its room.
-    fn keys(&self, id: &str) -> Vec<Vec<u8>> {
+    /// What a subscriber's codes are made with; `None` when it can have none.
+    pub fn secret(&self, id: &str) -> Option<Secret> {
         let own = self.facts.subscriber.as_ref().and_then(|subscriber| {
             let secret = subscriber.b32_secret.as_deref()?;
             (!secret.trim().is_empty()).then_some(secret)
         });
         if let Some(secret) = own {
-            return code::registered_key(secret).into_iter().collect();
+            return code::registered_key(secret).map(Secret::Own);
         }
         let secret = self.by_kind(
             &self.settings.time_token_secret_for_publish,
             &self.settings.time_token_secret_for_play,
         );
         let Wish { kind, stream, .. } = self.wish();
-        [Some(stream), self.main_track]
+        let keys: Vec<Vec<u8>> = [Some(stream), self.main_track]
             .into_iter()
             .flatten()
             .filter_map(|stream| code::derived_key(secret, id, stream, kind))
-            .collect()
+            .collect();
+        (!keys.is_empty()).then_some(Secret::Derived(keys))
     }
 
     fn address(&self) -> bool {

@@ -19,8 +19,8 @@ use crate::base::crowd::CrowdLimits;
 use crate::base::ids::ConnId;
 use crate::base::limits::{MAX_CHECKS, MAX_CHECKS_PER_CONN, MAX_NOTES, MAX_TOKENS_PER_CONN};
 use crate::control::admission::{
-    Asked, CheckId, Credentials, Step, StepResult, any_video_codec, check_blocks, check_codecs,
-    check_dates, check_registered, check_room, reaches,
+    Asked, CheckId, Credentials, Secret, Step, StepResult, any_video_codec, check_blocks,
+    check_codecs, check_dates, check_registered, check_room, reaches,
 };
 use crate::control::guesses::{Guesses, Whose};
 use crate::control::openings::Openings;
@@ -393,10 +393,15 @@ impl Directory {
             return judged;
         };
         let is_wrong = credentials.has_wrong_code();
-        let whose = Whose {
-            app: question.app.clone(),
-            stream: registered_for(question).to_owned(),
-            subscriber_id: id.to_owned(),
+        let whose = match credentials.secret(id) {
+            // None is good.
+            None => return judged,
+            Some(Secret::Own(_)) => Whose::Subscriber {
+                app: question.app.clone(),
+                stream: registered_for(question).to_owned(),
+                id: id.to_owned(),
+            },
+            Some(Secret::Derived(_)) => Whose::App(question.app.clone()),
         };
         let from = asked.remote();
         let guesses = &mut self.questions.guesses;
@@ -404,7 +409,7 @@ impl Directory {
             return Err(Definition::UnauthorizedAccess);
         }
         if is_wrong {
-            guesses.note(now.instant, whose, from, code);
+            guesses.note(now.instant, &whose, from, (id, code));
         }
         judged
     }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::auth::code::derived_key;
 use crate::base::crowd::CrowdLimits;
 use crate::model::access::{Proof, Subscriber};
 use crate::model::call::CallStep;
@@ -478,6 +479,40 @@ fn who_plays_may_ask_for_the_tracks_without_a_code() {
         };
         assert!(text.contains(answer), "{text}");
     }
+}
+
+#[test]
+fn another_id_for_each_guess_gains_nothing() {
+    let mut w = World::new(AppSettings {
+        enable_time_token_for_play: true,
+        time_token_secret_for_play: "of the application".to_owned(),
+        ..AppSettings::default()
+    });
+    w.put_live(CAROL, "s");
+    let key = derived_key("of the application", "anna", "s", AccessKind::Play).unwrap();
+    let code = code_at(&key, 60, 1_700_000_000);
+    let ask = |id: &str, code: &str, last: u8| PlayAsk {
+        subscriber_id: Some(id.to_owned()),
+        subscriber_code: Some(code.to_owned()),
+        client: Arc::new(Client {
+            remote: Some(IpAddr::from([192, 0, 2, last])),
+            ..Client::default()
+        }),
+        ..play_of("s")
+    };
+    let refused = Err(Definition::UnauthorizedAccess);
+    for guess in 0..100 {
+        assert_eq!(
+            w.play(BOB, ask(&format!("id{guess}"), "000000", 1)),
+            refused
+        );
+    }
+    assert_eq!(
+        w.play(BOB, ask("anna", &code, 1)),
+        refused,
+        "found too late"
+    );
+    assert_eq!(w.play(ALICE, ask("anna", &code, 2)), Ok(()));
 }
 
 #[test]
