@@ -244,7 +244,7 @@ const INDEX: u64 = 42;
 fn history() {
     let now = instant();
     let payload = [0x5a; 1150];
-    let mut history = History::new(now, 512, 512 * 1200);
+    let mut history = History::new(512, 512 * 1200);
     let mut push = |seq: u64| {
         let slot = history.slot(now, payload.len()).expect("room");
         slot.copy_from_slice(black_box(&payload));

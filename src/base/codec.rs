@@ -136,7 +136,8 @@ fn h264_server_pt(fmtp: &str) -> u8 {
         (H264Profile::ConstrainedHigh, false) => 124,
         (H264Profile::High, true) => 112,
         (H264Profile::High, false) => 122,
-        (H264Profile::Other, _) => 114,
+        (H264Profile::High444 | H264Profile::Other, true) => 114,
+        (H264Profile::High444 | H264Profile::Other, false) => 126,
     }
 }
 
@@ -149,10 +150,12 @@ pub enum H264Profile {
     Baseline,
     /// 4d without constraint_set0.
     Main,
-    /// 640c.
+    /// 64 with constraint_set4 and 5 (`640c`).
     ConstrainedHigh,
-    /// 6400.
+    /// 64 without both.
     High,
+    /// f4, High 4:4:4 Predictive.
+    High444,
     /// Any other, or a `profile-level-id` that is not six hexadecimal digits.
     Other,
 }
@@ -173,8 +176,9 @@ impl H264Profile {
             0x42 => Self::Baseline,
             0x4d if constraints & 0x80 != 0 => Self::ConstrainedBaseline,
             0x4d => Self::Main,
-            0x64 if constraints == 0x0c => Self::ConstrainedHigh,
-            0x64 if constraints == 0 => Self::High,
+            0x64 if constraints & 0x0c == 0x0c => Self::ConstrainedHigh,
+            0x64 => Self::High,
+            0xf4 => Self::High444,
             _ => Self::Other,
         }
     }
@@ -224,7 +228,8 @@ mod tests {
             (Codec::H264, "packetization-mode=0;profile-level-id=640c1f"),
             (Codec::H264, "packetization-mode=1;profile-level-id=64001f"),
             (Codec::H264, "packetization-mode=0;profile-level-id=64001f"),
-            (Codec::H264, "packetization-mode=1;profile-level-id=58001f"),
+            (Codec::H264, "packetization-mode=1;profile-level-id=f4001f"),
+            (Codec::H264, "packetization-mode=0;profile-level-id=f4001f"),
         ];
         let mut seen = vec![RED_PT];
         for (codec, fmtp) in variants {
@@ -259,7 +264,11 @@ mod tests {
                 102,
             ),
             (Codec::H264, "", 116),
-            (Codec::H264, "profile-level-id=+2e01f", 114),
+            (
+                Codec::H264,
+                "profile-level-id=f4001f;packetization-mode=1",
+                114,
+            ),
             (Codec::Vp9, "", 98),
             (Codec::Vp9, "profile-id=2", 100),
             (Codec::Av1, "", 45),

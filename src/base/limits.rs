@@ -32,6 +32,10 @@ pub const MAX_MISSING: usize = 512;
 /// SSRCs per peer, authentic ones included; further ones are dropped (`UnknownSsrc`).
 pub const MAX_SSRCS_PER_PEER: usize = 64;
 
+/// SSRCs per peer that have made room for others and send nothing any more, half a kilobyte each;
+/// when there are more, the next ones make no room.
+pub const MAX_RETIRED_SSRCS: usize = 1024;
+
 /// Senders of RTCP per peer whose replay windows are kept; of the one heard longest ago only the
 /// highest number is. Firefox has one for each m-line, those that only receive included.
 pub const MAX_RTCP_SENDERS: usize = 128;
@@ -43,6 +47,9 @@ pub const MAX_PAST_RTCP_SENDERS: usize = 1024;
 /// Encodings of one track that are taken of a publisher (simulcast); the answer to its offer lists
 /// no more. Browsers send at most three.
 pub const MAX_ENCODINGS: usize = 4;
+
+/// m-lines that one publisher sends at once; further ones are rejected in the answer.
+pub const MAX_PUBLISHED_TRACKS: usize = 32;
 
 /// Spatial layers told apart, and temporal layers; higher ones count as the highest.
 pub const MAX_SCALABLE_LAYERS: usize = 4;

@@ -424,7 +424,7 @@ mod tests {
             encodings: 1,
         };
         let mut now = test_now();
-        let mut track = Track::new(now.instant, info.clone());
+        let mut track = Track::new(info.clone());
         track.relays.push(WorkerId(1));
         let key = engine.tracks.insert(track);
         let mut run = |engine: &mut Engine, temporals: &[u8], ms: u32| {

@@ -56,7 +56,7 @@ impl Engine {
         let known: Vec<ReceiveSection> = sections
             .into_iter()
             .flatten()
-            .map(|published| published.section.clone())
+            .map(Published::known)
             .collect();
         let negotiated = answer::renegotiate(&offer, &policy(settings), &known)?;
         let id = match existing {
@@ -72,11 +72,8 @@ impl Engine {
         let sdp = answer::write(&offer, &negotiated, &local, session);
         let in_use = |s: &Section| !matches!(s, Section::Rejected { .. });
         let first = negotiated.sections.iter().position(in_use).unwrap_or(0);
-        let first_mid = offer
-            .media
-            .get(first)
-            .map_or("0", |m| m.mid.as_str())
-            .to_owned();
+        let named = offer.media.get(first).filter(|m| m.has_mid);
+        let first_mid = named.map_or("0", |m| m.mid.as_str()).to_owned();
         let description = Description {
             sdp,
             id_mapping: Vec::new(),
@@ -94,7 +91,7 @@ impl Engine {
         negotiated: &Negotiated,
     ) -> PeerId {
         let sections = receive_sections(negotiated)
-            .map(|section| self.publish(now, app, stream, section))
+            .map(|section| self.publish(app, stream, section))
             .collect();
         let session = SessionVersion {
             id: self.rng.random::<u64>() >> 1,
@@ -132,9 +129,15 @@ impl Engine {
             match known.iter_mut().find(|p| p.section.mid == section.mid) {
                 Some(published) => published.section = section.clone(),
                 None => {
-                    let published = self.publish(now, app, stream, section);
+                    let published = self.publish(app, stream, section);
                     known.push(published);
                 }
+            }
+        }
+        let stopped = known.iter().filter(|p| !p.section.active);
+        for key in stopped.flat_map(Published::tracks) {
+            if let Some(track) = self.tracks.get_mut(key) {
+                track.history.release();
             }
         }
         if let Some(Peer {
@@ -150,13 +153,7 @@ impl Engine {
     }
 
     /// Makes the tracks for one accepted m-line: one per encoding.
-    fn publish(
-        &mut self,
-        now: Now,
-        app: &AppName,
-        stream: &StreamId,
-        section: &ReceiveSection,
-    ) -> Published {
+    fn publish(&mut self, app: &AppName, stream: &StreamId, section: &ReceiveSection) -> Published {
         let id = TrackId {
             origin: self.config.worker,
             serial: self.tracks_made * MAX_ENCODINGS as u64,
@@ -174,7 +171,7 @@ impl Engine {
             encodings: rids.len() as u8,
         };
         let encodings = (0..).zip(rids).map(|(index, rid)| {
-            let mut track = Track::new(now.instant, info.of_encoding(index));
+            let mut track = Track::new(info.of_encoding(index));
             track.source = self.rng.random();
             let published = (app.clone(), stream.clone());
             let ids = self.published.entry(published).or_default();

@@ -128,7 +128,7 @@ impl Engine {
                     by: self.config.worker,
                 };
                 self.mails.push_back(Outgoing::Worker(info.id.origin, mail));
-                self.tracks.insert(Track::new(now.instant, info.clone()))
+                self.tracks.insert(Track::new(info.clone()))
             }
         };
         self.tracks

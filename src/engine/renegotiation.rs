@@ -300,6 +300,7 @@ impl Engine {
     fn take_accepted(&mut self, now: Now, id: PeerId, accepted: Accepted) -> Result<(), SdpError> {
         let subscriber = self.subscriber_mut(id).ok_or(SdpError::Mismatch)?;
         let transport = accepted.transport.ok_or(SdpError::NothingAccepted)?;
+        subscriber.leader = accepted.leader;
         let mut left = Vec::new();
         for section in &accepted.sections {
             let is_it = |s: &Sending| s.is_in_use() && s.mid == section.mid;

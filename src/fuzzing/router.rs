@@ -18,7 +18,7 @@ use crate::stream::missing::{Arrival, Missing};
 pub fn history(bytes: &[u8]) {
     let mut input = Reader::new(bytes);
     let mut now = start();
-    let mut ring = History::new(now.instant, RING_PACKETS, RING_LEN);
+    let mut ring = History::new(RING_PACKETS, RING_LEN);
     let mut stored: Vec<Kept> = Vec::new();
     let mut seq = 1000u64;
     while let Some(what) = input.u8() {

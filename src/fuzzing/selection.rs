@@ -97,7 +97,7 @@ impl Path {
         let layers = (flags & 3, flags >> 2 & 3);
         let marks = Marks::new(flags & 0x10 != 0, flags & 0x20 != 0, flags >> 6, layers);
         let original = self.bytes([index, picture, flags], timestamp);
-        let mut history = History::new(self.now.instant, 2, 4000);
+        let mut history = History::new(2, 4000);
         history.slot(self.now.instant, original.len())?;
         let stored = Stored {
             seq,

@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn a_layer_that_no_frame_lets_one_join_is_missed_after_a_while() {
         let start = test_now().instant;
-        let mut history = History::new(start, 2, 4000);
+        let mut history = History::new(2, 4000);
         history.slot(start, 100).unwrap();
         let stored = Stored {
             seq: 70_000,

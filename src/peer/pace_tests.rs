@@ -61,7 +61,7 @@ impl Bench {
             encodings: 1,
         };
         let mut tracks = Tracks::default();
-        let key = tracks.insert(Track::new(now.instant, info.clone()));
+        let key = tracks.insert(Track::new(info.clone()));
         let session = SessionVersion { id: 1, version: 1 };
         let ssrcs = Ssrcs::random(&mut StdRng::seed_from_u64(1));
         let mut subscriber = Subscriber::new(now, session, ssrcs);
@@ -395,7 +395,7 @@ fn frame_numbers_go_on_from_one_source_to_the_next() {
         },
         ..bench.subscriber.sendings[0].info.clone()
     };
-    let mut other = Track::new(bench.now.instant, other);
+    let mut other = Track::new(other);
     other.source = 2;
     bench.key = bench.tracks.insert(other);
     bench.subscriber.sendings[0].begin_track(Some(bench.key));

@@ -10,7 +10,7 @@ use crate::base::clock::{Now, NtpTime, SenderClock};
 use crate::base::codec::MediaKind;
 use crate::base::fault::DropReason;
 use crate::base::ids::{Pt, Rid, Ssrc};
-use crate::base::limits::MAX_SSRCS_PER_PEER;
+use crate::base::limits::{MAX_RETIRED_SSRCS, MAX_SSRCS_PER_PEER};
 use crate::base::seq::RtpTime;
 use crate::bwe::arrivals::Arrivals;
 use crate::model::capture::Tap;
@@ -21,6 +21,7 @@ use crate::rtp::RtpHeader;
 use crate::rtp::extension::Known;
 use crate::sdp::SessionVersion;
 use crate::sdp::answer::ReceiveSection;
+use crate::stream::missing::Missing;
 use crate::stream::receive::RecvStream;
 
 /// A publisher's receiving state.
@@ -31,6 +32,8 @@ pub struct Publisher {
     /// The `o=` line of the last answer (RFC 3264 §8).
     pub session: SessionVersion,
     pub(super) ssrcs: Vec<Source>,
+    /// Those that made room for others, as far as they send nothing any more.
+    retired: Vec<Source>,
     pub(super) arrivals: Option<Arrivals>,
     pub(super) clock_offset: ClockOffset,
     pub(super) next_report: Instant,
@@ -82,6 +85,16 @@ impl Published {
         self.encodings.iter().map(|encoding| encoding.track)
     }
 
+    /// What was negotiated, with the RIDs of all its encodings, whichever of them the last offer
+    /// had.
+    pub fn known(&self) -> ReceiveSection {
+        let rids = self.encodings.iter().filter_map(|e| e.rid.clone());
+        ReceiveSection {
+            rids: rids.collect(),
+            ..self.section.clone()
+        }
+    }
+
     /// Its track, as everybody else is told.
     pub fn track_info(&self, tracks: &Tracks) -> Option<TrackInfo> {
         let first = tracks.get(self.tracks().next()?)?;
@@ -92,10 +105,10 @@ impl Published {
     }
 
     /// Which encoding a RID names. One that the m-line does not have is `None`; without RID it is
-    /// the only one.
+    /// the only one that was negotiated last.
     fn encoding_of(&self, rid: Option<&str>) -> Option<usize> {
         match (rid, self.encodings.as_slice()) {
-            (None, [_]) => Some(0),
+            (None, _) if self.section.rids.len() < 2 => Some(0),
             (None, _) => None,
             (Some(_), [only]) if only.rid.is_none() => Some(0),
             (Some(rid), all) => {
@@ -153,6 +166,7 @@ impl Publisher {
             sections,
             session,
             ssrcs: Vec::new(),
+            retired: Vec::new(),
             clock_offset: ClockOffset::default(),
             next_report: now.instant + FIRST_REPORT,
             next_transport_feedback: now.instant,
@@ -208,9 +222,46 @@ impl Publisher {
         Some(level)
     }
 
-    /// The authenticated SSRC, if it is known.
-    pub(super) fn find(&self, ssrc: Ssrc) -> Option<usize> {
-        self.ssrcs.iter().position(|s| s.stream.ssrc == ssrc)
+    /// The authenticated SSRC, if it is known. One that has made room is there again when its
+    /// m-line is.
+    ///
+    /// # Errors
+    /// `UnknownSsrc` for one that has made room and sends nothing any more.
+    pub(super) fn find(&mut self, ssrc: Ssrc) -> Result<Option<usize>, DropReason> {
+        if let Some(at) = self.ssrcs.iter().position(|s| s.stream.ssrc == ssrc) {
+            return Ok(Some(at));
+        }
+        let Some(at) = self.retired.iter().position(|s| s.stream.ssrc == ssrc) else {
+            return Ok(None);
+        };
+        if self.retired.get(at).is_none_or(|s| self.is_over(s)) {
+            return Err(DropReason::UnknownSsrc);
+        }
+        self.ssrcs.push(self.retired.swap_remove(at));
+        Ok(Some(self.ssrcs.len() - 1))
+    }
+
+    /// Makes room for one more SSRC. Pages that change a camera by `removeTrack` and `addTrack`
+    /// have another m-line with other SSRCs each time.
+    pub(super) fn make_room(&mut self) {
+        if self.ssrcs.len() < MAX_SSRCS_PER_PEER {
+            return;
+        }
+        let all = std::mem::take(&mut self.ssrcs);
+        for mut source in all {
+            if self.retired.len() < MAX_RETIRED_SSRCS && self.is_over(&source) {
+                source.stream.missing = Missing::default();
+                self.retired.push(source);
+            } else {
+                self.ssrcs.push(source);
+            }
+        }
+    }
+
+    /// True when nothing is to come of it: another SSRC is in its place, or its m-line is stopped.
+    fn is_over(&self, source: &Source) -> bool {
+        let section = self.sections.get(source.place.section);
+        source.place.role == SourceRole::Left || section.is_none_or(|p| !p.section.active)
     }
 
     /// True once an authentic packet came.

@@ -34,10 +34,13 @@ impl Publisher {
         // 1. Parse the header; SRTP leaves it in the clear.
         let header = RtpHeader::parse(datagram).ok_or(DropReason::MalformedRtp)?;
         // 2. Which stream is it, or would it be?
-        let known = self.find(header.ssrc);
+        let known = self.find(header.ssrc)?;
         let candidate = match known {
             Some(_) => None,
-            None => Some(self.place(datagram, &header)?),
+            None => {
+                self.make_room();
+                Some(self.place(datagram, &header)?)
+            }
         };
         // 3. Seen before? Costs nothing, so it comes before the cipher.
         let extended = match known.and_then(|at| self.ssrcs.get(at)) {

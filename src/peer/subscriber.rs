@@ -30,6 +30,8 @@ pub struct Subscriber {
     pub offered: Vec<OfferSection>,
     /// The `o=` line of the last offer.
     pub session: SessionVersion,
+    /// The m-line that carries the transport, by the last answer.
+    pub leader: Option<Mid>,
     /// Where the sources of its sendings come from.
     pub ssrcs: Ssrcs,
     /// Mids used so far; each names one track for ever.
@@ -121,6 +123,7 @@ impl Subscriber {
             sendings: Vec::new(),
             offered: Vec::new(),
             session,
+            leader: None,
             ssrcs,
             mids: 0,
             report_from: 0,
@@ -166,13 +169,13 @@ impl Subscriber {
         let tracks = sending.let_go();
         self.asked.retain(|(asked, _)| *asked != at);
         self.path.forget(at);
-        let is_open = |s: &OfferSection| !matches!(s, OfferSection::Stopped { .. });
-        let leader = self.offered.iter().position(is_open);
+        let is_open = |s: &&OfferSection| !matches!(s, OfferSection::Stopped { .. });
+        let leader = self.leader.as_ref();
+        let leader = leader.or_else(|| Some(self.offered.iter().find(is_open)?.mid()));
         let mid = &sending.mid;
-        let section = self.offered.iter().position(|s| s.mid() == mid);
-        let place = section.and_then(|at| self.offered.get_mut(at));
-        match place {
-            Some(OfferSection::Send(send)) if section == leader => send.disabled = true,
+        let leads = leader == Some(mid);
+        match self.offered.iter_mut().find(|s| s.mid() == mid) {
+            Some(OfferSection::Send(send)) if leads => send.disabled = true,
             Some(place @ OfferSection::Send(_)) => {
                 *place = OfferSection::Stopped {
                     mid: mid.clone(),
@@ -374,5 +377,13 @@ mod tests {
         assert!(matches!(&s.offered[0], OfferSection::Send(send) if send.disabled));
         s.end_sending(1);
         assert!(matches!(&s.offered[1], OfferSection::Stopped { .. }));
+
+        let mut s = subscriber();
+        (1..=3).for_each(|serial| offer(&mut s, serial));
+        s.leader = Mid::new("1");
+        s.end_sending(1);
+        assert!(matches!(&s.offered[1], OfferSection::Send(send) if send.disabled));
+        s.end_sending(0);
+        assert!(matches!(&s.offered[0], OfferSection::Stopped { .. }));
     }
 }

@@ -59,7 +59,7 @@ mod tests {
 
     fn history(lens: &[usize]) -> History {
         let now = test_now().instant;
-        let mut h = History::new(now, 256, 1 << 20);
+        let mut h = History::new(256, 1 << 20);
         for (seq, &len) in lens.iter().enumerate() {
             let slot = h.slot(now, len).unwrap();
             slot.fill(seq as u8);

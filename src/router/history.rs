@@ -1,8 +1,9 @@
 //! The last second or two of one track, in canonical form: one plaintext copy per packet.
 //!
 //! Serves both the turn's fan-out (by position, in order of arrival) and retransmission (by
-//! extended sequence number). A ring of bytes and a ring of entries, allocated once; untouched
-//! pages of the byte ring are never made resident by the kernel.
+//! extended sequence number). A ring of bytes and a ring of entries, allocated with the first
+//! packet, so that who only negotiates costs nothing; untouched pages of the byte ring are never
+//! made resident by the kernel.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use crate::rtp::padding;
 /// A ring of packets.
 #[derive(Debug)]
 pub struct History {
+    /// INVARIANT: a power of two.
+    packets: usize,
+    len: usize,
     bytes: Box<[u8]>,
     entries: Box<[Entry]>,
     by_seq: Box<[u64]>,
@@ -64,7 +68,21 @@ pub struct Stored {
 
 impl History {
     /// A ring of `packets` entries (a power of two) and `len` bytes.
-    pub fn new(now: Instant, packets: usize, len: usize) -> Self {
+    pub fn new(packets: usize, len: usize) -> Self {
+        Self {
+            packets: packets.next_power_of_two(),
+            len,
+            bytes: Box::default(),
+            entries: Box::default(),
+            by_seq: Box::default(),
+            head: 0,
+            touched: 0,
+            tail: 0,
+            next: 0,
+        }
+    }
+
+    fn allocate(&mut self, now: Instant) {
         let blank = Entry {
             seq: 0,
             stored: now,
@@ -76,22 +94,31 @@ impl History {
             padding_len: 0,
             marks: Marks::default(),
         };
-        let packets = packets.next_power_of_two();
-        Self {
-            bytes: vec![0; len].into_boxed_slice(),
-            entries: vec![blank; packets].into_boxed_slice(),
-            by_seq: vec![u64::MAX; packets].into_boxed_slice(),
-            head: 0,
-            touched: 0,
-            tail: 0,
-            next: 0,
-        }
+        self.bytes = vec![0; self.len].into_boxed_slice();
+        self.entries = vec![blank; self.packets].into_boxed_slice();
+        self.by_seq = vec![u64::MAX; self.packets].into_boxed_slice();
+    }
+
+    /// Forgets all packets and gives the memory back, until the next one comes. Positions go on.
+    pub fn release(&mut self) {
+        *self = Self {
+            tail: self.next,
+            next: self.next,
+            ..Self::new(self.packets, self.len)
+        };
+    }
+
+    fn mask(&self) -> u64 {
+        self.packets as u64 - 1
     }
 
     /// The place to write a packet of up to `room` bytes; follow with [`push`](Self::push).
     ///
     /// `None` only when `room` is more than the whole ring.
     pub fn slot(&mut self, now: Instant, room: usize) -> Option<&mut [u8]> {
+        if self.entries.is_empty() {
+            self.allocate(now);
+        }
         // Behind each packet there is room to pad it later.
         let padded = room + MAX_EVENING_LEN;
         let end_of_ring = self.head + padded > self.bytes.len();
@@ -112,7 +139,7 @@ impl History {
 
     /// Takes what was written to the latest [`slot`](Self::slot).
     pub fn push(&mut self, now: Instant, stored: Stored) {
-        let mask = self.entries.len() as u64 - 1;
+        let mask = self.mask();
         if self.next - self.tail > mask {
             self.tail += 1;
         }
@@ -144,7 +171,7 @@ impl History {
     /// INVARIANT: only before the packet is sent to anybody: what goes out twice under one number
     /// must be the same bytes (RFC 7714 §8.4).
     pub fn pad(&mut self, position: u64, len: usize) -> bool {
-        let mask = self.entries.len() as u64 - 1;
+        let mask = self.mask();
         if position < self.tail || position >= self.next {
             return false;
         }
@@ -201,14 +228,14 @@ impl History {
 
     /// The position of the packet with extended sequence number `seq`.
     pub fn position(&self, seq: u64) -> Option<u64> {
-        let mask = self.by_seq.len() as u64 - 1;
+        let mask = self.mask();
         let position = *self.by_seq.get((seq & mask) as usize)?;
         let (entry, _) = self.at(position)?;
         (entry.seq == seq).then_some(position)
     }
 
     fn entry(&self, position: u64) -> Option<&Entry> {
-        let mask = self.entries.len() as u64 - 1;
+        let mask = self.mask();
         self.entries.get((position & mask) as usize)
     }
 
@@ -259,7 +286,7 @@ mod tests {
     #[test]
     fn what_was_cleared_is_not_found_and_positions_go_on() {
         let now = test_now().instant;
-        let mut h = History::new(now, 8, 4096);
+        let mut h = History::new(8, 4096);
         (10..15).for_each(|seq| store(&mut h, now, seq, 100));
         h.clear();
         assert!((0..5).all(|position| h.at(position).is_none()));
@@ -271,9 +298,22 @@ mod tests {
     }
 
     #[test]
+    fn takes_memory_with_the_first_packet_and_gives_it_back() {
+        let now = test_now().instant;
+        let mut h = History::new(8, 4096);
+        assert!(h.bytes.is_empty() && h.find(0).is_none() && h.newest().is_none());
+        (10..15).for_each(|seq| store(&mut h, now, seq, 100));
+        h.release();
+        assert!(h.bytes.is_empty() && h.entries.is_empty() && h.by_seq.is_empty());
+        assert!(h.find(14).is_none() && h.newest().is_none() && !h.pad(4, 110));
+        store(&mut h, now, 15, 100);
+        assert_eq!((h.end(), h.position(15)), (6, Some(5)));
+    }
+
+    #[test]
     fn finds_by_position_and_by_number_until_overwritten() {
         let now = test_now().instant;
-        let mut h = History::new(now, 4, 1000);
+        let mut h = History::new(4, 1000);
         for seq in 0..6 {
             store(&mut h, now, 100 + seq, 50);
         }
@@ -287,7 +327,7 @@ mod tests {
     #[test]
     fn a_quiet_track_touches_little_memory() {
         let mut now = test_now().instant;
-        let mut h = History::new(now, 2048, 1 << 20);
+        let mut h = History::new(2048, 1 << 20);
         for seq in 0..10_000 {
             store(&mut h, now, seq, 100);
             now += Duration::from_millis(20);
@@ -300,7 +340,7 @@ mod tests {
         #[test]
         fn agrees_with_a_plain_list(sizes in prop::collection::vec(1usize..120, 1..400)) {
             let now = test_now().instant;
-            let mut h = History::new(now, 64, 1000);
+            let mut h = History::new(64, 1000);
             let mut model: VecDeque<(u64, usize)> = VecDeque::new();
             for (seq, len) in sizes.into_iter().enumerate() {
                 store(&mut h, now, seq as u64, len);

@@ -62,10 +62,10 @@ pub struct Subscriber {
 
 impl Track {
     /// A track without packets.
-    pub fn new(now: Instant, info: TrackInfo) -> Self {
+    pub fn new(info: TrackInfo) -> Self {
         let history = match info.kind {
-            MediaKind::Audio => History::new(now, AUDIO_HISTORY_PACKETS, AUDIO_HISTORY_LEN),
-            MediaKind::Video => History::new(now, VIDEO_HISTORY_PACKETS, VIDEO_HISTORY_LEN),
+            MediaKind::Audio => History::new(AUDIO_HISTORY_PACKETS, AUDIO_HISTORY_LEN),
+            MediaKind::Video => History::new(VIDEO_HISTORY_PACKETS, VIDEO_HISTORY_LEN),
         };
         let is_video = info.kind == MediaKind::Video;
         Self {

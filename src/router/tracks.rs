@@ -202,7 +202,7 @@ mod tests {
                 red: false,
                 encodings: 1,
             };
-            let key = tracks.insert(Track::new(now, info));
+            let key = tracks.insert(Track::new(info));
             tracks.want_key_frame(now, key);
         }
         let mut due = Vec::new();

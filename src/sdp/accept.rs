@@ -20,6 +20,8 @@ use crate::base::ids::Mid;
 pub struct Accepted {
     /// The player's end of the transport; `None` when it refused every section.
     pub transport: Option<RemoteTransport>,
+    /// The section that carries it.
+    pub leader: Option<Mid>,
     /// One per m-line of the offer, in its order.
     pub sections: Vec<AcceptedSection>,
     /// The data channel association, when it was offered and taken.
@@ -74,6 +76,7 @@ pub fn apply_answer(sections: &[OfferSection], answer: &Description) -> Result<A
     let mut leader: Option<(usize, bool)> = None;
     let mut accepted = Accepted {
         transport: None,
+        leader: None,
         sections: Vec::with_capacity(sections.len()),
         data: None,
     };
@@ -107,6 +110,7 @@ pub fn apply_answer(sections: &[OfferSection], answer: &Description) -> Result<A
             }
         }
         accepted.transport = Some(RemoteTransport::of(answer, first)?);
+        accepted.leader = sections.get(first).map(|section| section.mid().clone());
     }
     Ok(accepted)
 }

@@ -4,6 +4,8 @@
 //! channels). The server only receives: accepted media is `recvonly`. Gathers no candidates and
 //! keeps no state; called by `peer/` for publishers.
 
+use std::collections::BTreeSet;
+
 use super::SdpError;
 use super::choose::{self, CodecPolicy, Permitted};
 use super::description::{
@@ -14,7 +16,7 @@ use super::transport::{self, RemoteTransport, Setup};
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::ids::{Mid, Pt, Rid, Ssrc};
-use crate::base::limits::{MAX_ENCODINGS, MAX_MEDIA_SECTIONS};
+use crate::base::limits::{MAX_ENCODINGS, MAX_MEDIA_SECTIONS, MAX_PUBLISHED_TRACKS};
 
 /// What was taken of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub enum RejectReason {
     SecondData,
     /// The application has data channels switched off.
     NoData,
+    /// `limits::MAX_PUBLISHED_TRACKS` are before it.
+    TooMany,
 }
 
 /// An accepted audio or video m-line.
@@ -167,6 +171,7 @@ pub fn renegotiate(
     let mux = offer.media.iter().any(|s| s.bundled && s.rtcp_mux);
     let mut leader: Option<(usize, bool)> = None;
     let mut has_data = false;
+    let mut tracks = 0;
     let mut sections = Vec::with_capacity(offer.media.len());
     for (at, section) in offer.media.iter().enumerate() {
         let joins = leader.is_none_or(|(_, bundled)| bundled && section.bundled);
@@ -175,8 +180,18 @@ pub fn renegotiate(
             Some(kept) => Permitted::Kept(kept),
             None => Permitted::By(policy),
         };
-        let decided = decide(section, policy, permitted, (joins, muxed, has_data))?;
-        has_data |= matches!(decided, Section::Data(_));
+        let so_far = SoFar {
+            joins,
+            muxed,
+            has_data,
+            tracks,
+        };
+        let decided = decide(section, policy, permitted, so_far)?;
+        match &decided {
+            Section::Data(_) => has_data = true,
+            Section::Receive(receive) => tracks += usize::from(receive.active),
+            Section::Rejected { .. } => {}
+        }
         if !matches!(decided, Section::Rejected { .. }) {
             leader.get_or_insert((at, section.bundled));
         }
@@ -194,11 +209,21 @@ pub fn renegotiate(
     })
 }
 
+/// What the m-lines before one leave for it.
+struct SoFar {
+    /// It is in the BUNDLE group of the first one.
+    joins: bool,
+    muxed: bool,
+    has_data: bool,
+    /// How many of them are sent.
+    tracks: usize,
+}
+
 fn decide(
     section: &MediaSection,
     policy: &CodecPolicy,
     permitted: Permitted<'_>,
-    (joins, muxed, has_data): (bool, bool, bool),
+    so_far: SoFar,
 ) -> Result<Section, SdpError> {
     let reject = |reason| {
         let mid = section.mid.clone();
@@ -211,7 +236,7 @@ fn decide(
         if !policy.allows_data_channels() {
             return reject(RejectReason::NoData);
         }
-        return match (joins, has_data) {
+        return match (so_far.joins, so_far.has_data) {
             (true, false) => Ok(Section::Data(DataSection::of(section))),
             (true, true) => reject(RejectReason::SecondData),
             (false, _) => reject(RejectReason::NotBundled),
@@ -220,16 +245,25 @@ fn decide(
     let Some(kind) = section.media_kind().filter(|_| section.is_rtp()) else {
         return reject(RejectReason::Unknown);
     };
-    if !joins {
+    if !so_far.joins {
         return reject(RejectReason::NotBundled);
     }
-    if !muxed {
+    if !so_far.muxed {
         return reject(RejectReason::NoRtcpMux);
     }
-    match choose::choose(section, permitted)? {
-        Some(choice) => Ok(Section::Receive(receive(section, kind, &choice))),
-        None => reject(RejectReason::NoCodec),
+    if section.direction.sends() && so_far.tracks >= MAX_PUBLISHED_TRACKS {
+        return reject(RejectReason::TooMany);
     }
+    let Some(choice) = choose::choose(section, permitted)? else {
+        return reject(RejectReason::NoCodec);
+    };
+    let mut receive = receive(section, kind, &choice);
+    // Its tracks are there, and their number stays.
+    if let Permitted::Kept(kept) = permitted {
+        let offered = std::mem::replace(&mut receive.rids, kept.rids.clone());
+        receive.rids.retain(|rid| offered.contains(rid));
+    }
+    Ok(Section::Receive(receive))
 }
 
 fn receive(section: &MediaSection, kind: MediaKind, choice: &choose::Choice<'_>) -> ReceiveSection {
@@ -326,11 +360,9 @@ fn simulcast_rids(section: &MediaSection, pt: Pt) -> Vec<Rid> {
 /// Declared media sources with their retransmission; repair sources are left out.
 fn sources(section: &MediaSection) -> Vec<(Ssrc, Option<Ssrc>)> {
     let groups = &section.ssrc_groups;
-    let secondary = |ssrc: Ssrc| {
-        groups
-            .iter()
-            .any(|g| g.kind != SsrcGroupKind::Sim && g.ssrcs.iter().skip(1).any(|s| *s == ssrc))
-    };
+    let repairing = groups.iter().filter(|g| g.kind != SsrcGroupKind::Sim);
+    let secondary = repairing.flat_map(|g| g.ssrcs.iter().skip(1));
+    let secondary: BTreeSet<&Ssrc> = secondary.collect();
     let rtx = |ssrc: Ssrc| {
         let own = groups
             .iter()
@@ -344,7 +376,7 @@ fn sources(section: &MediaSection) -> Vec<(Ssrc, Option<Ssrc>)> {
     let mut found: Vec<Ssrc> = Vec::new();
     for ssrc in layered.chain(section.ssrcs.iter().map(|line| line.ssrc)) {
         let known = section.ssrcs.iter().any(|line| line.ssrc == ssrc);
-        if known && !secondary(ssrc) && !found.contains(&ssrc) {
+        if known && !secondary.contains(&ssrc) && !found.contains(&ssrc) {
             found.push(ssrc);
         }
     }

@@ -130,16 +130,20 @@ pub(super) fn choose<'a>(
             .filter(|_| is_unambiguous(format.pt)),
         FormatRole::Rtx(_) | FormatRole::Red | FormatRole::Fec | FormatRole::Other => None,
     };
+    // A codec without a usable format is looked through once, however often it is offered.
+    let mut tried = CodecPolicy::none();
     for first in &section.formats {
-        let Some(codec) = wanted(first) else {
+        let Some(codec) = wanted(first).filter(|codec| !tried.allows(*codec)) else {
             continue;
         };
+        tried = tried.with(codec, true);
         if codec == Codec::Opus && !is_usable(codec, first) {
             return Err(SdpError::OpusParameters);
         }
         let best = section
             .formats
             .iter()
+            .filter(|f| f.role() == FormatRole::Media(codec))
             .filter(|f| wanted(f) == Some(codec) && is_usable(codec, f))
             .min_by_key(|f| (permitted.is_new(f), rank(codec, f)));
         if let Some(format) = best {
@@ -169,7 +173,10 @@ pub(super) fn is_usable(codec: Codec, format: &Format) -> bool {
             Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::Vp8 => true,
             Codec::Vp9 => number("profile-id", 0) <= 3,
             Codec::Av1 => number("profile", 0) == 0,
-            Codec::H264 => number("packetization-mode", 0) <= 1,
+            Codec::H264 => {
+                number("packetization-mode", 0) <= 1
+                    && H264Profile::of(&format.fmtp) != H264Profile::Other
+            }
             Codec::H265 => {
                 matches!(number("profile-id", 1), 1 | 2)
                     && format.parameter("tx-mode").is_none_or(|m| m == "SRST")
@@ -239,14 +246,13 @@ pub(super) fn viewer_fmtp(codec: Codec, format: &Format) -> String {
         }
         Codec::H264 => {
             let mode = number("packetization-mode", 0);
-            let offered = format.parameter("profile-level-id").unwrap_or_default();
             let profile = match H264Profile::of(&format.fmtp) {
                 H264Profile::ConstrainedBaseline => "42e01f",
                 H264Profile::Baseline => "42001f",
                 H264Profile::Main => "4d001f",
                 H264Profile::ConstrainedHigh => "640c1f",
                 H264Profile::High => "64001f",
-                H264Profile::Other => offered,
+                H264Profile::High444 | H264Profile::Other => "f4001f",
             };
             format!(
                 "level-asymmetry-allowed=1;packetization-mode={mode};profile-level-id={profile}"

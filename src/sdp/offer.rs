@@ -98,10 +98,13 @@ pub fn write(
         .map(OfferSection::mid);
     let mut lines = Lines::new(session, bundle, true);
     let mut first = true;
+    // Until there is an answer nobody knows which m-line carries the transport: who does not take
+    // the first one looks for candidates in another (RFC 8829 §4.1.1).
+    let everywhere = session.version == 1;
     for section in sections {
         match section {
             OfferSection::Send(send) => {
-                write_send(&mut lines, send, local, first);
+                write_send(&mut lines, send, local, first || everywhere);
                 first = false;
             }
             OfferSection::Data { mid } => {
@@ -110,7 +113,7 @@ pub fn write(
                 ));
                 lines.connection(false);
                 lines.put(format_args!("a=mid:{mid}"));
-                lines.transport(local, "actpass", first);
+                lines.transport(local, "actpass", first || everywhere);
                 lines.data_channel();
                 first = false;
             }
@@ -125,7 +128,7 @@ pub fn write(
     lines.finish()
 }
 
-fn write_send(lines: &mut Lines, send: &SendSection, local: &LocalParameters, first: bool) {
+fn write_send(lines: &mut Lines, send: &SendSection, local: &LocalParameters, candidates: bool) {
     let (media, pt) = (media_name(send.kind), send.server_pt.0);
     let besides = match send.red {
         true => Some(RED_PT),
@@ -137,7 +140,7 @@ fn write_send(lines: &mut Lines, send: &SendSection, local: &LocalParameters, fi
     }
     lines.connection(true);
     lines.put(format_args!("a=mid:{}", send.mid));
-    lines.transport(local, "actpass", first);
+    lines.transport(local, "actpass", candidates);
     for kind in extensions(send.kind, send.codec) {
         let (id, uri) = (kind.server_id(), kind.uri());
         lines.put(format_args!("a=extmap:{id} {uri}"));

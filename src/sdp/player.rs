@@ -14,6 +14,7 @@ use super::format::{Format, FormatRole};
 use super::offer::{OfferSection, SendSection, extensions};
 use super::text::{Lines, LocalParameters, SessionVersion};
 use super::transport::{self, RemoteTransport, Setup};
+use crate::base::codec::Codec;
 use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::ids::Pt;
 
@@ -48,6 +49,7 @@ pub fn negotiate(sections: &[OfferSection], offer: &Description) -> Result<Cross
     let mut lanes: Vec<Option<usize>> = Vec::with_capacity(offer.media.len());
     let mut accepted = Accepted {
         transport: None,
+        leader: None,
         sections: sections.iter().map(refused).collect(),
         data: None,
     };
@@ -58,9 +60,14 @@ pub fn negotiate(sections: &[OfferSection], offer: &Description) -> Result<Cross
             .zip(sections)
             .filter(|(i, _)| !lanes.contains(&Some(*i)));
         let usable = joins && muxed && !media.rejected;
+        let formats = if usable {
+            formats_of(media)
+        } else {
+            Vec::new()
+        };
         let found = free
             .filter(|_| usable)
-            .find_map(|(i, section)| Some((i, take(section, media)?)));
+            .find_map(|(i, section)| Some((i, take(section, media, &formats)?)));
         if let Some((i, taken)) = found {
             leader.get_or_insert((at, media.bundled));
             if let Some(place) = accepted.sections.get_mut(i) {
@@ -80,34 +87,65 @@ pub fn negotiate(sections: &[OfferSection], offer: &Description) -> Result<Cross
         Some(Setup::Passive | Setup::HoldConn) => return Err(SdpError::Setup),
     }
     accepted.transport = Some(RemoteTransport::of(offer, first)?);
+    let leading = lanes.get(first).copied().flatten();
+    let leading = leading.and_then(|at| sections.get(at));
+    accepted.leader = leading.map(|section| section.mid().clone());
     Ok(Crossed { accepted, lanes })
 }
 
 /// What `media` takes of `section`; `None` when they do not fit.
-fn take(section: &OfferSection, media: &MediaSection) -> Option<AcceptedSection> {
+fn take(
+    section: &OfferSection,
+    media: &MediaSection,
+    formats: &[Usable<'_>],
+) -> Option<AcceptedSection> {
     match section {
         OfferSection::Data { .. } if media.is_data_channel() => Some(AcceptedSection {
             accepted: true,
             ..refused(section)
         }),
-        OfferSection::Send(send) if !send.disabled => take_track(send, media),
+        OfferSection::Send(send) if !send.disabled => take_track(send, media, formats),
         OfferSection::Send(_) | OfferSection::Data { .. } | OfferSection::Stopped { .. } => None,
     }
 }
 
-fn take_track(send: &SendSection, media: &MediaSection) -> Option<AcceptedSection> {
+/// A format that the player takes.
+#[derive(Clone, Copy)]
+struct Usable<'a> {
+    codec: Codec,
+    /// The server's payload type for the same.
+    server_pt: Pt,
+    format: &'a Format,
+}
+
+/// What `media` takes. Looked up once, because a player may be offered dozens of tracks.
+fn formats_of(media: &MediaSection) -> Vec<Usable<'_>> {
+    let usable = |format| {
+        let FormatRole::Media(codec) = Format::role(format) else {
+            return None;
+        };
+        is_usable(codec, format).then(|| Usable {
+            codec,
+            server_pt: codec.server_pts(&viewer_fmtp(codec, format)).0,
+            format,
+        })
+    };
+    media.formats.iter().filter_map(usable).collect()
+}
+
+fn take_track(
+    send: &SendSection,
+    media: &MediaSection,
+    formats: &[Usable<'_>],
+) -> Option<AcceptedSection> {
     let fits = media.is_rtp() && media.direction.receives();
     if !fits || media.media_kind() != Some(send.kind) {
         return None;
     }
-    let of_codec = || {
-        let is_it = |f: &&Format| f.role() == FormatRole::Media(send.codec);
-        let formats = media.formats.iter().filter(is_it);
-        formats.filter(|f| is_usable(send.codec, f))
-    };
+    let of_codec = || formats.iter().filter(|f| f.codec == send.codec);
     // The publisher's own profile; another one of its codec is better than nothing.
-    let same = |f: &&Format| send.codec.server_pts(&viewer_fmtp(send.codec, f)).0 == send.server_pt;
-    let format = of_codec().find(same).or_else(|| of_codec().next())?;
+    let mut same = of_codec().filter(|f| f.server_pt == send.server_pt);
+    let format = same.next().or_else(|| of_codec().next())?.format;
     let mut map = ExtensionMap::default();
     for kind in extensions(send.kind, send.codec) {
         if let Some(extmap) = media.extmap(kind)

@@ -69,14 +69,14 @@ impl Lines {
         self.0.push_str("\r\n");
     }
 
-    /// The lines that tie an accepted section to the transport. `candidates` are written when
-    /// this is the first accepted section.
-    pub(super) fn transport(&mut self, local: &LocalParameters, setup: &str, first: bool) {
+    /// The lines that tie an accepted section to the transport, with or without candidates: the
+    /// first accepted section has them.
+    pub(super) fn transport(&mut self, local: &LocalParameters, setup: &str, candidates: bool) {
         self.put(format_args!("a=ice-ufrag:{}", local.ice.ufrag));
         self.put(format_args!("a=ice-pwd:{}", local.ice.pwd));
         self.put(format_args!("a=fingerprint:{}", local.fingerprint));
         self.put(format_args!("a=setup:{setup}"));
-        if first && !local.candidates.is_empty() {
+        if candidates && !local.candidates.is_empty() {
             for candidate in &local.candidates {
                 self.put(format_args!("a={candidate}"));
             }

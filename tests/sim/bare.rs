@@ -499,7 +499,11 @@ fn tell(world: &mut World, conn: ConnId, stream: &str, mut message: Value) {
     world.run(Duration::from_millis(30));
 }
 
-fn hear(world: &mut World, conn: ConnId, command: &str) -> Value {
+/// The first message of a kind that `conn` was told.
+///
+/// # Panics
+/// When there is none.
+pub fn hear(world: &mut World, conn: ConnId, command: &str) -> Value {
     let texts = world.unheard.iter().filter(|(to, _)| *to == conn);
     let mut messages = texts.map(|(_, text)| serde_json::from_str::<Value>(text).expect("JSON"));
     messages

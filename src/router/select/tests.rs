@@ -199,7 +199,7 @@ fn layer(encoding: u8, temporal: u8) -> Layer {
 }
 
 fn entry(packet: &Packet) -> Entry {
-    let mut history = History::new(packet.at, 2, 4000);
+    let mut history = History::new(2, 4000);
     history.slot(packet.at, 100).unwrap();
     history.push(
         packet.at,

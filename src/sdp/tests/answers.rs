@@ -1,9 +1,11 @@
 //! Answers to publishers: what is taken of real offers and what the text says.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::base::extension::ExtensionKind;
-use crate::base::ids::Pt;
-use crate::base::limits::MAX_MEDIA_SECTIONS;
+use crate::base::ids::{Pt, Rid};
+use crate::base::limits::{MAX_MEDIA_SECTIONS, MAX_PUBLISHED_TRACKS};
 use crate::sdp::answer::RejectReason;
 
 #[test]
@@ -510,4 +512,91 @@ fn m_lines_are_counted_over_all_offers() {
     known.swap_remove(0);
     let taken = answer::renegotiate(&offer, &CodecPolicy::all(), &known);
     assert!(taken.is_ok(), "known already");
+}
+
+#[test]
+fn one_publisher_sends_so_many_tracks() {
+    let more = |at: usize, direction: &str| {
+        format!(
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:n{at}\na={direction}\n\
+             a=rtpmap:111 opus/48000/2\na=rtcp-mux\n"
+        )
+    };
+    let with = |count: usize, direction: &str| {
+        let names: Vec<String> = (0..count).map(|at| format!("n{at}")).collect();
+        let text = CHROME_AUDIO_ONLY.replace("BUNDLE 0", &format!("BUNDLE 0 {}", names.join(" ")));
+        let lines: String = (0..count).map(|at| more(at, direction)).collect();
+        negotiated(&(text + &lines), &CodecPolicy::all()).1
+    };
+    let taken = |negotiated: &Negotiated| {
+        let sections = negotiated.sections.iter();
+        sections
+            .filter(|s| matches!(s, Section::Receive(_)))
+            .count()
+    };
+    let sent = with(40, "sendonly");
+    assert_eq!(taken(&sent), MAX_PUBLISHED_TRACKS);
+    let last = sent.sections.last().unwrap();
+    assert!(matches!(
+        last,
+        Section::Rejected {
+            reason: RejectReason::TooMany,
+            ..
+        }
+    ));
+    assert_eq!(
+        taken(&with(40, "inactive")),
+        41,
+        "those that were sent once"
+    );
+}
+
+#[test]
+fn a_known_m_line_keeps_its_layers() {
+    let layers = "a=rid:h send\na=rid:m send\na=simulcast:send h;m\n";
+    let more = "a=rid:h send\na=rid:x send\na=simulcast:send x;h\n";
+    let offer = |lines: &str| {
+        let id = "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\n";
+        format!("{}{id}{lines}", video_offer(&[(96, "VP8/90000", "")]))
+    };
+    let rids = |known: &str, later: &str| {
+        let (_, first) = negotiated(&offer(known), &CodecPolicy::all());
+        let known = [receive(&first, 0).clone()];
+        let later = parse(&offer(later)).unwrap();
+        let later = answer::renegotiate(&later, &CodecPolicy::all(), &known).unwrap();
+        let rids = receive(&later, 0).rids.iter();
+        rids.map(Rid::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(rids(layers, layers), ["h", "m"]);
+    assert_eq!(rids(layers, more), ["h"], "the other one has no track");
+    assert_eq!(rids("", layers), [""; 0], "it has one track");
+    assert_eq!(rids(layers, ""), [""; 0]);
+}
+
+/// RFC 8843 §10.1.1, and what browsers check: within a BUNDLE group a payload type has one
+/// configuration, whoever publishes.
+#[test]
+fn equal_payload_types_towards_viewers_are_configured_alike() {
+    let mut known: BTreeMap<Pt, String> = BTreeMap::new();
+    let profiles = [
+        "42e01f", "42001f", "4d001f", "4d4028", "64001f", "640c1f", "640834",
+    ];
+    let odd = ["f4001f", "f40028", "58001f", "6e0028", "junk"];
+    let mut taken = 0;
+    for profile in profiles.into_iter().chain(odd) {
+        for mode in 0..=1 {
+            let fmtp = format!("packetization-mode={mode};profile-level-id={profile};x={mode}");
+            let offer = parse(&video_offer(&[(102, "H264/90000", &fmtp)])).unwrap();
+            let Ok(negotiated) = answer::negotiate(&offer, &CodecPolicy::all()) else {
+                continue;
+            };
+            let section = receive(&negotiated, 0);
+            let fmtp = known
+                .entry(section.server_pt)
+                .or_insert_with(|| section.fmtp.clone());
+            assert_eq!(*fmtp, section.fmtp, "{profile} {mode}");
+            taken += 1;
+        }
+    }
+    assert_eq!(taken, 18, "all but those of no profile that viewers know");
 }

@@ -120,6 +120,24 @@ fn bombs_are_refused() {
     assert!(parse(&long).is_ok());
 }
 
+/// Each format is looked at once, not once for each other one.
+#[test]
+fn many_useless_formats_cost_no_more_than_their_text() {
+    let fmtp = format!("{}tx-mode=MRST", "a;".repeat(5000));
+    let formats: Vec<_> = (35..=63).chain(96..=127).collect();
+    let formats: Vec<_> = formats
+        .iter()
+        .map(|pt| (*pt, "H265/90000", &*fmtp))
+        .collect();
+    let offer = parse(&video_offer(&formats)).unwrap();
+    assert_eq!(offer.media[0].formats.len(), formats.len());
+    let taken = answer::negotiate(&offer, &CodecPolicy::all());
+    assert_eq!(
+        taken.map(|n| n.sections.len()),
+        Err(SdpError::NothingAccepted)
+    );
+}
+
 #[test]
 fn every_list_has_an_end() {
     let mut text = CHROME_AUDIO_ONLY.to_owned();

@@ -165,3 +165,29 @@ fn no_retransmission_of_audio_is_offered() {
     assert_eq!((audio.formats.len(), audio.ssrcs.len()), (1, 1));
     assert!(audio.ssrc_groups.is_empty());
 }
+
+#[test]
+fn the_first_offer_has_candidates_wherever_the_transport_may_be() {
+    let count = |version| {
+        let session = SessionVersion { version, ..SESSION };
+        let offer = parse(&offer::write(&room(), &local(), session)).unwrap();
+        let has = |m: &&MediaSection| !m.candidates.is_empty();
+        let in_use = offer.media.iter().filter(|m| !m.rejected);
+        (offer.media.iter().filter(has).count(), in_use.count())
+    };
+    let (first, all) = count(1);
+    assert_eq!(first, all);
+    assert_eq!(count(2).0, 1);
+}
+
+#[test]
+fn the_m_line_that_carries_the_transport_is_the_first_that_is_taken() {
+    let sections = room();
+    let text = offer::write(&sections, &local(), SESSION);
+    let answer = parse(&answer_to(&text)).unwrap();
+    let leader = |answer: &Description| offer::apply_answer(&sections, answer).unwrap().leader;
+    assert_eq!(leader(&answer).as_ref(), Some(sections[0].mid()));
+    let mut without = answer;
+    without.media[0].rejected = true;
+    assert_eq!(leader(&without).as_ref(), Some(sections[1].mid()));
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use leafcutter::rtcp::{Compound, Packet};
 use leafcutter::transport::demux::{Protocol, classify};
 
-use crate::bare::{Bare, Negotiated, RTX_SSRC, Rtp, VIDEO_SSRC, take};
+use crate::bare::{Bare, Negotiated, RTX_SSRC, Rtp, VIDEO_SSRC, hear, take};
 use crate::world::World;
 
 /// Session id and version of an answer (RFC 8866 §5.2).
@@ -49,6 +49,18 @@ fn an_m_line_keeps_its_codec() {
         other
             .remote_sdp
             .contains("m=video 9 UDP/TLS/RTP/SAVPF 102\r\n")
+    );
+}
+
+#[test]
+fn candidates_for_who_has_no_mids_are_of_the_first_m_line() {
+    let mut world = World::new(4, 1);
+    let without = ["a=group:BUNDLE 0 1\r\n", "a=mid:0\r\n", "a=mid:1\r\n"].map(|line| (line, ""));
+    let publisher = Negotiated::publisher_that_offers(&mut world, 0, "s", &without);
+    let candidate = hear(&mut world, publisher.conn, "takeCandidate");
+    assert_eq!(
+        (&candidate["id"], &candidate["label"]),
+        (&"0".into(), &0.into())
     );
 }
 
@@ -132,5 +144,61 @@ fn of_two_m_lines_of_a_kind_the_one_in_use_is_played() {
         let received = viewer.payloads_received(&mut world);
         assert_eq!(received.len(), 1, "{received:?}");
         assert_eq!(received[0].1.len(), 13, "of the screen");
+    }
+}
+
+/// A page that changes its camera by `removeTrack` and `addTrack` has another m-line with other
+/// sources each time, for hours.
+#[test]
+fn sources_of_stopped_m_lines_make_room_for_others() {
+    let mut world = World::new(6, 1);
+    let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    let viewer = Negotiated::viewer(&mut world, 0, "s").connect(&mut world);
+    let key_frame: &[u8] = &[0x90, 0x80, 0x80, 1, 0x10, 2, 0, 0x9d, 1, 0x2a, 64, 1, 64, 0];
+    let rtx = format!("a=ssrc:{RTX_SSRC} cname:bare\r\n");
+    let stop = ("a=mid:1\r\na=sendonly\r\n", "a=mid:1\r\na=inactive\r\n");
+    let mut lines = rtx.clone();
+    let mut names = String::new();
+    for change in 0..100 {
+        let (mid, ssrc) = (change + 2, 3001 + change);
+        names.push_str(&format!(" {mid}"));
+        let bundle = format!("a=group:BUNDLE 0 1{names}\r\n");
+        let line = |direction: &str| {
+            format!(
+                "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:{mid}\r\na={direction}\r\n\
+                 a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack pli\r\na=ssrc:{ssrc} cname:bare\r\n"
+            )
+        };
+        let offered = format!("{lines}{}", line("sendonly"));
+        let changes = [
+            ("a=group:BUNDLE 0 1\r\n", &*bundle),
+            stop,
+            (&*rtx, &*offered),
+        ];
+        publisher.offer(&mut world, "s", &changes);
+        lines.push_str(&line("inactive"));
+        for (conn, check) in [(&publisher, publisher.check()), (&viewer, viewer.check())] {
+            conn.send(&mut world, &check);
+        }
+        // What was asked for before a change is asked for again.
+        world.run(Duration::from_millis(600));
+        for seq in 1..3 {
+            let packet = Rtp {
+                pt: 96,
+                ssrc,
+                seq,
+                timestamp: ssrc * 90_000 + u32::from(seq) * 3000,
+                marker: true,
+                transport_seq: 0,
+                payload: key_frame,
+            };
+            publisher.send(&mut world, &publisher.rtp(&packet));
+            world.run(Duration::from_millis(20));
+        }
+        assert_eq!(
+            viewer.payloads_received(&mut world).len(),
+            2,
+            "camera {change}"
+        );
     }
 }
