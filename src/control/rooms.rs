@@ -11,12 +11,12 @@ use super::filter::Filter;
 use super::slots::Slots;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
-use crate::base::limits::MAX_SOURCES_PER_PLAY;
+use crate::base::limits::{MAX_PAGE_LEN, MAX_SOURCES_PER_PLAY};
 use crate::model::definition::Definition;
 use crate::model::mail::{AppName, PlayAsk, WorkerMail};
 use crate::model::room::{JoinAsk, Joined, RoomAnswer, RoomMail, RoomStream};
 use crate::model::track::{Lineup, Source, StreamId};
-use crate::signal::reply::event;
+use crate::signal::reply::{self, event};
 
 impl App {
     /// The wishes of a play of `main` that begins.
@@ -73,7 +73,15 @@ impl App {
 
     /// Who is on air in `room`, without `own`, and without what `caller` publishes when it does
     /// not say which id is its own.
+    ///
+    /// Everybody's id is there, because pages play by it; names and `metaData` are until they are
+    /// [`MAX_PAGE_LEN`] bytes as they are written: who asks must not be taken for a slow reader.
     fn streams(&self, room: &Broadcast, caller: ConnId, own: Option<&StreamId>) -> Vec<RoomStream> {
+        let mut len = 0;
+        let mut fitting = |text: &Option<String>| {
+            len += text.as_deref().map_or(0, reply::written_len);
+            text.clone().filter(|_| len <= MAX_PAGE_LEN)
+        };
         let listed = room.subtracks.iter().filter_map(|id| {
             let subtrack = self.broadcasts.get(id).filter(|b| b.is_on_air())?;
             let is_own = match own {
@@ -82,8 +90,8 @@ impl App {
             };
             (!is_own).then(|| RoomStream {
                 stream: subtrack.stream.clone(),
-                name: subtrack.name.clone(),
-                meta_data: subtrack.meta_data.clone(),
+                name: fitting(&subtrack.name),
+                meta_data: fitting(&subtrack.meta_data),
             })
         });
         listed.collect()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
+use crate::base::limits::{MAX_META_DATA_LEN, MAX_TEXT_LEN};
 use crate::model::errand::Errand;
 use crate::model::mail::{ControlMail, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
@@ -464,6 +465,36 @@ fn a_joined_room_is_known_until_its_last_member_left() {
         assert_eq!(w.room(member, left), None);
     }
     assert!(!w.is_there("r"));
+}
+
+#[test]
+fn a_room_full_of_long_descriptions_is_told_in_an_answer_that_fits() {
+    let mut w = world();
+    let (joiner, conns) = (conn(1, 9), 0..100);
+    for number in conns.clone() {
+        let ask = PublishAsk {
+            // A character that JSON writes as six.
+            stream_name: Some("\u{1}".repeat(MAX_TEXT_LEN)),
+            meta_data: Some("\u{1}".repeat(MAX_META_DATA_LEN)),
+            ..publish_ask(&format!("s{number}"), "r")
+        };
+        assert_eq!(w.ask_publish(conn(0, number), ask), Ok(()));
+        w.go_live(conn(0, number), &format!("s{number}"), Codec::Vp8);
+    }
+    let others = w.join(joiner, "r", "me").unwrap().others;
+    let ids: Vec<String> = others.iter().map(|s| s.stream.to_string()).collect();
+    let all: Vec<String> = conns.map(|number| format!("s{number}")).collect();
+    assert_eq!(ids, all);
+    assert_eq!(w.information(joiner, Some("me")), Ok(all));
+    let described = |s: &&RoomStream| s.name.is_some() && s.meta_data.is_some();
+    assert_eq!(others.iter().filter(described).count(), 4);
+    let written: usize = others
+        .iter()
+        .flat_map(|s| [&s.name, &s.meta_data])
+        .flatten()
+        .map(|text| serde_json::to_string(text).unwrap().len())
+        .sum();
+    assert!(written <= MAX_PAGE_LEN, "{written}");
 }
 
 #[test]

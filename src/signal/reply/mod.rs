@@ -256,6 +256,11 @@ fn write_id_mapping<S: Serializer>(
     serializer.collect_map(entries.map(|(mid, track)| (mid.as_str(), track)))
 }
 
+/// How many bytes `text` is within a message, quotes included: some characters are written as six.
+pub fn written_len(text: &str) -> usize {
+    json(&text).len()
+}
+
 /// The JSON text of a message. Nothing in this folder can fail to serialise: every map key is a
 /// text and no number is infinite.
 fn json<T: Serialize>(message: &T) -> String {
