@@ -79,8 +79,9 @@ pub const MAX_ENTRIES_PER_CONN: usize = 64;
 /// fit into [`MAX_MEDIA_SECTIONS`] even when all of them are replaced at once.
 pub const MAX_SOURCES_PER_PLAY: usize = 63;
 
-/// Entries of a play's `trackList` that count; further ones are ignored.
-pub const MAX_TRACK_LIST: usize = 1024;
+/// Ids in a play's `trackList`, negated ones included; further ones are ignored. No offer has more
+/// m-lines.
+pub const MAX_TRACK_LIST: usize = MAX_MEDIA_SECTIONS;
 
 /// Length of a stream id in bytes; longer is `invalidStreamName`.
 pub const MAX_STREAM_ID_LEN: usize = 256;

@@ -30,9 +30,8 @@ impl Filter {
     /// the same, unless negated. Pages list the participants they know and expect further ones
     /// (INTEROP(pages)).
     pub(super) fn of(ask: &PlayAsk, present: &[StreamId]) -> Self {
-        let list = ask.track_list.iter().take(MAX_TRACK_LIST);
         let (mut listed, mut hidden) = (BTreeSet::new(), BTreeSet::new());
-        for entry in list {
+        for entry in &ask.track_list {
             match entry.strip_prefix('!') {
                 Some(id) => hidden.insert(id.to_owned()),
                 None => listed.insert(entry.clone()),

@@ -1,6 +1,7 @@
 //! WebSocket upgrade (RFC 6455 §4.2) and the hand-over of the raw socket to a worker.
 //!
-//! Any origin and any query are accepted, as the SDKs need; no subprotocol, no extension.
+//! Any origin and any query are accepted, as the SDKs need, up to a length; no subprotocol, no
+//! extension.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::http::{Remote, client_ip};
 use super::shared::Shared;
 use crate::base::crowd;
 use crate::base::ids::WorkerId;
+use crate::base::limits::{MAX_META_DATA_LEN, MAX_TEXT_LEN};
 use crate::base::redact::Address;
 use crate::model::mail::Client;
 use crate::worker::NewConn;
@@ -40,7 +42,10 @@ pub async fn websocket(
     if shared.is_stopping() {
         return Refusal::Stopping.into_response();
     }
-    let client = client_of(remote, &request);
+    let client = match client_of(remote, &request) {
+        Ok(client) => client,
+        Err(too_long) => return Refusal::TooLong(too_long).into_response(),
+    };
     let Some(held) = shared.socket_place(client.remote.unwrap_or(remote.ip())) else {
         return Refusal::TooMany.into_response();
     };
@@ -129,13 +134,44 @@ fn take_apart(upgraded: Upgraded) -> Option<Taken> {
     })
 }
 
-/// What control is told of the client.
-pub(super) fn client_of(remote: SocketAddr, request: &Request) -> Client {
+/// What control is told of the client. It is kept as long as the client is there, and therefore
+/// has a length.
+pub(super) fn client_of(remote: SocketAddr, request: &Request) -> Result<Client, TooLong> {
     let origin = request.headers().get(header::ORIGIN);
-    Client {
+    if origin.is_some_and(|value| value.len() > MAX_TEXT_LEN) {
+        return Err(TooLong::Origin);
+    }
+    let query = request.uri().query();
+    if query.is_some_and(|query| query.len() > MAX_META_DATA_LEN) {
+        return Err(TooLong::Query);
+    }
+    Ok(Client {
         remote: Some(client_ip(remote, request.headers())),
         origin: origin.and_then(|value| value.to_str().ok()).map(Arc::from),
-        query: request.uri().query().map(Arc::from),
+        query: query.map(Arc::from),
+    })
+}
+
+/// What of a request is longer than it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLong {
+    Query,
+    Origin,
+}
+
+impl TooLong {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::Query => StatusCode::URI_TOO_LONG,
+            Self::Origin => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        }
+    }
+
+    pub(super) fn detail(self) -> &'static str {
+        match self {
+            Self::Query => "The query may have 8 KiB.",
+            Self::Origin => "The Origin header may have 1 KiB.",
+        }
     }
 }
 
@@ -180,6 +216,7 @@ enum Refusal {
     WrongVersion,
     BadKey,
     NotUpgradable,
+    TooLong(TooLong),
     Stopping,
     Busy,
     TooMany,
@@ -208,6 +245,7 @@ impl IntoResponse for Refusal {
                 let text = "This connection cannot be upgraded.\n";
                 (StatusCode::BAD_REQUEST, text).into_response()
             }
+            Self::TooLong(what) => (what.status(), format!("{}\n", what.detail())).into_response(),
             Self::Stopping => (busy, retry, "The server is stopping.\n").into_response(),
             Self::TooMany => {
                 let text = "There are too many WebSockets, of this address or in all.\n";
@@ -259,5 +297,19 @@ mod tests {
         let headers = HeaderMap::new();
         let bare = accept_key(&Method::GET, Version::HTTP_11, &headers);
         assert_eq!(bare, Err(Refusal::NotAnUpgrade));
+    }
+    #[test]
+    fn what_is_kept_of_a_client_has_a_length() {
+        let check = |query_len, origin_len| {
+            let request = Request::builder()
+                .uri(format!("/live/websocket?{}", "q".repeat(query_len)))
+                .header(header::ORIGIN, "o".repeat(origin_len))
+                .body(axum::body::Body::empty())
+                .unwrap();
+            client_of(([127, 0, 0, 1], 1).into(), &request).map(drop)
+        };
+        assert_eq!(check(MAX_META_DATA_LEN, MAX_TEXT_LEN), Ok(()));
+        assert_eq!(check(MAX_META_DATA_LEN + 1, 0), Err(TooLong::Query));
+        assert_eq!(check(0, MAX_TEXT_LEN + 1), Err(TooLong::Origin));
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::base::limits::{MAX_MEDIA_SECTIONS, MAX_MESSAGE_LEN, MAX_META_DATA_LEN, MAX_TEXT_LEN};
+use crate::base::limits::{MAX_MESSAGE_LEN, MAX_META_DATA_LEN, MAX_TEXT_LEN, MAX_TRACK_LIST};
 
 /// The members of a client's message. Reading takes a member out, so nothing large is copied.
 #[derive(Debug)]
@@ -140,9 +140,8 @@ fn text_of(value: Value) -> Option<String> {
     }
 }
 
-/// Ids in a list: more than an offer can hold sections cannot be played, and each may be said
-/// with and without `!`, as audio and as video.
-const MAX_LIST: usize = 4 * MAX_MEDIA_SECTIONS;
+/// Entries of a list: each id may be said with and without `!`, as audio and as video.
+const MAX_LIST: usize = 4 * MAX_TRACK_LIST;
 
 #[cfg(test)]
 mod tests {

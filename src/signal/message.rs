@@ -3,6 +3,7 @@
 //! Lenient as the SDKs need it (`fields.rs`), strict in one place: every stream id passes the
 //! gate here, so nothing behind this file sees an unchecked one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::command::{
@@ -10,7 +11,7 @@ use super::command::{
     SlotCommand, Switch, SwitchMedia,
 };
 use super::fields::Fields;
-use crate::base::limits::MAX_STREAM_ID_LEN;
+use crate::base::limits::{MAX_STREAM_ID_LEN, MAX_TRACK_LIST};
 use crate::model::access::Proof;
 use crate::model::definition::Definition;
 use crate::model::mail::{PlayAsk, PublishAsk};
@@ -263,11 +264,29 @@ fn play(fields: &mut Fields) -> Result<Command, Refusal> {
 }
 
 /// INTEROP(antmedia-react-native) has another name for it.
+///
+/// A play holds its list as long as it lives: what can name nobody is left out, and what was said
+/// before.
 fn track_list(fields: &mut Fields) -> Vec<String> {
-    match fields.list("trackList") {
+    let said = match fields.list("trackList") {
         none if none.is_empty() => fields.list("enableTracks"),
         list => list,
-    }
+    };
+    let mut seen = BTreeSet::new();
+    let mut list: Vec<String> = said.into_iter().filter_map(listed).collect();
+    list.retain(|entry| seen.insert(entry.clone()));
+    list.truncate(MAX_TRACK_LIST);
+    list
+}
+
+/// An entry of a list of tracks: an id, with `!` before it when it is negated.
+fn listed(entry: String) -> Option<String> {
+    let (negation, track) = match entry.strip_prefix('!') {
+        Some(track) => ("!", track.to_owned()),
+        None => ("", entry),
+    };
+    let id = without_prefix(track);
+    is_valid_stream_id(&id).then(|| format!("{negation}{id}"))
 }
 
 fn join_room(fields: &mut Fields) -> Result<Command, Refusal> {

@@ -205,6 +205,35 @@ fn reads_play_with_lists_numbers_and_objects() {
 }
 
 #[test]
+fn a_list_of_tracks_keeps_what_may_be_an_id_once() {
+    let list = |entries: &[String]| {
+        let text = serde_json::json!({"command": "play", "streamId": "r", "trackList": entries});
+        match command(&text.to_string()) {
+            Command::Play { ask, .. } => ask.track_list,
+            other => panic!("{other:?}"),
+        }
+    };
+    let said = [
+        "a",
+        "ARDAMSva",
+        "!ARDAMSab",
+        "!b",
+        "!",
+        "x y",
+        "!ü",
+        "!!c",
+        "d",
+    ];
+    let said = said.map(str::to_owned);
+    assert_eq!(list(&said), ["a", "!b", "d"]);
+    let longest = "a".repeat(MAX_STREAM_ID_LEN);
+    let long = [format!("!{longest}"), format!("!{longest}a")];
+    assert_eq!(list(&long), long[..1]);
+    let many: Vec<String> = (0..2 * MAX_TRACK_LIST).map(|n| format!("!t{n}")).collect();
+    assert_eq!(list(&many), many[..MAX_TRACK_LIST]);
+}
+
+#[test]
 fn candidates_come_with_labels_of_any_kind() {
     for (members, label, mid, candidate) in [
         (

@@ -266,6 +266,29 @@ fn what_is_no_upgrade_is_told_so() {
     assert!(text.contains("sec-websocket-version: 13"), "{text}");
 }
 
+#[test]
+fn a_client_is_told_that_its_query_or_its_origin_is_too_long() {
+    let server = Server::start(&[]);
+    let query = format!("websocket?{}", "q".repeat(10_000));
+    let origin = format!("Origin: {}\r\nHost:", "o".repeat(2000));
+    let table = [
+        (
+            UPGRADE.replace("websocket HTTP", &format!("{query} HTTP")),
+            "414",
+        ),
+        (UPGRADE.replace("Host:", &origin), "431"),
+        (UPGRADE.replace("Host:", "Origin: http://x\r\nHost:"), "101"),
+    ];
+    for (request, want) in table {
+        let mut stream = server.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut chunk = [0; 512];
+        let len = stream.read(&mut chunk).unwrap();
+        let text = String::from_utf8_lossy(&chunk[..len]);
+        assert!(text.starts_with(&format!("HTTP/1.1 {want}")), "{text}");
+    }
+}
+
 /// The handshake of RFC 6455 §1.3.
 const UPGRADE: &str = "GET /live/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
                        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\

@@ -97,7 +97,9 @@ async fn create(
     demand_type(request.headers(), SDP)?;
     let remote = request.extensions().get().copied();
     let Remote(remote) = remote.ok_or(UNREADABLE)?;
-    let client = Arc::new(client_of(remote, &request));
+    let client =
+        client_of(remote, &request).map_err(|what| Problem::new(what.status(), what.detail()))?;
+    let client = Arc::new(client);
     let token = bearer(request.headers()).map(str::to_owned);
     let place = shared.socket_place(client.remote.unwrap_or(remote.ip()));
     let place = place.ok_or(TOO_MANY)?;
