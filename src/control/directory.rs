@@ -694,7 +694,8 @@ impl Directory {
 }
 
 /// For each old track the new one that players can be sent without another offer: same kind, codec
-/// and payload types. True when every track of either has its counterpart.
+/// and payload types. True when what is played of the old, the first of each kind, goes on with what
+/// is played of the new: a publisher may have left m-lines behind that send nothing.
 fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<TrackInfo>)>, bool) {
     let mut left: Vec<&TrackInfo> = new.iter().collect();
     let mut moves = Vec::with_capacity(old.len());
@@ -702,7 +703,15 @@ fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<Tra
         let at = left.iter().position(|new| new.takes_same_section(track));
         moves.push((track.id, at.map(|at| left.remove(at).clone())));
     }
-    let same = left.is_empty() && moves.iter().all(|(_, new)| new.is_some());
+    let same = [MediaKind::Audio, MediaKind::Video].iter().all(|&kind| {
+        let old = old.iter().find(|track| track.kind == kind);
+        let new = new.iter().find(|track| track.kind == kind);
+        match (old, new) {
+            (Some(old), Some(new)) => new.takes_same_section(old),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    });
     (moves, same)
 }
 

@@ -134,11 +134,15 @@ impl World {
     }
 
     fn go_live(&mut self, conn: ConnId) {
+        self.go_live_with(conn, vec![track(conn.worker)]);
+    }
+
+    fn go_live_with(&mut self, conn: ConnId, tracks: Vec<TrackInfo>) {
         self.tell(ControlMail::PublishLive {
             conn,
             app: APP.into(),
             stream: "s".into(),
-            tracks: vec![track(conn.worker)],
+            tracks,
         });
     }
 
@@ -400,6 +404,47 @@ fn players_are_told_what_a_later_offer_of_the_publisher_brought() {
     assert_eq!(w.mails().len(), 1, "and what it took back");
     w.go_live(ALICE);
     assert!(w.mails().is_empty(), "nothing changed");
+}
+
+/// A publisher that exchanged its camera has an m-line that sends nothing; behind those that do.
+#[test]
+fn what_a_publisher_left_behind_or_brings_besides_does_not_end_the_plays() {
+    let more = |serial| TrackInfo {
+        id: TrackId {
+            origin: ALICE.worker,
+            serial,
+        },
+        codec: Codec::Vp9,
+        ..track(ALICE.worker)
+    };
+    let table = [
+        (vec![track(ALICE.worker), more(8)], vec![track(BOB.worker)]),
+        (vec![track(ALICE.worker)], vec![track(BOB.worker), more(9)]),
+    ];
+    for (old, new) in table {
+        let mut w = world();
+        assert_eq!(w.ask_publish(ALICE, "s"), Ok(()));
+        w.go_live_with(ALICE, old.clone());
+        w.watch(CAROL);
+        w.release(ALICE, PublishEnding::Lost);
+        assert_eq!(w.ask_publish(BOB, "s"), Ok(()));
+        w.mails();
+        w.go_live_with(BOB, new.clone());
+        let mails = w.mails();
+        let is_moved = mails.iter().any(|(_, mail)| match mail {
+            WorkerMail::TracksReplaced { moves, .. } => {
+                let left = old.iter().skip(1).map(|track| (track.id, None));
+                let first = (old[0].id, new.first().cloned());
+                *moves == std::iter::once(first).chain(left).collect::<Vec<_>>()
+            }
+            _ => false,
+        });
+        assert!(is_moved, "{mails:?}");
+        let is_end = |mail: &WorkerMail| matches!(mail, WorkerMail::PlaysEnded { .. });
+        assert!(!mails.iter().any(|(_, mail)| is_end(mail)), "{mails:?}");
+        let is_told = |mail: &WorkerMail| matches!(mail, WorkerMail::SessionRestored { .. });
+        assert!(mails.iter().any(|(_, mail)| is_told(mail)), "{mails:?}");
+    }
 }
 
 #[test]
