@@ -51,6 +51,8 @@ pub struct Broadcast {
     pub(super) voice: Voice,
     /// Of its subtracks, those who speak, or spoke last; sorted.
     pub(super) speakers: Vec<StreamId>,
+    /// When its speakers were given what they are due last, milliseconds since 1970; 0: never.
+    pub(super) heeded_ms: u64,
     /// Who was granted to play it.
     pub(super) players: BTreeMap<ConnId, Play>,
 }
@@ -136,6 +138,7 @@ impl Broadcast {
             members: BTreeSet::new(),
             voice: Voice::default(),
             speakers: Vec::new(),
+            heeded_ms: 0,
             players: BTreeMap::new(),
         }
     }

@@ -407,7 +407,13 @@ impl Directory {
             .ok_or(Definition::NoStreamExist)?;
         let filter = state.filter(broadcast, ask);
         let mut slots = Slots::of(&state.settings);
-        let lineup = state.line_up(broadcast, conn, &filter, &mut slots);
+        let lineup = state.line_up(
+            broadcast,
+            conn,
+            &filter,
+            &state.voices(broadcast),
+            &mut slots,
+        );
         let grant = PlayGrant {
             lineup: lineup.clone(),
             data_channel: state.settings.data_channel_enabled,

@@ -8,7 +8,7 @@ use super::admission::Asked;
 use super::broadcast::{Broadcast, Phase};
 use super::directory::{App, Directory, Question};
 use super::filter::Filter;
-use super::slots::Slots;
+use super::slots::{Slots, Voices};
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::base::limits::{MAX_PAGE_LEN, MAX_SOURCES_PER_PLAY};
@@ -33,17 +33,19 @@ impl App {
         Filter::of(ask, &present)
     }
 
-    /// What `player` is to be sent of `main`, whose slots are brought up to date.
+    /// What `player` is to be sent of `main`, whose slots are brought up to date; `voices` are
+    /// those of `main`.
     pub(super) fn line_up(
         &self,
         main: &Broadcast,
         player: ConnId,
         filter: &Filter,
+        voices: &Voices,
         slots: &mut Slots,
     ) -> Lineup {
         let participants = self.participants(main, player, filter);
         match main.is_group() {
-            true => slots.line_up(participants, &self.voices(main)),
+            true => slots.line_up(participants, voices),
             false => Lineup::of(participants),
         }
     }
@@ -187,10 +189,11 @@ impl Directory {
         let Some(group) = state.broadcasts.get(main) else {
             return;
         };
+        let voices = state.voices(group);
         let mut changes = Vec::new();
         for (&player, play) in &group.players {
             let mut slots = play.slots.clone();
-            let lineup = state.line_up(group, player, &play.filter, &mut slots);
+            let lineup = state.line_up(group, player, &play.filter, &voices, &mut slots);
             if lineup != play.told || slots != play.slots {
                 changes.push((player, slots, lineup));
             }

@@ -98,12 +98,18 @@ impl Slots {
         self.video.is_some() || self.audio.is_some()
     }
 
-    /// True when `id` is not on every kind of slot that there is.
-    pub(super) fn lacks(&self, id: &StreamId) -> bool {
-        let both = [&self.video, &self.audio];
-        both.into_iter()
-            .flatten()
-            .any(|assignment| !assignment.holds(id))
+    /// False when no slot can go to any of those who speak, `audio` and `video` by what they send:
+    /// without that, [`hear`](Self::hear) need not be asked.
+    pub(super) fn may_yield(
+        &self,
+        now_ms: u64,
+        (audio, video): (&[StreamId], &[StreamId]),
+        voices: &Voices,
+    ) -> bool {
+        [(&self.audio, audio), (&self.video, video)]
+            .into_iter()
+            .filter_map(|(assignment, speakers)| Some((assignment.as_ref()?, speakers)))
+            .any(|(assignment, speakers)| assignment.may_yield(now_ms, speakers, voices))
     }
 
     /// Brings the slots up to what is wanted, and says what the play is to be sent.
@@ -152,6 +158,19 @@ impl Slots {
             }
         }
         changed
+    }
+}
+
+impl Slot {
+    /// True when a speaker who is so loud may take it.
+    fn yields(&self, now_ms: u64, level: u8, voices: &Voices) -> bool {
+        if self.is_pinned || now_ms.abs_diff(self.changed_ms) < STAYS_FOR_MS {
+            return false;
+        }
+        let holder = self.participant.as_ref().map(|id| voice(voices, id));
+        holder.is_none_or(|holder| {
+            !holder.was_heard(now_ms) || holder.level >= level.saturating_add(LOUDER_BY)
+        })
     }
 }
 
@@ -204,6 +223,17 @@ impl Assignment {
         }
     }
 
+    /// True when one of `speakers` is on no slot, and there is one that the loudest of those may
+    /// take.
+    fn may_yield(&self, now_ms: u64, speakers: &[StreamId], voices: &Voices) -> bool {
+        let waiting = speakers.iter().filter(|id| !self.holds(id));
+        let loudest = waiting.map(|id| voice(voices, id).level).min();
+        loudest.is_some_and(|level| {
+            let mut slots = self.slots.iter();
+            slots.any(|slot| slot.yields(now_ms, level, voices))
+        })
+    }
+
     /// Lets each speaker of `wanted` without a slot, the loudest first, take the slot that was
     /// silent longest; true when one did.
     fn hear(&mut self, now_ms: u64, wanted: &[StreamId], voices: &Voices) -> bool {
@@ -213,14 +243,8 @@ impl Assignment {
         let mut changed = false;
         for speaker in speakers {
             let level = voice(voices, speaker).level;
-            let yields = |slot: &&mut Slot| {
-                let holder = slot.participant.as_ref().map(|id| voice(voices, id));
-                let is_softer = holder.is_none_or(|holder| {
-                    !holder.was_heard(now_ms) || holder.level >= level.saturating_add(LOUDER_BY)
-                });
-                !slot.is_pinned && is_softer && now_ms.abs_diff(slot.changed_ms) >= STAYS_FOR_MS
-            };
-            let slots = self.slots.iter_mut().filter(yields);
+            let yielding = |slot: &&mut Slot| slot.yields(now_ms, level, voices);
+            let slots = self.slots.iter_mut().filter(yielding);
             let silent_longest = slots.min_by_key(|slot| {
                 let holder = slot.participant.as_ref().map(|id| voice(voices, id));
                 holder.map(|holder| (holder.spoke_ms, u8::MAX - holder.level))

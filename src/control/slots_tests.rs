@@ -42,7 +42,11 @@ impl Room {
                 voice.hear(self.now_ms, *level, 120);
             }
             let (wanted, voices) = (&self.wanted, &self.voices);
-            self.video.hear(self.now_ms, wanted, voices);
+            let speaks = |id: &&StreamId| voice(voices, id).is_speaking(self.now_ms);
+            let speakers: Vec<StreamId> = wanted.iter().filter(speaks).cloned().collect();
+            let may_yield = self.video.may_yield(self.now_ms, &speakers, voices);
+            let changed = self.video.hear(self.now_ms, wanted, voices);
+            assert_eq!(may_yield, changed, "asking first leaves nothing out");
         }
     }
 

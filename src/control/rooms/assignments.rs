@@ -15,12 +15,25 @@ use crate::signal::reply::info;
 
 impl App {
     /// How loud everybody in `main` is.
-    pub(super) fn voices(&self, main: &Broadcast) -> Voices {
-        let subtracks = main.subtracks.iter();
-        let all = subtracks.filter_map(|id| self.broadcasts.get(id));
-        all.chain([main])
+    pub(in crate::control) fn voices(&self, main: &Broadcast) -> Voices {
+        self.all_of(main)
             .map(|broadcast| (broadcast.stream.clone(), broadcast.voice))
             .collect()
+    }
+
+    /// Those in `main` who speak and send this kind of media.
+    fn speakers_with(&self, main: &Broadcast, kind: MediaKind, now_ms: u64) -> Vec<StreamId> {
+        let speaks = |b: &&Broadcast| b.is_on_air() && b.voice.is_speaking(now_ms);
+        let has = |b: &&Broadcast| b.tracks.iter().any(|track| track.kind == kind);
+        let speakers = self.all_of(main).filter(speaks).filter(has);
+        speakers.map(|broadcast| broadcast.stream.clone()).collect()
+    }
+
+    /// The subtracks of `main`, and itself.
+    fn all_of<'a>(&'a self, main: &'a Broadcast) -> impl Iterator<Item = &'a Broadcast> {
+        let subtracks = main.subtracks.iter();
+        let subtracks = subtracks.filter_map(|id| self.broadcasts.get(id));
+        subtracks.chain([main])
     }
 }
 
@@ -44,7 +57,8 @@ impl Directory {
         };
         let mut slots = play.slots.clone();
         carry_out(command, &mut slots, &wanted(state, group, conn, play));
-        let lineup = state.line_up(group, conn, &play.filter, &mut slots);
+        let voices = state.voices(group);
+        let lineup = state.line_up(group, conn, &play.filter, &voices, &mut slots);
         self.tell_lineup(app, &main, conn, slots, lineup);
         self.tell_assignments(app, &main, conn, true);
         self.tell_priorities(app, &main, conn);
@@ -107,9 +121,29 @@ impl Directory {
         let Some(main) = main.filter(|_| is_speaking) else {
             return;
         };
-        self.give_slots(now_ms, app, &main, stream);
-        self.note_speakers(now_ms, app, &main);
+        self.heed_speakers(now_ms, app, &main);
         self.tell_audio_assignments(now_ms, app, &main);
+    }
+
+    /// Gives those who speak in `main` what they are due, once in [`HEEDING_PERIOD_MS`] however many
+    /// report: in a large room there are as many reports as plays, and each is about all of them.
+    fn heed_speakers(&mut self, now_ms: u64, app: &AppName, main: &StreamId) {
+        let Some(group) = self.broadcast_mut(app, main) else {
+            return;
+        };
+        if now_ms.abs_diff(group.heeded_ms) < HEEDING_PERIOD_MS {
+            return;
+        }
+        group.heeded_ms = now_ms;
+        let Some(state) = self.apps.get(app) else {
+            return;
+        };
+        let Some(group) = state.broadcasts.get(main) else {
+            return;
+        };
+        let voices = state.voices(group);
+        self.give_slots(now_ms, app, main, &voices);
+        self.note_speakers(now_ms, app, main, &voices);
     }
 
     /// Tells the players of `stream`, and of the room it is in, how loud it is.
@@ -120,21 +154,23 @@ impl Directory {
         self.send_to_all(app.clone(), stream.clone(), to, text);
     }
 
-    /// `speaker` speaks: the plays of `main` that do not have it on a slot look for one.
-    fn give_slots(&mut self, now_ms: u64, app: &AppName, main: &StreamId, speaker: &StreamId) {
+    /// Whoever speaks in `main` looks for a slot in every play.
+    fn give_slots(&mut self, now_ms: u64, app: &AppName, main: &StreamId, voices: &Voices) {
         let Some(state) = self.apps.get(app) else {
             return;
         };
         let Some(group) = state.broadcasts.get(main) else {
             return;
         };
-        let lacking = group.players.iter().filter(|(_, p)| p.slots.lacks(speaker));
+        let audio = state.speakers_with(group, MediaKind::Audio, now_ms);
+        let video = state.speakers_with(group, MediaKind::Video, now_ms);
+        let may_yield = |play: &Play| play.slots.may_yield(now_ms, (&audio, &video), voices);
         let mut changes = Vec::new();
-        for (&player, play) in lacking {
+        for (&player, play) in group.players.iter().filter(|(_, play)| may_yield(play)) {
             let participants = state.participants(group, player, &play.filter);
             let mut slots = play.slots.clone();
-            if slots.hear(now_ms, &participants, &state.voices(group)) {
-                let lineup = state.line_up(group, player, &play.filter, &mut slots);
+            if slots.hear(now_ms, &participants, voices) {
+                let lineup = state.line_up(group, player, &play.filter, voices, &mut slots);
                 changes.push((player, slots, lineup));
             }
         }
@@ -154,13 +190,18 @@ impl Directory {
         };
         let is_due =
             |play: &Play| play.is_live && now_ms.abs_diff(play.audio_told_ms) >= AUDIO_PERIOD_MS;
-        let voices = state.voices(group);
         let due = group.players.iter().filter(|(_, play)| is_due(play));
+        let due: Vec<(ConnId, &Assignment)> = due
+            .filter_map(|(conn, play)| Some((*conn, play.slots.audio.as_ref()?)))
+            .collect();
+        if due.is_empty() {
+            return;
+        }
+        let voices = state.voices(group);
+        let text = |slots| event::audio_track_assignments(main, &audio_slots(slots, &voices));
         let texts: Vec<(ConnId, String)> = due
-            .filter_map(|(conn, play)| {
-                let list = audio_slots(play.slots.audio.as_ref()?, &voices);
-                Some((*conn, event::audio_track_assignments(main, &list)))
-            })
+            .into_iter()
+            .map(|(conn, slots)| (conn, text(slots)))
             .collect();
         for (conn, text) in texts {
             if let Some(group) = self.broadcast_mut(app, main)
@@ -266,6 +307,9 @@ fn audio_slots(audio: &Assignment, voices: &Voices) -> Vec<AudioSlot> {
     };
     audio.slots().iter().enumerate().map(slot).collect()
 }
+
+/// Least time between two looks at who speaks in a room: the period of reports.
+const HEEDING_PERIOD_MS: u64 = 200;
 
 /// Least time between two messages about audio slots; less than the period of reports, so that
 /// each report of a lone speaker is told.

@@ -6,51 +6,48 @@ use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId};
 use crate::control::broadcast::{Broadcast, Play};
 use crate::control::directory::{App, Directory};
+use crate::control::slots::Voices;
 use crate::model::layers::Priority;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::track::StreamId;
 
 impl App {
-    /// Who speaks in `main` at `now_ms`, sorted.
-    pub(super) fn speakers(&self, main: &Broadcast, now_ms: u64) -> Vec<StreamId> {
-        let voices = self.voices(main).into_iter();
-        voices
-            .filter(|(_, voice)| voice.is_speaking(now_ms))
-            .map(|(id, _)| id)
-            .collect()
-    }
-
     /// The videos of `main` that matter more than others to `play`.
     fn important(&self, main: &Broadcast, play: &Play) -> Vec<(TrackId, Priority)> {
         let slots = play.slots.video.iter().flat_map(|video| video.slots());
-        let pinned = slots
-            .filter(|slot| slot.is_pinned)
-            .filter_map(|slot| Some((slot.participant.as_ref()?, Priority::Pinned)));
-        let speaking = main.speakers.iter().map(|id| (id, Priority::Speaking));
-        let mut important: Vec<(TrackId, Priority)> = Vec::new();
+        let pinned = slots.filter(|slot| slot.is_pinned);
+        let pinned: Vec<&StreamId> = pinned.filter_map(|s| s.participant.as_ref()).collect();
+        // Who is pinned and speaks is pinned.
+        let speaking = main.speakers.iter().filter(|id| !pinned.contains(id));
+        let speaking = speaking.map(|id| (id, Priority::Speaking));
+        let pinned = pinned.iter().map(|&id| (id, Priority::Pinned));
+        let mut important = Vec::new();
         for (id, priority) in pinned.chain(speaking) {
             let tracks = self.broadcasts.get(id).into_iter().flat_map(|b| &b.tracks);
-            for video in tracks.filter(|track| track.kind == MediaKind::Video) {
-                // Who is pinned and speaks is pinned.
-                if important.iter().all(|(known, _)| *known != video.id) {
-                    important.push((video.id, priority));
-                }
-            }
+            let videos = tracks.filter(|track| track.kind == MediaKind::Video);
+            important.extend(videos.map(|video| (video.id, priority)));
         }
         important
     }
 }
 
 impl Directory {
-    /// `speaker` speaks in `main`: whoever speaks by now is ahead of those who spoke before.
-    pub(super) fn note_speakers(&mut self, now_ms: u64, app: &AppName, main: &StreamId) {
+    /// Somebody speaks in `main`: whoever does by now is ahead of those who spoke before.
+    pub(super) fn note_speakers(
+        &mut self,
+        now_ms: u64,
+        app: &AppName,
+        main: &StreamId,
+        voices: &Voices,
+    ) {
         let Some(state) = self.apps.get(app) else {
             return;
         };
         let Some(group) = state.broadcasts.get(main) else {
             return;
         };
-        let speakers = state.speakers(group, now_ms);
+        let speaking = voices.iter().filter(|(_, voice)| voice.is_speaking(now_ms));
+        let speakers: Vec<StreamId> = speaking.map(|(id, _)| id.clone()).collect();
         if speakers == group.speakers {
             return;
         }

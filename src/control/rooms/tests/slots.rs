@@ -161,6 +161,27 @@ fn a_speaker_comes_onto_the_slot_of_every_play_that_lacks_it() {
 }
 
 #[test]
+fn all_who_wait_are_given_slots_together_five_times_a_second() {
+    let mut w = story(2);
+    w.play(DAVE, "r");
+    connect(&mut w, DAVE);
+    assert_eq!(heard(&mut w, DAVE), ["a b"]);
+    let turn = |w: &mut World, stream: &str| {
+        talk(w, stream, 60, 200);
+        // Half a period back, so that the two reports of a round are that far apart.
+        w.now.unix_us -= 100_000;
+        heard(w, DAVE)
+    };
+    let nobody: [&str; 0] = [];
+    for stream in ["a", "c", "a"] {
+        assert_eq!(turn(&mut w, stream), nobody, "{stream}");
+    }
+    assert_eq!(turn(&mut w, "c"), nobody, "it speaks, and waits");
+    let story = ["videoTrack0=1 videoTrack1=3 of abc", "a c"];
+    assert_eq!(turn(&mut w, "a"), story, "whoever reports then");
+}
+
+#[test]
 fn a_pinned_stream_keeps_its_slot_until_it_is_let_go() {
     let mut w = story(1);
     w.play(DAVE, "r");
