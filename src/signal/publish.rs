@@ -78,9 +78,12 @@ impl Publish {
         self.room.as_ref()
     }
 
-    /// It belongs to `room` from now on.
+    /// It belongs to `room` from now on. While control has not answered, that is about a publish
+    /// of the id before this one.
     pub(super) fn move_to(&mut self, room: Option<StreamId>) {
-        self.room = room;
+        if !matches!(self.state, State::Asking { .. }) {
+            self.room = room;
+        }
     }
 
     /// True when another `publish` of the id takes its place instead of being an error.

@@ -37,6 +37,22 @@ fn grant_publish(session: &mut Session, now: Now, request: u64) -> Vec<Action> {
     actions
 }
 
+/// Stopped and published anew, an id is not moved by what control said of the first publish.
+#[test]
+fn a_move_is_about_the_publish_that_control_has_answered() {
+    let (mut s, now) = (session(), zero());
+    let publish = |room: &str| json!({"command": "publish", "streamId": "a", "mainTrack": room});
+    say(&mut s, now, publish("first"));
+    say(&mut s, now, json!({"command": "stop", "streamId": "a"}));
+    say(&mut s, now, publish("second"));
+    grant_publish(&mut s, now, 1);
+    s.handle_publish_moved(&"a".into(), Some("registered".into()));
+    assert_eq!(s.room_of(&"a".into()).map(|room| &**room), Some("second"));
+    grant_publish(&mut s, now, 2);
+    s.handle_publish_moved(&"a".into(), Some("third".into()));
+    assert_eq!(s.room_of(&"a".into()).map(|room| &**room), Some("third"));
+}
+
 fn peer(
     session: &mut Session,
     now: Now,

@@ -563,22 +563,12 @@ impl Directory {
         };
         if granted.is_ok() {
             self.take_seat(&question);
-            self.tell_registered_room(&question);
         }
+        let registered = registered_room(&question).filter(|_| granted.is_ok());
         self.answer(question, granted);
-    }
-
-    /// A publish that named no room goes into the one that it is registered in.
-    fn tell_registered_room(&mut self, question: &Question) {
-        if let Asked::Publish(PublishAsk {
-            stream: Some(stream),
-            main_track: None,
-            ..
-        }) = &question.asked
-            && let Some(room) = &question.main_track
-        {
-            let room = Some(StreamId::from(room.as_str()));
-            self.tell_moved(question.conn, stream.clone(), room);
+        // Behind the decision, so that it cannot be taken for one about an earlier publish.
+        if let Some((stream, room)) = registered {
+            self.tell_moved(conn, stream, Some(room));
         }
     }
 
@@ -770,6 +760,18 @@ impl Questions {
             .find(|(used, _)| *used == hash)
             .map(|(_, grant)| grant)
     }
+}
+
+/// A publish that named no room goes into the one that it is registered in: which, and where.
+fn registered_room(question: &Question) -> Option<(StreamId, StreamId)> {
+    let Asked::Publish(ask) = &question.asked else {
+        return None;
+    };
+    let room = question
+        .main_track
+        .as_deref()
+        .filter(|_| ask.main_track.is_none())?;
+    Some((ask.stream.clone()?, room.into()))
 }
 
 /// What the subscriber of a question is registered for: the broadcast itself when it is not.

@@ -357,12 +357,17 @@ fn a_publish_goes_into_the_room_that_it_is_registered_in() {
         }),
         ..AdmissionFacts::default()
     });
-    assert_eq!(w.publish(ALICE, publish_of("s")), Ok(()));
-    let told = w.directory.poll_mail().map(|(_, mail)| mail);
-    assert!(
-        matches!(&told, Some(WorkerMail::Moved { room: Some(room), .. }) if **room == *"room"),
-        "{told:?}"
+    w.ask_publish(ALICE, publish_of("s"));
+    while w.step() {}
+    let told: Vec<_> = std::iter::from_fn(|| w.directory.poll_mail()).collect();
+    let is_order = matches!(
+        &told[..],
+        [
+            (_, WorkerMail::PublishDecision { result: Ok(()), .. }),
+            (_, WorkerMail::Moved { room: Some(room), .. }),
+        ] if **room == *"room"
     );
+    assert!(is_order, "the decision comes first: {told:?}");
     w.go_live(ALICE, "s");
     assert_eq!(w.play(BOB, play_of("room")), Ok(()));
 }
