@@ -83,6 +83,14 @@ pub const MAX_SOURCES_PER_PLAY: usize = 63;
 /// m-lines.
 pub const MAX_TRACK_LIST: usize = MAX_MEDIA_SECTIONS;
 
+/// Commands about what a play is sent that came before its offer; further ones are ignored. Pages
+/// set a quality and a few switches.
+pub const MAX_COMMANDS_HELD: usize = 16;
+
+/// Labels and kinds that a player wants something of that is not for all; further ones are for what
+/// is there alone. Audio and video of each source.
+pub const MAX_WISHES: usize = 2 * MAX_SOURCES_PER_PLAY;
+
 /// Length of a stream id in bytes; longer is `invalidStreamName`.
 pub const MAX_STREAM_ID_LEN: usize = 256;
 

@@ -700,8 +700,8 @@ impl Directory {
 }
 
 /// For each old track the new one that players can be sent without another offer: same kind, codec
-/// and payload types. True when what is played of the old, the first of each kind, goes on with what
-/// is played of the new: a publisher may have left m-lines behind that send nothing.
+/// and payload types. True when what is played of the old, the first of each kind, goes on with
+/// what is played of the new: a publisher may have left m-lines behind that send nothing.
 fn successors(old: &[TrackInfo], new: &[TrackInfo]) -> (Vec<(TrackId, Option<TrackInfo>)>, bool) {
     let mut left: Vec<&TrackInfo> = new.iter().collect();
     let mut moves = Vec::with_capacity(old.len());

@@ -16,7 +16,7 @@ use crate::base::ids::{ConnId, PeerId, TrackId, WorkerId};
 use crate::base::limits::MAX_SCALABLE_LAYERS;
 use crate::model::layers::{Layer, Layers, Priority, Target};
 use crate::model::mail::{Outgoing, WorkerMail};
-use crate::model::track::TrackInfo;
+use crate::model::track::{StreamId, TrackInfo};
 use crate::peer::journal::Note;
 use crate::peer::layers::{Keys, Layered};
 use crate::peer::subscriber::Sending;
@@ -124,6 +124,9 @@ impl Engine {
             let mut named = subscriber.sendings.iter().filter(|s| s.is_in_use());
             named.any(|s| is_of(s, label)) || **stream != **label
         });
+        let label = label.map(StreamId::from);
+        let (label, wishes) = (label.as_ref(), &mut subscriber.wishes);
+        wishes.say(label, MediaKind::Video, |wish| wish.max_height = height);
         for sending in &mut subscriber.sendings {
             let is_meant = label.is_none_or(|label| is_of(sending, label));
             if is_meant && sending.is_in_use() && sending.info.kind == MediaKind::Video {

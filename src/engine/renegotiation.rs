@@ -179,10 +179,11 @@ impl Engine {
             return;
         };
         let section = send_section(mid, in_stream, label, info, &mut subscriber.ssrcs);
-        let sending = self.sending(&section, label, info);
+        let mut sending = self.sending(&section, label, info);
         let Some(subscriber) = self.subscriber_mut(id) else {
             return;
         };
+        sending.begin_with(subscriber.wishes.of(label, info.kind));
         let stopped = |&at: &usize| match subscriber.offered.get(at) {
             Some(OfferSection::Stopped { kind, .. }) => *kind == info.kind,
             Some(OfferSection::Send(_) | OfferSection::Data { .. }) | None => false,

@@ -14,8 +14,8 @@ use crate::peer::{Peer, Side};
 use crate::signal::command::Switch;
 
 impl Engine {
-    /// A player switches. An id that names none of its tracks is ignored, except that the
-    /// broadcast played stands for all of them where it has no track of its own.
+    /// A player switches. The broadcast played stands for all of its tracks where it has none of
+    /// its own; another id that names none waits for one.
     pub(super) fn switch_sendings(&mut self, now: Now, id: PeerId, switch: &Switch) {
         let Some(Peer {
             stream,
@@ -31,6 +31,14 @@ impl Engine {
             .iter()
             .any(|s| s.is_in_use() && *s.label == *switch.track);
         let means_all = !is_named && **stream == *switch.track;
+        let label = StreamId::from(&*switch.track);
+        for of in [MediaKind::Audio, MediaKind::Video] {
+            if kind.is_none_or(|kind| kind == of) {
+                let label = (!means_all).then_some(&label);
+                let wishes = &mut subscriber.wishes;
+                wishes.say(label, of, |wish| wish.is_off = !switch.enabled);
+            }
+        }
         for sending in &mut subscriber.sendings {
             let is_meant = means_all || *sending.label == *switch.track;
             if !is_meant

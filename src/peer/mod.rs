@@ -23,6 +23,7 @@ pub mod receive;
 pub mod send;
 pub mod ssrcs;
 pub mod subscriber;
+pub mod wishes;
 
 use std::time::Instant;
 

@@ -7,6 +7,7 @@ use super::layers::{Keys, Layered};
 use super::measure::Period;
 use super::pace::Path;
 use super::ssrcs::Ssrcs;
+use super::wishes::{Wish, Wishes};
 use crate::base::clock::Now;
 use crate::base::ids::{Mid, Pt, Ssrc, TrackId};
 use crate::base::seq::SeqNo;
@@ -40,6 +41,8 @@ pub struct Subscriber {
     pub(super) report_from: usize,
     /// Transport-wide numbers, and what the path takes.
     pub path: Path,
+    /// What the player wants of what it is sent, or will be.
+    pub wishes: Wishes,
     /// The videos that matter more to it than others.
     pub important: Vec<(TrackId, Priority)>,
     pub(super) asked: Vec<(usize, SeqNo)>,
@@ -128,6 +131,7 @@ impl Subscriber {
             mids: 0,
             report_from: 0,
             path: Path::default(),
+            wishes: Wishes::default(),
             important: Vec::new(),
             asked: Vec::new(),
             next_report: now.instant + FIRST_REPORT,
@@ -243,6 +247,12 @@ impl Sending {
     pub fn switch(&mut self, enabled: bool) -> bool {
         self.switched_on = enabled;
         self.settle()
+    }
+
+    /// Begins as the player wants it.
+    pub fn begin_with(&mut self, wish: Wish) {
+        self.max_height = wish.max_height;
+        self.switch(!wish.is_off);
     }
 
     /// Sets what its path allows; true when it was paused by that and goes on.

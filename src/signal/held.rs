@@ -1,12 +1,14 @@
-//! Two small bounded memories of a session: candidates that came before their description, and
-//! ids that ended a moment ago.
+//! Small bounded memories of a session: what came before there was a peer for it, and ids that
+//! ended a moment ago.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Role};
 use super::command::Candidate;
-use crate::base::limits::{MAX_CANDIDATE_LEN, MAX_ENTRIES_PER_CONN, MAX_REMOTE_CANDIDATES};
+use crate::base::limits::{
+    MAX_CANDIDATE_LEN, MAX_COMMANDS_HELD, MAX_ENTRIES_PER_CONN, MAX_REMOTE_CANDIDATES,
+};
 use crate::model::track::StreamId;
 
 /// Candidates of a client that wait for the description they belong to. Beyond
@@ -30,6 +32,31 @@ impl HeldCandidates {
             role,
             candidate,
         }));
+    }
+}
+
+/// Switches and the like of a client that wait for its play to begin. Beyond
+/// [`MAX_COMMANDS_HELD`] they are ignored.
+#[derive(Debug, Default)]
+pub(super) struct HeldCommands(Vec<Action>);
+
+impl HeldCommands {
+    /// Keeps one.
+    pub(super) fn push(&mut self, command: Action) {
+        if self.0.len() < MAX_COMMANDS_HELD {
+            self.0.push(command);
+        }
+    }
+
+    /// Hands out those that are for control, in the order they came.
+    pub(super) fn flush_errands(&mut self, actions: &mut Vec<Action>) {
+        let is_errand = |action: &mut Action| matches!(action, Action::Tell(_));
+        actions.extend(self.0.extract_if(.., is_errand));
+    }
+
+    /// Hands out all, in the order they came.
+    pub(super) fn flush(&mut self, actions: &mut Vec<Action>) {
+        actions.append(&mut self.0);
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Ask, Fate, PeerEvent, REPLACEABLE_AFTER, Role, Tell};
 use super::command::{Candidate, SdpKind};
-use super::held::HeldCandidates;
+use super::held::{HeldCandidates, HeldCommands};
 use super::reply;
 use crate::base::ids::Mid;
 use crate::model::definition::Definition;
@@ -36,6 +36,8 @@ pub(super) struct Play {
     offered: Lineup,
     /// The player made the offer: its m-lines are its own, and it is not made another offer.
     is_fixed: bool,
+    /// What the client said of it before there was a peer.
+    commands: HeldCommands,
     state: State,
 }
 
@@ -99,6 +101,7 @@ impl Play {
             wanted: Lineup::default(),
             offered: Lineup::default(),
             is_fixed: false,
+            commands: HeldCommands::default(),
             state: State::Asking {
                 request,
                 held: HeldCandidates::default(),
@@ -159,6 +162,7 @@ impl Play {
                 let held = std::mem::take(held);
                 self.room = grant.room.clone().or(self.room.take());
                 self.wanted.clone_from(&grant.lineup);
+                self.commands.flush_errands(actions);
                 if grant.data_channel || has_media(&grant.lineup) {
                     self.make_offer(held, grant, actions);
                 } else {
@@ -285,6 +289,21 @@ impl Play {
         }
     }
 
+    /// The client's switch or wish about what it is sent: held until a peer is there, and what is
+    /// for control until that has granted the play.
+    pub(super) fn handle_command(&mut self, command: Action, actions: &mut Vec<Action>) {
+        let is_errand = matches!(command, Action::Tell(_));
+        match self.state {
+            State::Waiting { .. } | State::Offering { .. } if is_errand => actions.push(command),
+            State::Asking { .. } | State::Waiting { .. } | State::Offering { .. } => {
+                self.commands.push(command);
+            }
+            State::Offered { .. } | State::Connecting { .. } | State::Live { .. } => {
+                actions.push(command);
+            }
+        }
+    }
+
     /// News of the peer. What does not fit the state is ignored.
     pub(super) fn handle_peer(
         &mut self,
@@ -362,6 +381,7 @@ impl Play {
             State::Offering { held } => {
                 let held = std::mem::take(held);
                 self.state = State::Offered { deadline, held };
+                self.commands.flush(actions);
             }
             State::Connecting { exchange, .. } | State::Live { exchange }
                 if *exchange == Exchange::Offering =>

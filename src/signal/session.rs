@@ -116,12 +116,13 @@ impl Session {
                 height,
                 track,
             } => {
-                if self.plays.contains_key(&stream) {
-                    actions.push(Action::ForceQuality {
+                if let Some(play) = self.plays.get_mut(&stream) {
+                    let command = Action::ForceQuality {
                         stream,
                         height,
                         track,
-                    });
+                    };
+                    play.handle_command(command, actions);
                 }
             }
         }
@@ -289,18 +290,19 @@ impl Session {
 
     /// A player's switch is for its own play; a publisher's for everybody. An id of which this
     /// connection has neither is ignored.
-    fn switch(&self, switch: Switch, actions: &mut Vec<Action>) {
-        if self.plays.contains_key(&switch.stream) {
+    fn switch(&mut self, switch: Switch, actions: &mut Vec<Action>) {
+        if let Some(play) = self.plays.get_mut(&switch.stream) {
             if switch.enabled
                 && switch.media == SwitchMedia::Both
                 && *switch.stream != *switch.track
             {
-                actions.push(Action::Tell(Tell::Errand(Errand::Show {
+                let show = Action::Tell(Tell::Errand(Errand::Show {
                     main: switch.stream.clone(),
                     track: StreamId::from(&*switch.track),
-                })));
+                }));
+                play.handle_command(show, actions);
             }
-            actions.push(Action::Switch(switch));
+            play.handle_command(Action::Switch(switch), actions);
         } else if self.publishes.contains_key(&switch.stream) && *switch.stream == *switch.track {
             actions.push(Action::Tell(Tell::Errand(Errand::Switch {
                 stream: switch.stream,

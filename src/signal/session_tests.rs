@@ -10,6 +10,7 @@ use super::super::action::{Ask, Tell};
 use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
+use crate::base::limits::MAX_COMMANDS_HELD;
 use crate::model::room::{Joined, RoomAnswer, RoomMail};
 use crate::model::track::{Source, TrackInfo};
 
@@ -51,6 +52,41 @@ fn a_move_is_about_the_publish_that_control_has_answered() {
     grant_publish(&mut s, now, 2);
     s.handle_publish_moved(&"a".into(), Some("third".into()));
     assert_eq!(s.room_of(&"a".into()).map(|room| &**room), Some("third"));
+}
+
+#[test]
+fn what_is_said_of_a_play_before_its_offer_waits_for_it() {
+    let (mut s, now) = (session(), zero());
+    let quality = json!({"command": "forceStreamQuality", "streamId": "r", "streamHeight": 240});
+    let enable = json!({"command": "enableTrack", "streamId": "r", "trackId": "b"});
+    let mute = json!({"command": "toggleAudio", "streamId": "r", "enabled": false});
+    let word = |action: &Action| match action {
+        Action::ForceQuality { height, .. } => format!("quality {height}"),
+        Action::Switch(switch) => format!("{} {}", switch.track, switch.enabled),
+        Action::Tell(Tell::Errand(Errand::Show { track, .. })) => format!("show {track}"),
+        Action::MakeOffer { .. } => "offer".to_owned(),
+        _ => String::new(),
+    };
+    let words = |actions: &[Action]| -> Vec<String> {
+        let words = actions.iter().map(word);
+        words.filter(|word| !word.is_empty()).collect()
+    };
+    say(&mut s, now, json!({"command": "play", "streamId": "r"}));
+    for command in [&quality, &enable] {
+        assert_eq!(say(&mut s, now, command.clone()), []);
+    }
+    let mut actions = Vec::new();
+    s.handle_play_decision(now, 1, Ok(grant()), &mut actions);
+    assert_eq!(words(&actions), ["show b", "offer"]);
+    assert_eq!(say(&mut s, now, mute.clone()), []);
+    assert_eq!(words(&say(&mut s, now, enable.clone())), ["show b"]);
+    for _ in 0..MAX_COMMANDS_HELD {
+        assert_eq!(say(&mut s, now, quality.clone()), []);
+    }
+    let done = words(&peer(&mut s, now, "r", Role::Play, offered()));
+    assert_eq!(done[..4], ["quality 240", "b true", "r false", "b true"]);
+    assert_eq!(done.len(), MAX_COMMANDS_HELD, "no more are held");
+    assert_eq!(words(&say(&mut s, now, mute)), ["r false"]);
 }
 
 fn peer(

@@ -125,8 +125,9 @@ impl Directory {
         self.tell_audio_assignments(now_ms, app, &main);
     }
 
-    /// Gives those who speak in `main` what they are due, once in [`HEEDING_PERIOD_MS`] however many
-    /// report: in a large room there are as many reports as plays, and each is about all of them.
+    /// Gives those who speak in `main` what they are due, once in [`HEEDING_PERIOD_MS`] however
+    /// many report: in a large room there are as many reports as plays, and each is about all of
+    /// them.
     fn heed_speakers(&mut self, now_ms: u64, app: &AppName, main: &StreamId) {
         let Some(group) = self.broadcast_mut(app, main) else {
             return;

@@ -159,6 +159,26 @@ fn stream_information_lists_every_encoding() {
     );
 }
 
+#[test]
+fn a_height_for_all_is_for_those_who_come_later_too() {
+    let mut world = World::new(7, 2);
+    let (_, viewer) = world.participate_simulcast(0, "a", "room");
+    let (_, other) = world.participate_simulcast(1, "b", "room");
+    // Before there is an offer.
+    force(&mut world, viewer, 180);
+    world.connect();
+    world.run(Duration::from_secs(4));
+    let late = world.participate_simulcast(1, "c", "room");
+    world.connect_late(&[late.0, late.1]);
+    world.run(Duration::from_secs(3));
+    let from = [viewer, other].map(|viewer| world.clients[viewer].received.len());
+    world.run(Duration::from_secs(2));
+    let seen = by_label(&world, viewer, from[0]);
+    assert_eq!((seen["b"].height, seen["c"].height), (180, 180));
+    let seen = by_label(&world, other, from[1]);
+    assert_eq!((seen["a"].height, seen["c"].height), (720, 720));
+}
+
 /// Six in a room, one of them behind a link that carries 1.5 Mbit/s: a layer of everybody, and
 /// little more.
 #[test]

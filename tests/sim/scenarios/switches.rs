@@ -161,6 +161,46 @@ fn switches_outlive_a_publisher_that_comes_back() {
 }
 
 #[test]
+fn a_participant_that_comes_again_stays_off_for_who_switched_it_off() {
+    for all in [false, true] {
+        let mut world = World::new(6, 2);
+        let (_, viewer) = world.participate(0, "a", "room");
+        let other = world.participate(1, "c", "room").1;
+        let b = world.participate(1, "b", "room");
+        world.connect();
+        world.run(Duration::from_secs(1));
+        let mut command = toggle("toggleVideo", false);
+        command["trackId"] = json!(if all { "room" } else { "b" });
+        world.say(viewer, command.clone());
+        for client in [b.0, b.1] {
+            world.say(client, json!({ "command": "stop" }));
+        }
+        world.run(SETTLED);
+        for client in [b.0, b.1] {
+            world.clients[client].vanish();
+        }
+        world.close(b.0);
+        world.run(Duration::from_secs(1));
+
+        let b = world.participate(0, "b", "room");
+        world.connect_late(&[b.0, b.1]);
+        let off = world.now.instant;
+        world.run(Duration::from_secs(2));
+        let came = |world: &World, viewer, kind| {
+            let packets = since(world, viewer, kind, off).into_iter();
+            packets.filter(|p| &*p.label == "b").count() > 60
+        };
+        assert!(came(&world, viewer, MediaKind::Audio));
+        assert!(!came(&world, viewer, MediaKind::Video), "all: {all}");
+        assert!(came(&world, other, MediaKind::Video));
+        command["enabled"] = json!(true);
+        world.say(viewer, command);
+        world.run(Duration::from_secs(2));
+        assert!(came(&world, viewer, MediaKind::Video), "all: {all}");
+    }
+}
+
+#[test]
 fn others_ids_and_others_publishes_are_not_switched() {
     let mut world = World::new(4, 1);
     world.publish(0, "call");
