@@ -24,7 +24,8 @@ pub struct CrowdLimits {
     /// In all.
     pub all: usize,
     /// Of one IPv4 address, or of one IPv6 network of 64 bits. Loopback is not counted: behind it
-    /// is a proxy, or the operator.
+    /// is a proxy, or the operator; nor is the unspecified address, which is everybody's whose own
+    /// a proxy does not say.
     pub per_address: usize,
 }
 
@@ -52,7 +53,7 @@ impl Crowd {
             return None;
         }
         let of_address = match network_of(from) {
-            ip if ip.is_loopback() => None,
+            ip if ip.is_loopback() || ip.is_unspecified() => None,
             ip => {
                 self.tidy();
                 let count = self.by_address.entry(ip).or_default();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address_and_loopback_is_none() {
+    fn an_ipv6_network_is_one_address_and_loopback_is_none_nor_is_nobody() {
         let mut crowd = Crowd::new(CrowdLimits {
             all: 0,
             per_address: 1,
@@ -147,7 +148,11 @@ mod tests {
         let _one = crowd.enter(ip("2001:db8::1")).unwrap();
         assert!(crowd.enter(ip("2001:db8::ffff:1")).is_none());
         let _next = crowd.enter(ip("2001:db8:0:1::1")).unwrap();
-        let _many: Vec<_> = (0..100).map(|_| crowd.enter(ip("::1")).unwrap()).collect();
+        for uncounted in ["::1", "0.0.0.0"] {
+            let _many: Vec<_> = (0..100)
+                .map(|_| crowd.enter(ip(uncounted)).unwrap())
+                .collect();
+        }
     }
 
     #[test]

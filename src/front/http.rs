@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections: accepts them, bounds what a slow or idle one may hold, serves them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,14 +46,23 @@ impl Progress {
 }
 
 /// The address of the client behind `remote`. A proxy on this host says it in `X-Real-IP`; from
-/// anywhere else that header is worth nothing, because everybody can send it.
+/// anywhere else that header is worth nothing, because everybody can send it. Of a proxy whose word
+/// cannot be understood, or that says it in another header, the client is nobody, who is unspecified
+/// (`0.0.0.0`): taking it for somebody on this host would open REST to the world.
 pub fn client_ip(remote: SocketAddr, headers: &HeaderMap) -> IpAddr {
     let ip = remote.ip().to_canonical();
-    let said = headers
-        .get(REAL_IP)
-        .and_then(|value| value.to_str().ok()?.trim().parse::<IpAddr>().ok());
-    said.filter(|_| ip.is_loopback())
-        .map_or(ip, |said| said.to_canonical())
+    if !ip.is_loopback() {
+        return ip;
+    }
+    let mut said = headers.get_all(REAL_IP).iter();
+    match (said.next(), said.next()) {
+        (Some(only), None) => {
+            let only = only.to_str().ok().and_then(|text| text.trim().parse().ok());
+            only.map_or(NOBODY, |ip: IpAddr| ip.to_canonical())
+        }
+        (None, _) if !OTHER_PROXIES.iter().any(|name| headers.contains_key(*name)) => ip,
+        (_, _) => NOBODY,
+    }
 }
 
 /// The text of the `Authorization` header, without `Bearer`, which may be in any case or missing.
@@ -166,6 +175,13 @@ where
 /// Set by nginx and others: the address that a proxy was connected to from.
 const REAL_IP: &str = "x-real-ip";
 
+/// Set by proxies that do not set that one (RFC 7239 and what was before it): a client may have
+/// begun their lists itself, so they are a sign that there is a proxy and no more.
+const OTHER_PROXIES: [&str; 2] = ["forwarded", "x-forwarded-for"];
+
+/// Held by no range but those of everybody.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// From the first moment of waiting for a request to the end of its header.
 const HEADER_TIME: Duration = Duration::from_secs(10);
 
@@ -253,16 +269,42 @@ mod tests {
             ("[::1]:1", Some(" 2001:db8::1 "), "2001:db8::1"),
             ("[::ffff:127.0.0.1]:1", Some("203.0.113.7"), "203.0.113.7"),
             ("198.51.100.9:1", Some("203.0.113.7"), "198.51.100.9"),
-            ("127.0.0.1:1", Some("somebody"), "127.0.0.1"),
+            ("127.0.0.1:1", None, "127.0.0.1"),
             ("[::ffff:198.51.100.9]:1", None, "198.51.100.9"),
         ];
         for (remote, said, expected) in cases {
-            let mut headers = HeaderMap::new();
-            if let Some(said) = said {
-                headers.insert(REAL_IP, said.parse().unwrap());
-            }
-            let ip = client_ip(remote.parse().unwrap(), &headers);
-            assert_eq!(ip.to_string(), expected, "{remote} {said:?}");
+            let said: Vec<_> = said.map(|said| (REAL_IP, said)).into_iter().collect();
+            assert_eq!(seen_from(remote, &said), expected, "{remote} {said:?}");
         }
+    }
+
+    #[test]
+    fn who_is_behind_a_proxy_that_is_not_understood_is_nobody() {
+        let unreadable: [&[(&str, &str)]; 10] = [
+            &[(REAL_IP, "somebody")],
+            &[(REAL_IP, "")],
+            &[(REAL_IP, "203.0.113.7:51234")],
+            &[(REAL_IP, "unix:")],
+            &[(REAL_IP, "[2001:db8::1]")],
+            &[(REAL_IP, "203.0.113.7, 127.0.0.1")],
+            &[(REAL_IP, "127.0.0.1"), (REAL_IP, "203.0.113.7")],
+            &[("x-forwarded-for", "127.0.0.1")],
+            &[("forwarded", "for=203.0.113.7")],
+            &[(REAL_IP, "unix:"), ("x-forwarded-for", "203.0.113.7")],
+        ];
+        for said in unreadable {
+            assert_eq!(seen_from("[::1]:1", said), "0.0.0.0", "{said:?}");
+            assert_eq!(seen_from("198.51.100.9:1", said), "198.51.100.9");
+        }
+        let both = [("x-forwarded-for", "unix:"), (REAL_IP, "203.0.113.7")];
+        assert_eq!(seen_from("127.0.0.1:1", &both), "203.0.113.7");
+    }
+
+    fn seen_from(remote: &str, said: &[(&'static str, &str)]) -> String {
+        let mut headers = HeaderMap::new();
+        for (name, value) in said {
+            headers.append(*name, value.parse().unwrap());
+        }
+        client_ip(remote.parse().unwrap(), &headers).to_string()
     }
 }
