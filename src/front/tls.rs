@@ -128,18 +128,21 @@ impl Certificates {
 
 impl Files {
     async fn refresh(self: Arc<Self>, anyway: bool) {
-        let read = move || {
-            if anyway || stamps(&self.cert, &self.key) != self.current().stamps {
-                self.read_again();
-            }
-        };
-        if let Err(error) = tokio::task::spawn_blocking(read).await {
+        let look = move || self.look(anyway);
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
             tracing::error!(%error, "the certificate was not looked at");
         }
     }
 
-    fn read_again(&self) {
+    /// Blocks on the disk.
+    fn look(&self, anyway: bool) {
         let Self { cert, key, .. } = self;
+        // Before they are read, whatever comes of that: files that change meanwhile, as a pair
+        // does that is replaced one after the other, are looked at once more.
+        let stamps = stamps(cert, key);
+        if !anyway && stamps == self.current().stamps {
+            return;
+        }
         match read(cert, key) {
             Ok(fresh) => {
                 *self.lock() = fresh;
@@ -148,7 +151,7 @@ impl Files {
             Err(error) => {
                 tracing::error!("the certificate stays as it was: {error}");
                 // So that the same fault is told once.
-                self.lock().stamps = stamps(cert, key);
+                self.lock().stamps = stamps;
             }
         }
     }
@@ -204,3 +207,47 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// From the accepted connection to the end of its handshake.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_pair_that_is_replaced_while_it_is_read_is_read_at_the_next_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let [cert, key, next] =
+            ["cert.pem", "key.pem", "next.pem"].map(|name| directory.path().join(name));
+        certify(&cert, &key);
+        let files = Files {
+            current: Mutex::new(read(&cert, &key).unwrap()),
+            cert: cert.clone(),
+            key: key.clone(),
+        };
+        let first = files.current().config;
+        certify(&cert, &next);
+        // Whoever reads this key waits until there is somebody who writes it.
+        fs::remove_file(&key).unwrap();
+        let made = Command::new("mkfifo").arg(&key).status().unwrap();
+        assert!(made.success());
+        thread::scope(|scope| {
+            scope.spawn(|| files.look(false));
+            let mut half = OpenOptions::new().write(true).open(&key).unwrap();
+            fs::rename(&next, &key).unwrap();
+            half.write_all(b"half a key").unwrap();
+        });
+        assert!(Arc::ptr_eq(&first, &files.current().config));
+        files.look(false);
+        assert!(!Arc::ptr_eq(&first, &files.current().config));
+    }
+
+    fn certify(cert: &Path, key: &Path) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(cert, made.cert.pem()).unwrap();
+        fs::write(key, made.signing_key.serialize_pem()).unwrap();
+    }
+}
