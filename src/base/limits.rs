@@ -183,13 +183,15 @@ pub const MAX_REST_BODY_LEN: usize = 64 * 1024;
 /// Most entries of one REST list, as Ant Media has it; a longer page is cut.
 pub const MAX_REST_PAGE: usize = 50;
 
-/// Webhooks that wait for delivery; when full, the oldest is dropped, counted and logged.
+/// Webhooks that wait for delivery; when full, the oldest of the application that has most is
+/// dropped, counted and logged.
 pub const MAX_WEBHOOKS_WAITING: usize = 4096;
 
-/// Webhook requests under way at once; further ones wait.
+/// Webhook requests of an application under way at once; further ones wait.
 pub const MAX_WEBHOOKS_UNDER_WAY: usize = 32;
 
-/// Broadcasts whose webhook is being delivered or waits to be repeated; those of further ones wait.
+/// Broadcasts of an application whose webhook is being delivered or waits to be repeated; those of
+/// further ones wait.
 pub const MAX_WEBHOOKS_BEGUN: usize = 1024;
 
 /// Broadcasts that were deleted and whose last webhooks find their way all the same.

@@ -4,14 +4,14 @@
 //! `queue.rs` says which is next, `body.rs` what it says. Delivery is bounded in every way: the
 //! queue drops its oldest, a request has [`TIMEOUT`], redirects are not followed and no answer's
 //! body is read. Status 200 is success; everything else is repeated as the application says, and
-//! who waits for that holds up nobody but its own broadcast.
+//! who waits for that holds up its own broadcast, and no other application whatever their number.
 
 mod body;
 mod data;
 mod queue;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::outgoing;
 use super::shared::Shared;
-use crate::base::limits::{MAX_DELETED_HOOKS, MAX_WEBHOOKS_UNDER_WAY};
+use crate::base::limits::MAX_DELETED_HOOKS;
 use crate::metrics::WebhookFigures;
 use crate::model::broadcast::BroadcastRecord;
 use crate::model::event::Event;
@@ -29,13 +29,11 @@ use crate::model::settings::AppSettings;
 use queue::Queue;
 
 /// Events on their way out.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Webhooks {
     state: Mutex<State>,
     changed: Notify,
     data: Notify,
-    /// Requests that may be sent.
-    requests: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -66,17 +64,6 @@ impl Hook {
         Self {
             url: record.listener_hook_url.clone(),
             category: record.category.clone(),
-        }
-    }
-}
-
-impl Default for Webhooks {
-    fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            changed: Notify::default(),
-            data: Notify::default(),
-            requests: Semaphore::new(MAX_WEBHOOKS_UNDER_WAY),
         }
     }
 }
@@ -123,7 +110,7 @@ impl Webhooks {
         if let Some(dropped) = dropped.filter(|n| n.is_power_of_two()) {
             tracing::warn!(
                 dropped,
-                "the queue of webhooks is full; the oldest is dropped"
+                "the queue of webhooks is full; the oldest of who has most is dropped"
             );
         }
         self.changed.notify_one();
@@ -181,15 +168,16 @@ pub async fn run(shared: Shared) {
     tokio::spawn(data::run(shared.clone(), client.clone()));
     let webhooks = shared.webhooks();
     loop {
-        while let Some(event) = webhooks.with(|state| state.queue.take()) {
-            tokio::spawn(deliver(shared.clone(), client.clone(), event));
+        while let Some((event, requests)) = webhooks.with(|state| state.queue.take()) {
+            tokio::spawn(deliver(shared.clone(), client.clone(), event, requests));
         }
         webhooks.changed.notified().await;
     }
 }
 
-/// Posts one event, again and again if the application says so.
-async fn deliver(shared: Shared, client: Client, event: Event) {
+/// Posts one event, again and again if the application says so, when it is its turn among
+/// `requests`.
+async fn deliver(shared: Shared, client: Client, event: Event, requests: Arc<Semaphore>) {
     let webhooks = shared.webhooks();
     let app = shared.read(|directory, _| directory.app(&event.app));
     let Some((_, settings)) = app else {
@@ -217,7 +205,7 @@ async fn deliver(shared: Shared, client: Client, event: Event) {
             request.json(&fields)
         };
         // Never closed; held for one request.
-        let place = webhooks.requests.acquire().await;
+        let place = requests.acquire().await;
         let answer = request.send().await.map(|response| response.status());
         drop(place);
         match answer {
