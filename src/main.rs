@@ -232,6 +232,7 @@ async fn serve(config: Config, flags: &Flags) -> Result<(), StartError> {
         store,
         load: HostLoad::new(config.server.cpu_limit, config.server.min_free_ram),
         reload,
+        host_names: config.server.host_names,
         capture_dir: config.server.capture_dir,
         worker_load: WorkerLoad::new(config.server.cpu_limit),
         limits: front::Limits {

@@ -11,7 +11,7 @@ use toml::Table;
 use super::error::StartError;
 use super::flags::Flags;
 use super::raw::{RawFile, RawLimits, RawMedia};
-use super::tls::{Acme, check_tls};
+use super::tls::{Acme, check_tls, is_host_name};
 use crate::base::crowd::CrowdLimits;
 use crate::model::mail::AppName;
 use crate::model::settings::{AppSettings, BadSetting};
@@ -38,6 +38,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// HTTPS and secure WebSockets; `None` without `tls_listen`.
     pub tls: Option<Tls>,
+    /// Names by which this server is asked, those of `[acme]` among them, in lower case.
+    pub host_names: Vec<String>,
     /// Where the database lives.
     pub data_dir: PathBuf,
     /// Where captures of peers go; `None`: they are refused.
@@ -144,6 +146,7 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
     Ok(Server {
         listen: flags.listen.or(raw.listen).unwrap_or(DEFAULT_LISTEN),
         tls: check_tls(file, &data_dir)?,
+        host_names: check_host_names(file)?,
         data_dir,
         capture_dir: raw.capture_dir.clone(),
         workers: workers.min(MAX_WORKERS),
@@ -152,6 +155,17 @@ fn check_server(file: &RawFile, flags: &Flags, cores: usize) -> Result<Server, S
         min_free_ram: raw.min_free_ram.unwrap_or(DEFAULT_MIN_FREE_RAM),
         drain_timeout: Duration::from_secs(raw.drain_timeout.unwrap_or(0).min(MAX_DRAIN_S)),
     })
+}
+
+/// A list in which a name is mistyped would refuse whoever asks for the right one.
+fn check_host_names(file: &RawFile) -> Result<Vec<String>, StartError> {
+    let own = &file.server.host_names;
+    if let Some(wrong) = own.iter().find(|name| !is_host_name(name)) {
+        let message = format!("{wrong:?} is not the DNS name of one host, without a port");
+        return Err(file.error("server.host_names", message));
+    }
+    let names = own.iter().chain(&file.acme.domains);
+    Ok(names.map(|name| name.to_ascii_lowercase()).collect())
 }
 
 fn limits_of(raw: &RawLimits) -> Limits {
@@ -355,6 +369,15 @@ mod tests {
     }
 
     #[test]
+    fn names_of_the_certificate_are_names_of_the_server() {
+        assert!(check("").unwrap().server.host_names.is_empty());
+        let text = "[server]\ntls_listen = \"0.0.0.0:443\"\nhost_names = [\"SFU.internal\"]\n\
+                    [acme]\ndomains = [\"sfu.Example.org\"]";
+        let names = check(text).unwrap().server.host_names;
+        assert_eq!(names, ["sfu.internal", "sfu.example.org"]);
+    }
+
+    #[test]
     fn flags_beat_the_file() {
         let text = "[server]\nlisten = \"127.0.0.1:1\"\nworkers = 3\n\
                     [media]\nport = 7\ntcp_port = 8\nannounce = [\"192.0.2.1\"]";
@@ -422,6 +445,10 @@ mod tests {
     fn refuses_what_cannot_work() {
         let cases = [
             ("[server]\ncpu_limit = 5", "server.cpu_limit: 5 is not in"),
+            (
+                "[server]\nhost_names = [\"sfu.example:5080\"]",
+                "server.host_names: \"sfu.example:5080\" is not",
+            ),
             (
                 "[server]\nworkers = 257",
                 "server.workers: 257 is more than 256",

@@ -44,6 +44,7 @@ pub struct RawServer {
     pub tls_listen: Option<SocketAddr>,
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
+    pub host_names: Vec<String>,
     pub data_dir: Option<PathBuf>,
     pub capture_dir: Option<PathBuf>,
     pub workers: Option<usize>,
@@ -340,11 +341,12 @@ const MIN_LIKENESS: f64 = 0.7;
 
 const SECTIONS: [&str; 5] = ["server", "acme", "media", "limits", "app"];
 
-pub const SERVER_KEYS: [&str; 11] = [
+pub const SERVER_KEYS: [&str; 12] = [
     "listen",
     "tls_listen",
     "tls_cert",
     "tls_key",
+    "host_names",
     "data_dir",
     "capture_dir",
     "workers",

@@ -87,11 +87,7 @@ fn check_acme(file: &RawFile, data_dir: &Path) -> Result<Option<Acme>, StartErro
     if domains.is_empty() {
         return Ok(None);
     }
-    let is_name = |name: &str| {
-        let is_ip = name.parse::<IpAddr>().is_ok();
-        !is_ip && DnsName::try_from(name.to_owned()).is_ok()
-    };
-    if let Some(wrong) = domains.iter().find(|name| !is_name(name)) {
+    if let Some(wrong) = domains.iter().find(|name| !is_host_name(name)) {
         let message = format!("{wrong:?} is not the DNS name of one host");
         return Err(file.error("acme.domains", message));
     }
@@ -114,6 +110,12 @@ fn check_acme(file: &RawFile, data_dir: &Path) -> Result<Option<Acme>, StartErro
         directory_ca: directory_ca.clone(),
         cache_dir: cache_dir.clone().unwrap_or_else(|| data_dir.join("acme")),
     }))
+}
+
+/// Whether `name` is the DNS name of one host: no wildcard, no address, no port.
+pub(super) fn is_host_name(name: &str) -> bool {
+    let is_ip = name.parse::<IpAddr>().is_ok();
+    !is_ip && DnsName::try_from(name.to_owned()).is_ok()
 }
 
 /// RFC 8555 §6.1 wants HTTPS; on this host nobody is in between.

@@ -69,7 +69,7 @@ impl Probe {
         runtime.block_on(shared.overrides().load(&shared));
         act(&Self {
             runtime,
-            router: routes::router(shared)
+            router: routes::router(shared, Arc::default())
                 .layer(Extension(remote))
                 .layer(Extension(Progress::default())),
             data_dir,

@@ -1,5 +1,7 @@
 //! Where each path goes, and what every answer carries.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -10,8 +12,8 @@ use axum::routing::get;
 use super::shared::Shared;
 use super::{pages, rest, upgrade, whip};
 
-/// Every path of the server.
-pub fn router(shared: Shared) -> Router {
+/// Every path of the server, which is asked by `host_names`.
+pub fn router(shared: Shared, host_names: Arc<[String]>) -> Router {
     Router::new()
         .route("/", get(pages::root))
         .route("/healthz", get(pages::health))
@@ -26,7 +28,7 @@ pub fn router(shared: Shared) -> Router {
         .route("/{app}/admin/", get(pages::admin_index))
         .route("/{app}/admin/{asset}", get(pages::admin_asset))
         .merge(whip::router())
-        .nest("/{app}/rest/v2", rest::router(shared.clone()))
+        .nest("/{app}/rest/v2", rest::router(shared.clone(), host_names))
         .fallback(pages::nothing)
         .layer(from_fn(finish))
         .with_state(shared)

@@ -45,6 +45,9 @@ pub struct Front {
     pub load: HostLoad,
     /// The settings file, for when it changes.
     pub reload: Reload,
+    /// Names by which this server is asked, in lower case; its addresses and `localhost` are not
+    /// among them.
+    pub host_names: Vec<String>,
     /// Where captures of peers go; `None`: there are none.
     pub capture_dir: Option<PathBuf>,
     /// The same for the workers' own time.
@@ -100,8 +103,9 @@ pub async fn serve(front: Front) {
         .collect();
     let watching = certificates.iter().cloned().map(Certificates::watch);
     let mut serving: Vec<JoinHandle<()>> = watching.map(tokio::spawn).collect();
+    let host_names: Arc<[String]> = front.host_names.into();
     serving.extend(front.doors.into_iter().map(|door| {
-        let router = routes::router(shared.clone());
+        let router = routes::router(shared.clone(), host_names.clone());
         tokio::spawn(http::accept(door, router, shared.clone()))
     }));
     let driving = tokio::spawn(drive(shared.clone(), front.mails));

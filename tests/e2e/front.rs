@@ -110,6 +110,38 @@ fn serves_rest_and_lets_pages_of_any_origin_read_the_answer() {
 }
 
 #[test]
+fn rest_is_asked_by_the_servers_own_names_alone() {
+    let settings = "[server]\nhost_names = [\"sfu.example\"]\n";
+    let server = Server::start_with(settings, &[]);
+    let ask = |host: &str, origin: &str| {
+        let mut stream = server.connect();
+        write!(
+            stream,
+            "GET /live/rest/v2/settings HTTP/1.1\r\nHost: {host}\r\n\
+             Connection: close\r\n{origin}\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    for host in [
+        "sfu.example:5080",
+        "localhost",
+        "127.0.0.1:5080",
+        "[::1]:5080",
+    ] {
+        let answer = ask(host, &format!("Origin: http://{host}\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+    for origin in ["", "Origin: http://evil.example:5080\r\n"] {
+        let answer = ask("evil.example:5080", origin);
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{origin}: {answer}");
+        assert!(answer.contains("host_names of [server]"), "{answer}");
+    }
+}
+
+#[test]
 fn counts_open_websockets_in_the_metrics() {
     let server = Server::start(&["--workers", "2"]);
     let mut sockets: Vec<_> = (0..4)

@@ -89,7 +89,7 @@ impl Conn {
     /// that was not acknowledged.
     fn request(&mut self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         let text = format!(
-            "{method} /live/rest/v2/broadcasts{path} HTTP/1.1\r\nHost: x\r\n\
+            "{method} /live/rest/v2/broadcasts{path} HTTP/1.1\r\nHost: localhost\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );

@@ -29,6 +29,8 @@ pub enum RestError {
     NotAllowedIp,
     /// The page that asks is not this server's, and no JWT is asked for.
     ForeignPage,
+    /// The request's `Host` is no name of this server's, and no JWT is asked for.
+    ForeignHost,
     /// `jwtControlEnabled`, and the `Authorization` header holds no good JWT.
     InvalidAppJwt,
     /// No application has this name.
@@ -102,6 +104,12 @@ impl RestError {
             Self::NotAllowedIp => (StatusCode::FORBIDDEN, "Not allowed IP".into()),
             Self::ForeignPage => {
                 let text = "Pages of other origins need jwtControlEnabled and a JWT";
+                (StatusCode::FORBIDDEN, text.into())
+            }
+            Self::ForeignHost => {
+                let text = "The server is asked by a name that it does not know: add it to \
+                            host_names of [server], use an IP address or localhost, or \
+                            jwtControlEnabled and a JWT";
                 (StatusCode::FORBIDDEN, text.into())
             }
             Self::InvalidAppJwt => (StatusCode::FORBIDDEN, "Invalid App JWT Token".into()),

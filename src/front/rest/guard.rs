@@ -1,6 +1,7 @@
 //! Who may use REST: the IP filter and the JWT filter of the application, before every operation.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, RawPathParams, Request, State};
@@ -18,7 +19,7 @@ use crate::model::settings::AppSettings;
 /// Lets a request pass when the application exists and both of its filters allow it; handlers
 /// find the application in the request's extensions.
 pub async fn guard(
-    State(shared): State<Shared>,
+    State((shared, host_names)): State<(Shared, Arc<[String]>)>,
     params: Result<RawPathParams, RawPathParamsRejection>,
     Extension(Remote(remote)): Extension<Remote>,
     mut request: Request,
@@ -33,7 +34,8 @@ pub async fn guard(
     };
     // A proxy on this host must not make everybody local.
     let ip = client_ip(remote, request.headers());
-    if let Err(refusal) = check(&app.settings, ip, request.headers(), shared.unix_s()) {
+    let (headers, now_unix_s) = (request.headers(), shared.unix_s());
+    if let Err(refusal) = check(&app.settings, ip, headers, now_unix_s, &host_names) {
         return refusal.into_response();
     }
     request.extensions_mut().insert(app);
@@ -45,18 +47,43 @@ fn check(
     ip: IpAddr,
     headers: &HeaderMap,
     now_unix_s: i64,
+    host_names: &[String],
 ) -> Result<(), RestError> {
     if !allows_ip(settings, ip) {
         return Err(RestError::NotAllowedIp);
     }
     let is_good = |token| jwt::claims(token, &settings.jwt_secret_key, now_unix_s).is_some();
-    match settings.jwt_control_enabled {
-        true if !bearer(headers).is_some_and(is_good) => Err(RestError::InvalidAppJwt),
-        false if !allows_ip(settings, ANYBODY) && is_foreign_page(headers) => {
-            Err(RestError::ForeignPage)
-        }
-        true | false => Ok(()),
+    if settings.jwt_control_enabled {
+        let is_signed = bearer(headers).is_some_and(is_good);
+        return is_signed.then_some(()).ok_or(RestError::InvalidAppJwt);
     }
+    if allows_ip(settings, ANYBODY) {
+        return Ok(());
+    }
+    match is_own_host(headers, host_names) {
+        true if is_foreign_page(headers) => Err(RestError::ForeignPage),
+        true => Ok(()),
+        false => Err(RestError::ForeignHost),
+    }
+}
+
+/// Whether the request asks for this server by an address, as `localhost`, or by one of `names`.
+/// A page whose name its owner lets lead here (DNS rebinding) is of one origin with what it asks
+/// for, and a browser then says no `Origin` where it only reads; but it says the page's name.
+fn is_own_host(headers: &HeaderMap, names: &[String]) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default().trim();
+    if let Some(rest) = host.strip_prefix('[') {
+        let parts = rest.split_once(']');
+        return parts.is_some_and(|(ip, port)| {
+            ip.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'))
+        });
+    }
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    let is_name = |own: &str| own.eq_ignore_ascii_case(name);
+    name.parse::<Ipv4Addr>().is_ok() || is_name("localhost") || names.iter().any(|own| is_name(own))
 }
 
 /// Whether a browser says that a page of another server asks: it would ask from the address of
@@ -145,58 +172,103 @@ mod tests {
     #[test]
     fn both_filters_must_pass() {
         let ip = "127.0.0.1".parse().unwrap();
-        let bare = HeaderMap::new();
+        let bare = headers(&[("host", "localhost")]);
         let mut settings = AppSettings::default();
-        assert_eq!(check(&settings, ip, &bare, NOW), Ok(()));
+        assert_eq!(check(&settings, ip, &bare, NOW, &[]), Ok(()));
         let here = "::1".parse().unwrap();
-        assert_eq!(check(&settings, here, &bare, NOW), Ok(()));
+        assert_eq!(check(&settings, here, &bare, NOW, &[]), Ok(()));
         let elsewhere = Err(RestError::NotAllowedIp);
         let neighbour = "::2".parse().unwrap();
-        assert_eq!(check(&settings, neighbour, &bare, NOW), elsewhere);
+        assert_eq!(check(&settings, neighbour, &bare, NOW, &[]), elsewhere);
         settings.remote_allowed_cidr = "10.0.0.0/8".to_owned();
-        assert_eq!(check(&settings, here, &bare, NOW), elsewhere);
+        assert_eq!(check(&settings, here, &bare, NOW, &[]), elsewhere);
         assert_eq!(
-            check(&settings, ip, &bare, NOW),
+            check(&settings, ip, &bare, NOW, &[]),
             Err(RestError::NotAllowedIp)
         );
         settings.ip_filter_enabled = false;
-        assert_eq!(check(&settings, ip, &bare, NOW), Ok(()));
+        assert_eq!(check(&settings, ip, &bare, NOW, &[]), Ok(()));
         settings.jwt_control_enabled = true;
         settings.jwt_secret_key = SECRET.to_owned();
         assert_eq!(
-            check(&settings, ip, &bare, NOW),
+            check(&settings, ip, &bare, NOW, &[]),
             Err(RestError::InvalidAppJwt)
         );
         let token = signed(&json!({}), Algorithm::HS256, SECRET);
         let headers = headers(&[("authorization", &token)]);
-        assert_eq!(check(&settings, ip, &headers, NOW), Ok(()));
+        assert_eq!(check(&settings, ip, &headers, NOW, &[]), Ok(()));
     }
 
     #[test]
     fn pages_of_others_need_a_jwt() {
         let ip = "127.0.0.1".parse().unwrap();
         let mut settings = AppSettings::default();
-        let own = headers(&[("host", "a:5080"), ("origin", "http://a:5080")]);
-        let foreign = headers(&[("host", "a:5080"), ("origin", "http://b")]);
-        let nameless = headers(&[("origin", "http://a:5080")]);
-        assert_eq!(check(&settings, ip, &own, NOW), Ok(()));
-        for headers in [&foreign, &nameless] {
-            let refused = Err(RestError::ForeignPage);
-            assert_eq!(check(&settings, ip, headers, NOW), refused);
-        }
+        let own = headers(&[("host", "[::1]:5080"), ("origin", "http://[::1]:5080")]);
+        let foreign = headers(&[("host", "[::1]:5080"), ("origin", "http://b")]);
+        assert_eq!(check(&settings, ip, &own, NOW, &[]), Ok(()));
+        let refused = Err(RestError::ForeignPage);
+        assert_eq!(check(&settings, ip, &foreign, NOW, &[]), refused);
         settings.remote_allowed_cidr = "0.0.0.0/0".to_owned();
-        assert_eq!(check(&settings, ip, &foreign, NOW), Ok(()), "open to all");
+        assert_eq!(
+            check(&settings, ip, &foreign, NOW, &[]),
+            Ok(()),
+            "open to all"
+        );
         settings.jwt_control_enabled = true;
         settings.jwt_secret_key = SECRET.to_owned();
         let refused = Err(RestError::InvalidAppJwt);
-        assert_eq!(check(&settings, ip, &foreign, NOW), refused);
+        assert_eq!(check(&settings, ip, &foreign, NOW, &[]), refused);
         let token = signed(&json!({}), Algorithm::HS256, SECRET);
         let known = headers(&[
             ("host", "a"),
             ("origin", "http://b"),
             ("authorization", &token),
         ]);
-        assert_eq!(check(&settings, ip, &known, NOW), Ok(()));
+        assert_eq!(check(&settings, ip, &known, NOW, &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_others_let_lead_here_is_not_this_servers() {
+        let ip = "127.0.0.1".parse().unwrap();
+        let mut settings = AppSettings::default();
+        let names = ["sfu.example".to_owned()];
+        let cases = [
+            ("127.0.0.1", true),
+            ("203.0.113.7:5080", true),
+            ("[::1]", true),
+            ("[2001:db8::1]:5080", true),
+            ("LocalHost:5080", true),
+            ("sfu.example", true),
+            ("SFU.example:5080", true),
+            ("evil.example:5080", false),
+            ("sfu.example.evil.example", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("[::1].evil.example", false),
+            ("[evil.example]", false),
+            ("", false),
+        ];
+        for (host, is_own) in cases {
+            let expected = if is_own {
+                Ok(())
+            } else {
+                Err(RestError::ForeignHost)
+            };
+            let read = headers(&[("host", host)]);
+            assert_eq!(check(&settings, ip, &read, NOW, &names), expected, "{host}");
+            let origin = format!("http://{host}");
+            let changed = headers(&[("host", host), ("origin", &origin)]);
+            assert_eq!(
+                check(&settings, ip, &changed, NOW, &names),
+                expected,
+                "{host}"
+            );
+        }
+        let nameless = HeaderMap::new();
+        let refused = Err(RestError::ForeignHost);
+        assert_eq!(check(&settings, ip, &nameless, NOW, &names), refused);
+        settings.remote_allowed_cidr = "0.0.0.0/0".to_owned();
+        assert_eq!(check(&settings, ip, &nameless, NOW, &names), Ok(()));
     }
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {

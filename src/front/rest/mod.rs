@@ -17,6 +17,8 @@ mod subtracks;
 mod tokens;
 mod version;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension};
 use axum::middleware::from_fn_with_state;
@@ -30,8 +32,8 @@ use document::Document;
 use error::RestError;
 pub use guard::allows_ip;
 
-/// Every path below `/{app}/rest/v2`.
-pub fn router(shared: Shared) -> Router<Shared> {
+/// Every path below `/{app}/rest/v2`. `host_names` are those by which this server is asked.
+pub fn router(shared: Shared, host_names: Arc<[String]>) -> Router<Shared> {
     let (router, api) = operations().split_for_parts();
     router
         // INTEROP(antmedia) its own documents write the bulk deletion with a slash.
@@ -40,7 +42,7 @@ pub fn router(shared: Shared) -> Router<Shared> {
         .method_not_allowed_fallback(async || RestError::UnknownMethod)
         .layer(DefaultBodyLimit::max(MAX_REST_BODY_LEN))
         .layer(Extension(Document::of(&api)))
-        .layer(from_fn_with_state(shared, guard::guard))
+        .layer(from_fn_with_state((shared, host_names), guard::guard))
 }
 
 /// Every operation with its documentation.
