@@ -304,7 +304,7 @@ const DEFAULT_MAX_SOCKETS: usize = 50_000;
 /// A large office behind one address, and little memory when it is an attacker.
 const DEFAULT_MAX_SOCKETS_PER_ADDRESS: usize = 4096;
 
-/// A quarter of all: four addresses at least are needed to keep others waiting.
+/// A quarter of all: what one address holds leaves room for others.
 const DEFAULT_MAX_HTTP_PER_ADDRESS: usize = 256;
 
 /// A stampede's worth; an association takes some 40 KiB until its handshake is over.

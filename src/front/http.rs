@@ -16,13 +16,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use super::shared::Shared;
+use super::seats::{Passing, Seat, Seats};
 use super::tls::Certificates;
-use crate::base::crowd::Place;
 use crate::base::redact::Address;
 
 /// The client's address, put into every request's extensions.
@@ -84,28 +82,21 @@ pub struct Door {
 }
 
 /// Accepts until it is aborted.
-pub async fn accept(door: Door, router: Router, shared: Shared) {
-    while let Some(place) = shared.http_place().await {
-        match door.listener.accept().await {
-            Ok((stream, remote)) => {
-                // Dropped, which closes it, when its address has enough of them.
-                if let Some(of_address) = shared.http_place_of(remote.ip()) {
-                    let places = (place, of_address);
-                    let certificates = door.certificates.clone();
-                    tokio::spawn(receive(
-                        stream,
-                        remote,
-                        certificates,
-                        router.clone(),
-                        places,
-                    ));
-                }
-            }
+pub async fn accept(door: Door, router: Router, seats: Seats) {
+    loop {
+        let (stream, remote) = match door.listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, or the client has gone: neither ends the server.
                 tracing::warn!(%error, "accept failed");
                 sleep(AFTER_ACCEPT_ERROR).await;
+                continue;
             }
+        };
+        // Dropped, which closes it, when its address has enough of them.
+        if let Some(seat) = seats.take(remote.ip()).await {
+            let (certificates, router) = (door.certificates.clone(), router.clone());
+            tokio::spawn(receive(stream, remote, certificates, router, seat));
         }
     }
 }
@@ -115,40 +106,51 @@ async fn receive(
     remote: SocketAddr,
     certificates: Option<Certificates>,
     router: Router,
-    places: (OwnedSemaphorePermit, Place),
+    seat: Seat,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    match certificates {
-        None => serve(stream, remote, router, places).await,
-        Some(certificates) => match certificates.accept(stream).await {
-            Ok(stream) => serve(stream, remote, router, places).await,
-            Err(error) => tracing::debug!(remote = %Address(remote), %error, "no TLS handshake"),
-        },
+    let seat = Arc::new(seat);
+    let served = async {
+        match certificates {
+            None => serve(stream, remote, router, &seat).await,
+            Some(certificates) => match certificates.accept(stream).await {
+                Ok(stream) => serve(stream, remote, router, &seat).await,
+                Err(error) => {
+                    tracing::debug!(remote = %Address(remote), %error, "no TLS handshake");
+                }
+            },
+        }
+    };
+    tokio::select! {
+        // First: a request that is read is to be answered.
+        biased;
+        () = seat.is_wanted() => {
+            tracing::debug!(remote = %Address(remote), "an HTTP connection made room");
+        }
+        () = served => {}
     }
 }
 
 /// Each request is handled to its end, even when its client has gone: what a handler has begun
-/// elsewhere it alone can finish or undo. It holds the connection's places for as long.
-async fn serve<S>(stream: S, remote: SocketAddr, router: Router, places: impl Send + Sync + 'static)
+/// elsewhere it alone can finish or undo. It holds the connection's seat for as long.
+async fn serve<S>(stream: S, remote: SocketAddr, router: Router, seat: &Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let places = Arc::new(places);
     let taken = Progress::default();
     let progress = taken.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Remote(remote));
         request.extensions_mut().insert(progress.clone());
-        let response = router.clone().oneshot(request.map(Body::new));
-        let held = places.clone();
-        let handling = tokio::spawn(async move {
-            let response = response.await;
-            drop(held);
-            response
-        });
-        async { handling.await.map(|Ok(response)| response) }
+        let seat = seat.clone();
+        let request = request.map(|body| Body::new(Passing::request(body, seat.clone())));
+        let response = router.clone().oneshot(request);
+        tokio::spawn(async move {
+            let Ok(response) = response.await;
+            response.map(|body| Body::new(Passing::answer(body, seat)))
+        })
     });
     let conn = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -201,8 +203,10 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 mod tests {
     use axum::Extension;
     use axum::http::HeaderValue;
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::sync::Notify;
+    use tokio::task::yield_now;
     use tokio_util::io::{InspectReader, ReaderStream};
 
     use super::*;
@@ -228,8 +232,9 @@ mod tests {
         );
         let (mut client, server) = duplex(1024 * 1024);
         let began = tokio::time::Instant::now();
-        let remote = "127.0.0.1:1".parse().unwrap();
-        tokio::spawn(serve(server, remote, router, ()));
+        let remote: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let seat = Seats::new(1, 0).take(remote.ip()).await.unwrap();
+        tokio::spawn(async move { serve(server, remote, router, &Arc::new(seat)).await });
         let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         client.write_all(request).await.unwrap();
         let mut all = Vec::new();
@@ -251,6 +256,102 @@ mod tests {
         assert!(len < 40 * 1000, "{len}");
         assert!(took <= CONN_TIME + 2 * LAST_RESPONSE_TIME, "{took:?}");
     }
+
+    /// A door with `count` seats: how many are taken, and where it is.
+    async fn open(count: usize, router: Router) -> (Seats, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seats = Seats::new(count, 0);
+        let door = Door {
+            listener,
+            certificates: None,
+        };
+        tokio::spawn(accept(door, router, seats.clone()));
+        (seats, address)
+    }
+
+    /// A connection that has said `text` and has a seat.
+    async fn connect(seats: &Seats, address: SocketAddr, text: &str) -> TcpStream {
+        let before = seats.taken();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        while seats.taken() == before {
+            yield_now().await;
+        }
+        stream
+    }
+
+    /// What comes until the other side ends it.
+    async fn hear(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        let read = timeout(PATIENCE, stream.read_to_string(&mut text));
+        // Who is closed with something unread is reset.
+        let _ = read.await.expect("nobody closes it");
+        text
+    }
+
+    async fn ask(stream: &mut TcpStream, path: &str) -> String {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        hear(stream).await
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_longest_for_a_client_makes_room() {
+        let router = Router::new()
+            .route("/", get(async || "ok"))
+            .route("/read", post(async |text: String| text));
+        let (seats, address) = open(3, router).await;
+        let slow = "POST /read HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf";
+        let mut idle = connect(&seats, address, "").await;
+        let mut slow = connect(&seats, address, slow).await;
+        let mut third = connect(&seats, address, "GET / HT").await;
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut newcomer, "/").await.ends_with("ok"));
+        assert_eq!(hear(&mut idle).await, "");
+        // The newcomer has left its seat to the next one.
+        let _next = connect(&seats, address, "").await;
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut newcomer, "/").await.ends_with("ok"));
+        assert_eq!(hear(&mut slow).await, "");
+        third
+            .write_all(b"TP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        assert!(hear(&mut third).await.ends_with("ok"));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_worked_for_gets_the_answer_before_making_room() {
+        let (begun, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (begins, until) = (begun.clone(), done.clone());
+        let router = Router::new().route("/", get(async || "ok")).route(
+            "/work",
+            get(move || async move {
+                begins.notify_one();
+                until.notified().await;
+                "done"
+            }),
+        );
+        let (seats, address) = open(1, router).await;
+        let work = "GET /work HTTP/1.1\r\nHost: x\r\n\r\n";
+        let mut busy = connect(&seats, address, work).await;
+        begun.notified().await;
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        let asked = tokio::spawn(async move { ask(&mut newcomer, "/").await });
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!asked.is_finished());
+        done.notify_one();
+        assert!(hear(&mut busy).await.ends_with("done"));
+        assert!(asked.await.unwrap().ends_with("ok"));
+        while seats.taken() > 0 {
+            yield_now().await;
+        }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]
     fn the_header_may_say_bearer_or_not() {

@@ -2,7 +2,7 @@
 //! the loop that drives the directory (`control/`).
 //!
 //! Everything here runs on one thread with a small tokio runtime. `http.rs` accepts
-//! (behind `tls.rs` where that is asked for), `routes.rs`
+//! (behind `tls.rs` where that is asked for) as many as `seats.rs` has room for, `routes.rs`
 //! says where each path goes, `upgrade.rs` hands sockets over, `run.rs` is the control loop.
 
 mod acme;
@@ -22,6 +22,7 @@ mod reload;
 mod rest;
 mod routes;
 mod run;
+mod seats;
 mod shared;
 mod tls;
 mod upgrade;

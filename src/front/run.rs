@@ -67,7 +67,7 @@ pub struct Front {
 pub struct Limits {
     /// WebSockets.
     pub sockets: CrowdLimits,
-    /// HTTP connections of one address; in all there are 1024.
+    /// HTTP connections of one address.
     pub http_per_address: usize,
     /// Peers on their way from a grant to the end of their handshake.
     pub handshakes: CrowdLimits,
@@ -106,7 +106,7 @@ pub async fn serve(front: Front) {
     let host_names: Arc<[String]> = front.host_names.into();
     serving.extend(front.doors.into_iter().map(|door| {
         let router = routes::router(shared.clone(), host_names.clone());
-        tokio::spawn(http::accept(door, router, shared.clone()))
+        tokio::spawn(http::accept(door, router, shared.http_seats().clone()))
     }));
     let driving = tokio::spawn(drive(shared.clone(), front.mails));
 

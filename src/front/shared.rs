@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use super::captures::Captures;
 use super::census::Census;
@@ -20,11 +20,12 @@ use super::life::Life;
 use super::overrides::Overrides;
 use super::reload::Reload;
 use super::run::Limits;
+use super::seats::Seats;
 use super::webhooks::Webhooks;
 use super::whip;
 use super::workers::Workers;
 use crate::base::clock::Now;
-use crate::base::crowd::{Crowd, CrowdLimits, Place};
+use crate::base::crowd::{Crowd, Place};
 use crate::base::ids::WorkerId;
 use crate::control::Directory;
 use crate::metrics::Snapshot;
@@ -44,8 +45,7 @@ struct Inner {
     state: Mutex<State>,
     changed: Notify,
     stopping: AtomicBool,
-    http_conns: Arc<Semaphore>,
-    http_crowd: Mutex<Crowd>,
+    http_seats: Seats,
     sockets: Mutex<Crowd>,
     store: Store,
     hooks: Hooks,
@@ -90,11 +90,7 @@ impl Shared {
             }),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
-            http_conns: Arc::new(Semaphore::new(MAX_HTTP_CONNS)),
-            http_crowd: Mutex::new(Crowd::new(CrowdLimits {
-                all: 0,
-                per_address: limits.http_per_address,
-            })),
+            http_seats: Seats::new(MAX_HTTP_CONNS, limits.http_per_address),
             sockets: Mutex::new(Crowd::new(limits.sockets)),
             store,
             hooks: Hooks::default(),
@@ -285,13 +281,12 @@ impl Shared {
 
     /// Everything that `/metrics` shows.
     pub fn snapshot(&self) -> Snapshot {
-        let free = self.0.http_conns.available_permits();
         let (publishes, plays) = self.with_life(|life| life.figures());
         let state = self.lock();
         Snapshot {
             workers: state.workers.figures(),
             apps: state.directory.counts(),
-            http_conns: MAX_HTTP_CONNS.saturating_sub(free),
+            http_conns: self.0.http_seats.taken(),
             webhooks: self.0.webhooks.figures(),
             publishes,
             plays,
@@ -303,9 +298,9 @@ impl Shared {
         }
     }
 
-    /// Waits for a place among the HTTP connections; `None` at the end of the process.
-    pub async fn http_place(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.http_conns.clone().acquire_owned().await.ok()
+    /// Those of HTTP connections.
+    pub fn http_seats(&self) -> &Seats {
+        &self.0.http_seats
     }
 
     /// A place for a WebSocket, or a WHIP or WHEP resource, of a client at `from`; `None` when
@@ -314,13 +309,6 @@ impl Shared {
         let sockets = &self.0.sockets;
         let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
         sockets.enter(from)
-    }
-
-    /// The same for an HTTP connection from there.
-    pub fn http_place_of(&self, from: IpAddr) -> Option<Place> {
-        let crowd = &self.0.http_crowd;
-        let mut crowd = crowd.lock().unwrap_or_else(PoisonError::into_inner);
-        crowd.enter(from)
     }
 
     /// How busy the least busy worker is, 0..=1, smoothed.
@@ -371,8 +359,9 @@ impl State {
 const ID_LEN: usize = 24;
 const ID_LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
-/// HTTP connections that are open at once, WebSockets not counted; when full, further ones wait
-/// in the kernel's queue. Each holds at most about 64 KiB.
+/// HTTP connections that are open at once, WebSockets not counted. When full, one that waits for
+/// its client makes room; where none does, further ones wait in the kernel's queue. Each holds at
+/// most about 64 KiB.
 const MAX_HTTP_CONNS: usize = 1024;
 
 /// How soon mail for a full inbox is tried again: a few turns.

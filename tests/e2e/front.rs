@@ -175,6 +175,24 @@ fn counts_open_websockets_in_the_metrics() {
 }
 
 #[test]
+fn counts_http_connections_that_are_served() {
+    let server = Server::start(&[]);
+    let held: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    // Who asks is one too; who asked before may not have gone yet.
+    let look = || {
+        let metrics = server.get("/metrics").body;
+        metrics.contains("leafcutter_http_conns 4\n").then_some(())
+    };
+    once(look, || server.get("/metrics").body);
+    drop(held);
+    let look = || {
+        let metrics = server.get("/metrics").body;
+        metrics.contains("leafcutter_http_conns 1\n").then_some(())
+    };
+    once(look, || server.get("/metrics").body);
+}
+
+#[test]
 fn sockets_go_to_the_worker_that_is_less_busy() {
     let settings = "[limits]\nmax_messages_per_second = 0\n";
     let server = Server::start_with(settings, &["--workers", "2"]);

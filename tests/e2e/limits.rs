@@ -1,9 +1,11 @@
 //! `[limits]`: what one address, or one WebSocket, may take.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use leafcutter::worker::clock::Clock;
 use serde_json::json;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Message, WebSocket};
@@ -126,6 +128,37 @@ fn idle_http_connections_of_one_address_do_not_keep_others_out() {
     other.read_to_string(&mut page).unwrap();
     assert!(page.contains(" 200 "), "{page}");
     drop(idle);
+}
+
+/// Loopback is not counted by address, so it may hold all places.
+#[test]
+fn idle_http_connections_keep_nobody_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start_limited(directory, "ulimit -n 4096", &[]);
+    // By another process, whose descriptors are not ours: as many as there are places, and some.
+    let script = format!(
+        "ulimit -n 4096; for i in {{1..1100}}; do exec {{fd}}<>/dev/tcp/127.0.0.1/{}; done; \
+         echo held; read -r _",
+        server.addr.port()
+    );
+    let mut holder = Command::new("bash")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut held = String::new();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap());
+    lines.read_line(&mut held).unwrap();
+    assert_eq!(held, "held\n");
+    let mut clock = Clock::start();
+    let since = clock.now().instant;
+    assert_eq!(server.get("/healthz").status, 200);
+    // In less time than an idle connection is given by itself.
+    let took = clock.now().instant - since;
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
 }
 
 fn say(socket: &mut WebSocket<TcpStream>, message: &serde_json::Value) {
