@@ -72,10 +72,11 @@ impl Reload {
     }
 
     /// Reads the file if it was changed since the last time and was the same at two looks, for an
-    /// editor may be in the midst of it; tells the log what came of it.
+    /// editor may be in the midst of it; tells the log what came of it. Waits as long as the disk
+    /// takes.
     pub async fn look(&self, shared: &Shared) {
         let mut state = self.state.lock().await;
-        let now = stamp(&self.flags);
+        let now = self.stamp().await;
         if now == state.looked_at || now != std::mem::replace(&mut state.seen, now) {
             return;
         }
@@ -101,12 +102,18 @@ impl Reload {
     /// What is wrong with the file, in words; nothing was changed then.
     pub async fn now(&self, shared: &Shared) -> Result<Reloaded, String> {
         let mut state = self.state.lock().await;
-        state.looked_at = stamp(&self.flags);
+        state.looked_at = self.stamp().await;
         let mut reloaded = self.read(shared, &mut state).await?;
         let mut applied = std::mem::take(&mut state.untold);
         applied.extend(reloaded.applied);
         reloaded.applied = applied.into_iter().collect();
         Ok(reloaded)
+    }
+
+    /// A look at the disk, which others do not wait for.
+    async fn stamp(&self) -> Option<Stamp> {
+        let flags = self.flags.clone();
+        spawn_blocking(move || stamp(&flags)).await.ok().flatten()
     }
 
     async fn read(&self, shared: &Shared, state: &mut State) -> Result<Reloaded, String> {

@@ -91,18 +91,27 @@ pub async fn serve(front: Front) {
         front.limits,
         front.seed,
     );
-    shared.overrides().load(&shared).await;
-    let ticking = tokio::spawn(tick(shared.clone(), front.load, front.worker_load));
-    let (all_ended, over) = oneshot::channel();
-    let mut noting = tokio::spawn(note(shared.clone(), over));
-    let calling = tokio::spawn(webhooks::run(shared.clone()));
     let certificates: Vec<Certificates> = front
         .doors
         .iter()
         .filter_map(|door| door.certificates.clone())
         .collect();
+    let early = tokio::select! {
+        loaded = timeout(LOAD_TIME, shared.overrides().load(&shared)) => {
+            if loaded.is_err() {
+                tracing::warn!("the store does not answer; settings are the file's until it does");
+            }
+            None
+        }
+        name = signals.next(&certificates) => Some(name),
+    };
+    let ticking = tokio::spawn(tick(shared.clone(), front.load, front.worker_load));
+    let (all_ended, over) = oneshot::channel();
+    let mut noting = tokio::spawn(note(shared.clone(), over));
+    let calling = tokio::spawn(webhooks::run(shared.clone()));
     let watching = certificates.iter().cloned().map(Certificates::watch);
     let mut serving: Vec<JoinHandle<()>> = watching.map(tokio::spawn).collect();
+    serving.push(tokio::spawn(look_at_settings(shared.clone())));
     let host_names: Arc<[String]> = front.host_names.into();
     serving.extend(front.doors.into_iter().map(|door| {
         let router = routes::router(shared.clone(), host_names.clone());
@@ -110,7 +119,10 @@ pub async fn serve(front: Front) {
     }));
     let driving = tokio::spawn(drive(shared.clone(), front.mails));
 
-    let name = signals.next(&certificates).await;
+    let name = match early {
+        Some(name) => name,
+        None => signals.next(&certificates).await,
+    };
     tracing::info!(signal = name, "stopping");
     // The doors stay open: metrics are read, and resources of WHIP ended, while others leave.
     shared.announce_stop();
@@ -224,8 +236,8 @@ fn hear(shared: &Shared, directory: &mut Directory, now: Now, mail: ControlMail)
     }
 }
 
-/// Looks after what must be looked at again and again: the store's file, how busy the workers and
-/// the host are, and what there is to note.
+/// Looks after what must be looked at again and again: the store's file, and how busy the workers
+/// and the host are. Nothing in it waits for a disk.
 async fn tick(shared: Shared, mut load: HostLoad, mut worker_load: WorkerLoad) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -233,8 +245,6 @@ async fn tick(shared: Shared, mut load: HostLoad, mut worker_load: WorkerLoad) {
         ticks.tick().await;
         shared.look_at_workers();
         shared.store().tick();
-        shared.overrides().load(&shared).await;
-        shared.reload().look(&shared).await;
         let is_busy = worker_load.handle_busy(shared.least_busy());
         let is_host_over = host::sample().is_some_and(|sample| {
             let is_over = load.handle_sample(sample);
@@ -242,6 +252,18 @@ async fn tick(shared: Shared, mut load: HostLoad, mut worker_load: WorkerLoad) {
             is_over
         });
         shared.update(|directory, _| directory.set_overloaded(is_busy || is_host_over));
+    }
+}
+
+/// Looks at settings: those that the store keeps, if it could not be asked at the start, and the
+/// file's. A disk that stands still holds up this alone.
+async fn look_at_settings(shared: Shared) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        shared.overrides().load(&shared).await;
+        shared.reload().look(&shared).await;
     }
 }
 
@@ -316,8 +338,12 @@ const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// Notes in one write.
 const NOTES_AT_ONCE: usize = 1024;
 
-/// How often the store's file and the host are looked at.
+/// How often the store's file, the settings and the host are looked at.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the start waits for what the store keeps of settings: the check of a large file takes
+/// seconds, and a supervisor gives up some time.
+const LOAD_TIME: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether everybody has left.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
@@ -330,3 +356,65 @@ const LAST_WEBHOOKS: Duration = Duration::from_millis(500);
 
 /// How long the workers may take to end: the second they give their WebSockets, and some.
 const END_TIME: Duration = Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, id};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::Flags;
+
+    /// A server without workers whose disk does not answer, and where it listens.
+    async fn front() -> (Front, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let door = Door {
+            listener,
+            certificates: None,
+        };
+        let front = Front {
+            doors: vec![door],
+            apps: BTreeMap::new(),
+            inboxes: Vec::new(),
+            mails: mpsc::channel(1).1,
+            store: Store::standing_still(crate::worker::clock::instant),
+            load: HostLoad::new(100, 0),
+            reload: Reload::new(Flags::default(), 1, BTreeMap::new()),
+            host_names: Vec::new(),
+            capture_dir: None,
+            worker_load: WorkerLoad::new(100),
+            limits: Limits::default(),
+            drain_timeout: Duration::ZERO,
+            seed: [7; 32],
+            signals: Signals::install().unwrap(),
+        };
+        (front, address)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_delays_the_start_and_does_not_prevent_it() {
+        let (front, address) = front().await;
+        tokio::spawn(serve(front));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.0\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(3 * LOAD_TIME, stream.read_to_string(&mut answer));
+        read.await.expect("nobody answers").unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_a_start_that_waits_for_the_disk() {
+        let (front, _) = front().await;
+        let serving = tokio::spawn(serve(front));
+        let kill = Command::new("kill").arg(id().to_string()).status();
+        assert!(kill.unwrap().success());
+        let ended = timeout(LOAD_TIME / 2, serving).await;
+        ended.expect("it waits").unwrap();
+    }
+}

@@ -72,6 +72,20 @@ impl Store {
         })
     }
 
+    /// One whose disk never answers.
+    #[cfg(test)]
+    pub fn standing_still(clock: fn() -> Instant) -> Self {
+        let (jobs, queue) = mpsc::channel(MAX_STORE_JOBS);
+        // Kept: that it is gone would be an answer.
+        std::mem::forget(queue);
+        Self {
+            jobs,
+            is_up: Arc::default(),
+            clock,
+            latency: Arc::default(),
+        }
+    }
+
     /// Opens a file that could not be used again, when it can be. To be called about once a
     /// second: the thread reads no clock.
     pub fn tick(&self) {

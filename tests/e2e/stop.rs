@@ -148,7 +148,7 @@ fn who_was_there_and_what_was_on_air_is_noted_at_the_end() {
 }
 
 #[test]
-fn a_file_that_does_not_answer_does_not_hold_up_the_end() {
+fn a_file_that_does_not_answer_holds_up_neither_other_looks_nor_the_end() {
     let server = Server::start_with("", &[]);
     // The settings file becomes a pipe, into which nobody writes.
     let path = server.directory().join("pipe");
@@ -164,6 +164,11 @@ fn a_file_that_does_not_answer_does_not_hold_up_the_end() {
     let path = server.directory().join("leafcutter.toml");
     // Returns when the server has begun to read.
     let silent = options.write(true).open(path).unwrap();
+    // What is looked at once a second is looked at all the same: a lost database is made anew.
+    let data = server.directory().join("leafcutter-data/leafcutter.db");
+    fs::remove_file(&data).unwrap();
+    let look = || data.exists().then_some(());
+    once(look, || "nobody looks at the database".to_owned());
     server.signal("TERM");
     server.ended();
     drop(silent);
