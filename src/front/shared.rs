@@ -34,7 +34,7 @@ use crate::model::mail::{AppName, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::store::Store;
 use crate::worker::clock::Clock;
-use crate::worker::{Mail, NewConn};
+use crate::worker::{Mail, NewConn, NewResource};
 
 /// A handle to the control plane. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -272,6 +272,16 @@ impl Shared {
             conn.settings = settings;
         }
         state.workers.hand_over(to, conn)
+    }
+
+    /// The same for a resource; an inbox that is full takes it later.
+    pub fn open_resource(&self, to: WorkerId, mut resource: NewResource) {
+        let mut state = self.lock();
+        if let Some((_, settings)) = state.directory.app(&resource.app) {
+            resource.settings = settings;
+        }
+        state.workers.mail(to, Mail::Resource(resource));
+        self.0.changed.notify_one();
     }
 
     /// WHIP's and WHEP's.

@@ -1,7 +1,7 @@
 //! WHIP and WHEP as HTTP: resources are made, changed and ended; what is refused says why. Media
 //! over them is the browsers' and GStreamer's part.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::Value;
 
@@ -211,6 +211,33 @@ fn a_client_that_has_gone_before_its_answer_is_served_to_the_end() {
     let metrics = || server.get("/metrics").body;
     // Each was asked for, so each has its end: a dialogue that is over tells its worker.
     once(|| metrics().contains(&refused).then_some(()), metrics);
+}
+
+#[test]
+fn a_resource_goes_by_the_settings_of_the_moment_when_it_is_made() {
+    let server = Server::start(&["--workers", "1"]);
+    let (host, length) = (server.addr, OFFER.len());
+    let (before, after) = OFFER.split_at(length / 2);
+    let mut stream = server.connect();
+    // Asked for by the server when it begins to wait for the offer, with settings in its hand.
+    write!(
+        stream,
+        "POST /live/whip/late HTTP/1.1\r\nHost: {host}\r\n{SDP}Connection: close\r\n\
+         Expect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(before.as_bytes()).unwrap();
+    let settings = serde_json::json!({"vp8Enabled": false});
+    server.rest("PUT", "/live/rest/v2/settings", &settings);
+    stream.write_all(after.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert!(answer.contains("H264/90000"), "{answer}");
+    assert!(!answer.contains("VP8/90000"), "{answer}");
 }
 
 /// Clients that do not wait for their answer.

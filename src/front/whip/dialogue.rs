@@ -73,7 +73,7 @@ impl Dialogue {
             client,
             listener,
         };
-        shared.mail_worker(worker, Mail::Resource(new));
+        shared.open_resource(worker, new);
         match told.recv().await {
             Some(Told::Opened(conn)) => Ok(Self {
                 shared: shared.clone(),
