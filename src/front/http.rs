@@ -44,9 +44,9 @@ impl Progress {
 }
 
 /// The address of the client behind `remote`. A proxy on this host says it in `X-Real-IP`; from
-/// anywhere else that header is worth nothing, because everybody can send it. Of a proxy whose word
-/// cannot be understood, or that says it in another header, the client is nobody, who is unspecified
-/// (`0.0.0.0`): taking it for somebody on this host would open REST to the world.
+/// anywhere else that header is worth nothing, because everybody can send it. Of a proxy whose
+/// word cannot be understood, or that says it in another header, the client is nobody (`0.0.0.0`):
+/// taking it for somebody on this host would open REST to the world.
 pub fn client_ip(remote: SocketAddr, headers: &HeaderMap) -> IpAddr {
     let ip = remote.ip().to_canonical();
     if !ip.is_loopback() {

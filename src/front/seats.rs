@@ -1,6 +1,6 @@
 //! How many HTTP connections there are at once: of each address, and in all. When all seats are
-//! taken, the connection that has waited longest for its client makes room for the next one, so that
-//! idle ones keep nobody out.
+//! taken, the connection that has waited longest for its client makes room for the next one, so
+//! that idle ones keep nobody out.
 //!
 //! A connection waits for its client during the handshake of TLS, between requests, and while a
 //! request is on its way. Whoever a handler works for stays, until its answer was taken up by the

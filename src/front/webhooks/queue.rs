@@ -1,6 +1,6 @@
 //! Which webhook is delivered next: of each application the oldest whose broadcast has none under
-//! way, so that the order of each broadcast is kept, a slow receiver delays its own broadcasts only,
-//! and a dead one its own application at most.
+//! way, so that the order of each broadcast is kept, a slow receiver delays its own broadcasts
+//! only, and a dead one its own application at most.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
