@@ -135,12 +135,15 @@ fn idle_http_connections_of_one_address_do_not_keep_others_out() {
 fn idle_http_connections_keep_nobody_out() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start_limited(directory, "ulimit -n 4096", &[]);
-    // By another process, whose descriptors are not ours: as many as there are places, and some.
+    // By another process, whose descriptors are not ours: as many as there are places, and some. Not
+    // faster than the kernel's queue takes them.
     let script = format!(
-        "ulimit -n 4096; for i in {{1..1100}}; do exec {{fd}}<>/dev/tcp/127.0.0.1/{}; done; \
-         echo held; read -r _",
+        "ulimit -n 4096; for i in {{1..1100}}; do exec {{fd}}<>/dev/tcp/127.0.0.1/{}; \
+         ((i % 50)) || read -t 0.03; done; echo held; read",
         server.addr.port()
     );
+    let mut clock = Clock::start();
+    let since = clock.now().instant;
     let mut holder = Command::new("bash")
         .args(["-c", &script])
         .stdin(Stdio::piped())
@@ -151,12 +154,10 @@ fn idle_http_connections_keep_nobody_out() {
     let mut lines = BufReader::new(holder.stdout.take().unwrap());
     lines.read_line(&mut held).unwrap();
     assert_eq!(held, "held\n");
-    let mut clock = Clock::start();
-    let since = clock.now().instant;
     assert_eq!(server.get("/healthz").status, 200);
-    // In less time than an idle connection is given by itself.
+    // Before the first of them has had the time that an idle connection is given by itself.
     let took = clock.now().instant - since;
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     drop(holder.stdin.take());
     holder.wait().unwrap();
 }
