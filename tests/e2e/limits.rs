@@ -135,8 +135,8 @@ fn idle_http_connections_of_one_address_do_not_keep_others_out() {
 fn idle_http_connections_keep_nobody_out() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start_limited(directory, "ulimit -n 4096", &[]);
-    // By another process, whose descriptors are not ours: as many as there are places, and some. Not
-    // faster than the kernel's queue takes them.
+    // By another process, whose descriptors are not ours: as many as there are places, and some.
+    // Not faster than the kernel's queue takes them.
     let script = format!(
         "ulimit -n 4096; for i in {{1..1100}}; do exec {{fd}}<>/dev/tcp/127.0.0.1/{}; \
          ((i % 50)) || read -t 0.03; done; echo held; read",
