@@ -61,7 +61,9 @@ impl Bench {
             encodings: 1,
         };
         let mut tracks = Tracks::default();
-        let key = tracks.insert(Track::new(info.clone()));
+        let mut track = Track::new(info.clone());
+        track.relays.push(WorkerId(1));
+        let key = tracks.insert(track);
         let session = SessionVersion { id: 1, version: 1 };
         let ssrcs = Ssrcs::random(&mut StdRng::seed_from_u64(1));
         let mut subscriber = Subscriber::new(now, session, ssrcs);

@@ -20,6 +20,11 @@ impl KeyFrameRequests {
         self.wanted = None;
     }
 
+    /// Nobody needs one any more.
+    pub fn withdraw(&mut self) {
+        self.wanted = None;
+    }
+
     /// True when a request is to be sent now; repeats while none comes.
     pub fn poll(&mut self, now: Instant) -> bool {
         if self.poll_timeout().is_none_or(|due| now < due) {

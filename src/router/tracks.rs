@@ -149,18 +149,39 @@ impl Tracks {
         }
     }
 
-    /// Appends the tracks whose request is to be sent now; forgets those that were served.
+    /// Appends the tracks whose request is to be sent now; forgets those that were served, that
+    /// nobody is sent any more, and that are switched off.
+    ///
+    /// INTEROP(chrome): who is asked for a key frame of one encoding makes one of each that it
+    /// sends. An encoding that has stopped would answer nothing, so it is not asked; the wish is
+    /// kept until it comes back.
     pub fn poll_key_frames(&mut self, now: Instant, due: &mut Vec<TrackKey>) {
-        let table = &mut self.table;
-        self.wanting.retain(|&key| {
-            let Some(track) = table.get_mut(key) else {
+        let mut wanting = std::mem::take(&mut self.wanting);
+        wanting.retain(|&key| {
+            let Some(track) = self.table.get_mut(key) else {
                 return false;
             };
-            if track.key_frames.poll(now) {
+            if !track.is_wanted() || !track.enabled {
+                track.key_frames.withdraw();
+            }
+            let (id, is_due) = (track.info.id, track.key_frames.poll(now));
+            let is_wanted = track.key_frames.poll_timeout().is_some();
+            if is_due && !self.has_stopped(id) {
                 due.push(key);
             }
-            track.key_frames.poll_timeout().is_some()
+            is_wanted
         });
+        self.wanting = wanting;
+    }
+
+    /// True for an encoding that is silent while another one of its track is not.
+    fn has_stopped(&self, id: TrackId) -> bool {
+        let newest = |id| self.get(self.key(id)?)?.history.newest();
+        let all = (0..MAX_ENCODINGS as u8).filter_map(|index| newest(id.track().encoding(index)));
+        match (newest(id), all.max()) {
+            (Some(last), Some(newest)) => newest.saturating_duration_since(last) >= SILENCE,
+            (None, _) | (_, None) => false,
+        }
     }
 
     /// When [`poll_key_frames`](Self::poll_key_frames) has something to do.
@@ -179,34 +200,123 @@ const SILENCE: Duration = Duration::from_millis(600);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::clock::tests::test_now;
     use crate::base::codec::Codec;
     use crate::base::ids::{Pt, WorkerId};
+    use crate::base::seq::RtpTime;
+    use crate::model::layers::Marks;
+    use crate::router::history::Stored;
 
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "the virtual clock's zero")]
-    fn nobody_is_asked_for_a_key_frame_of_audio() {
-        let now = Instant::now();
-        let mut tracks = Tracks::default();
-        let id = |serial| TrackId {
-            origin: WorkerId(0),
-            serial,
+    /// A track that another worker is sent.
+    fn insert(tracks: &mut Tracks, serial: u64, codec: Codec) -> TrackKey {
+        let info = TrackInfo {
+            id: TrackId {
+                origin: WorkerId(0),
+                serial,
+            },
+            kind: codec.kind(),
+            codec,
+            fmtp: "".into(),
+            pt: Pt(96),
+            rtx_pt: None,
+            red: false,
+            encodings: 1,
         };
-        for (serial, codec) in [(0, Codec::Opus), (1, Codec::Vp8)] {
-            let info = TrackInfo {
-                id: id(serial),
-                kind: codec.kind(),
-                codec,
-                fmtp: "".into(),
-                pt: Pt(96),
-                rtx_pt: None,
-                red: false,
-                encodings: 1,
-            };
-            let key = tracks.insert(Track::new(info));
-            tracks.want_key_frame(now, key);
-        }
+        let mut track = Track::new(info);
+        track.relays.push(WorkerId(1));
+        tracks.insert(track)
+    }
+
+    fn store(tracks: &mut Tracks, now: Instant, key: TrackKey) {
+        let track = tracks.get_mut(key).unwrap();
+        track.history.slot(now, 100).unwrap();
+        let stored = Stored {
+            seq: 70_000 + track.history.end(),
+            timestamp: RtpTime(0),
+            len: 100,
+            header_len: 12,
+            transport_seq_at: 0,
+            marks: Marks::base(false),
+        };
+        track.store(now, stored);
+    }
+
+    fn due(tracks: &mut Tracks, now: Instant) -> Vec<TrackKey> {
         let mut due = Vec::new();
         tracks.poll_key_frames(now, &mut due);
-        assert_eq!(due, [tracks.key(id(1)).unwrap()]);
+        due
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_key_frame_of_audio() {
+        let now = test_now().instant;
+        let mut tracks = Tracks::default();
+        let audio = insert(&mut tracks, 0, Codec::Opus);
+        let video = insert(&mut tracks, 64, Codec::Vp8);
+        tracks.want_key_frame(now, audio);
+        tracks.want_key_frame(now, video);
+        assert_eq!(due(&mut tracks, now), [video]);
+    }
+
+    #[test]
+    fn what_nobody_is_sent_any_more_is_not_asked_for() {
+        let now = test_now().instant;
+        let mut tracks = Tracks::default();
+        let key = insert(&mut tracks, 0, Codec::Vp8);
+        tracks.want_key_frame(now, key);
+        assert_eq!(due(&mut tracks, now), [key]);
+        let later = now + Duration::from_secs(1);
+        tracks.get_mut(key).unwrap().relays.clear();
+        assert_eq!(due(&mut tracks, later), []);
+        tracks.get_mut(key).unwrap().relays.push(WorkerId(1));
+        assert_eq!(due(&mut tracks, later), [], "whoever comes asks anew");
+        assert_eq!(tracks.poll_timeout(), None);
+    }
+
+    #[test]
+    fn what_is_switched_off_is_not_asked_for() {
+        let now = test_now().instant;
+        let mut tracks = Tracks::default();
+        let key = insert(&mut tracks, 0, Codec::Vp8);
+        tracks.get_mut(key).unwrap().switch(false, 1);
+        tracks.want_key_frame(now, key);
+        assert_eq!(due(&mut tracks, now), []);
+        assert_eq!(tracks.poll_timeout(), None);
+        tracks.get_mut(key).unwrap().switch(true, 2);
+        tracks.want_key_frame(now, key);
+        assert_eq!(due(&mut tracks, now), [key]);
+    }
+
+    #[test]
+    fn an_encoding_that_has_stopped_is_asked_when_it_comes_back() {
+        let start = test_now().instant;
+        let mut tracks = Tracks::default();
+        let stopped = insert(&mut tracks, 0, Codec::Vp8);
+        let other = insert(&mut tracks, 1, Codec::Vp8);
+        store(&mut tracks, start, stopped);
+        tracks.want_key_frame(start, stopped);
+        let mut asked = Vec::new();
+        for ms in (0..10_000u64).step_by(100) {
+            let now = start + Duration::from_millis(ms);
+            store(&mut tracks, now, other);
+            if ms == 9000 {
+                store(&mut tracks, now, stopped);
+            }
+            asked.extend(due(&mut tracks, now).iter().map(|_| ms));
+            assert!(tracks.poll_timeout() > Some(now), "nobody waits in vain");
+        }
+        assert_eq!(asked, [0, 500, 9000, 9500]);
+    }
+
+    /// A still screen sends nothing for long, and who joins needs a key frame of it.
+    #[test]
+    fn what_is_silent_as_a_whole_is_asked() {
+        let start = test_now().instant;
+        let mut tracks = Tracks::default();
+        let key = insert(&mut tracks, 0, Codec::Vp8);
+        store(&mut tracks, start, key);
+        let later = start + Duration::from_secs(5);
+        tracks.want_key_frame(later, key);
+        assert_eq!(due(&mut tracks, later), [key]);
     }
 }

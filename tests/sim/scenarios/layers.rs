@@ -114,6 +114,32 @@ fn what_the_publisher_stops_is_replaced_by_the_next() {
     assert_eq!(seen.holes, 0);
 }
 
+/// A link gets narrow: packets of the top are lost, a viewer asks for a key frame of it, and the
+/// publisher stops it instead. Each request would be a key frame of all that is left.
+#[test]
+fn what_has_stopped_is_not_asked_for_until_it_is_back() {
+    let mut world = World::new(22, 2);
+    let (publisher, viewer) = call(&mut world, 0);
+    let relayed = world.play(1, "call");
+    world.connect();
+    world.run(Duration::from_secs(2));
+    switch_camera(&mut world, publisher, 0, false);
+    let now = world.now.instant;
+    for viewer in [viewer, relayed] {
+        world.clients[viewer].request_key_frame(now);
+    }
+    world.run(Duration::from_secs(3));
+    let before = world.clients[publisher].key_frame_requests.len();
+    world.run(Duration::from_secs(10));
+    let asked = world.clients[publisher].key_frame_requests.len() - before;
+    assert_eq!(asked, 0, "in ten seconds");
+    switch_camera(&mut world, publisher, 0, true);
+    world.run(Duration::from_secs(3));
+    for viewer in [viewer, relayed] {
+        assert_eq!(heights(&world, viewer).last(), Some(&720));
+    }
+}
+
 #[test]
 fn a_viewer_on_another_worker_is_sent_one_encoding_at_a_time() {
     let mut world = World::new(31, 2);

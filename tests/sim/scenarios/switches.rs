@@ -129,6 +129,36 @@ fn a_publisher_s_switch_is_for_everybody_on_every_worker() {
 }
 
 #[test]
+fn what_a_publisher_has_switched_off_costs_it_no_key_frames() {
+    let mut world = World::new(6, 2);
+    let publisher = world.publish(0, "call");
+    world.connect();
+    let early = [world.play(0, "call"), world.play(1, "call")];
+    world.connect();
+    world.run(Duration::from_secs(1));
+    world.say(publisher, toggle("toggleVideo", false));
+    world.run(SETTLED);
+    let asked = world.clients[publisher].key_frame_requests.len();
+    let late = [world.play(0, "call"), world.play(1, "call")];
+    world.connect();
+    for _ in 0..5 {
+        let now = world.now.instant;
+        for viewer in early {
+            world.clients[viewer].request_key_frame(now);
+        }
+        world.run(Duration::from_secs(1));
+    }
+    assert_eq!(world.clients[publisher].key_frame_requests.len(), asked);
+    world.say(publisher, toggle("toggleVideo", true));
+    let on = world.now.instant;
+    world.run(Duration::from_secs(1));
+    for viewer in early.into_iter().chain(late) {
+        let video = since(&world, viewer, MediaKind::Video, on);
+        assert!(is_key_frame_start(video[0]));
+    }
+}
+
+#[test]
 fn switches_outlive_a_publisher_that_comes_back() {
     let mut world = World::new(3, 2);
     let publisher = world.publish(0, "call");
