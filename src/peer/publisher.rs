@@ -410,7 +410,8 @@ impl Publisher {
         };
         source.stream.record_report(now, ntp);
         let place = source.place;
-        if place.role != SourceRole::Media {
+        // Who has no wall clock writes 0 (RFC 3550 §6.4.1): nothing can be read off that.
+        if place.role != SourceRole::Media || ntp == NtpTime(0) {
             return;
         }
         let unix_us = self.clock_offset.update(now, ntp);

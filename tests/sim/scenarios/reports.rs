@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use crate::bare::{AUDIO_SSRC, Negotiated, Rtp};
 use crate::client::{Client, Report};
 use crate::network::{Direction, Link};
 use crate::seeds;
@@ -113,4 +114,34 @@ fn reports_are_on_the_clock_of_the_server() {
         // Captured within the last frame; the server takes 10 ms of travel for clock distance.
         assert!((-0.015..0.05).contains(&age), "{kind:?}: {age} s");
     }
+}
+
+/// RFC 3550 §6.4.1: who has no wall clock writes 0, which is no time to reckon with.
+#[test]
+fn reports_without_a_time_leave_the_clock_alone() {
+    let mut world = World::new(2, 1);
+    let mut publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    publisher.send(&mut world, &publisher.rtp(&Rtp::opus(0)));
+    let viewer = world.play(0, "s");
+    world.connect();
+    for seq in 1..300 {
+        let packet = Rtp::opus(seq);
+        publisher.send(&mut world, &publisher.rtp(&packet));
+        if seq % 50 == 0 {
+            // The first tells the time, and none of those that follow.
+            let ntp = if seq == 50 { world.now.ntp().0 } else { 0 };
+            let mut report = vec![0x80, 200, 0, 6];
+            report.extend_from_slice(&AUDIO_SSRC.to_be_bytes());
+            report.extend_from_slice(&ntp.to_be_bytes());
+            report.extend_from_slice(&packet.timestamp.to_be_bytes());
+            report.extend_from_slice(&[0; 8]);
+            let report = publisher.rtcp(&report);
+            publisher.send(&mut world, &report);
+        }
+        world.run(Duration::from_millis(20));
+    }
+    let now = world.now.unix_us as f64 / 1e6;
+    let report = world.clients[viewer].reports.last().expect("a report");
+    let age = now - place(report, Rtp::opus(299).timestamp, 48_000.0);
+    assert!((0.0..0.05).contains(&age), "{age} s");
 }
