@@ -126,6 +126,8 @@ pub struct Source {
     pub stream: RecvStream,
     /// Where it belongs.
     pub place: Place,
+    /// When its first packet came, microseconds since 1970.
+    pub since_us: u64,
 }
 
 impl Source {
@@ -348,16 +350,22 @@ impl Publisher {
 
     /// A media SSRC begins at `place`. One that was there before, as after a restart of the
     /// publisher's sender (RFC 3550 §8), has left it with its retransmissions, and its track goes
-    /// on with another source.
+    /// on with another source. Retransmissions that began when nothing of the old one came any
+    /// more are the new one's: probes may come before media.
     pub(super) fn begin(&mut self, now: Now, place: Place, tracks: &mut Tracks) {
-        if self.media_at(place).is_none() {
+        let before = self.media_at(place).and_then(|at| self.ssrcs.get(at));
+        let Some(before) = before else {
             return;
         }
         for source in &mut self.ssrcs {
-            if (source.place.section, source.place.encoding) == (place.section, place.encoding) {
+            let is_its = source.place.role == SourceRole::Rtx && source.since_us > heard_us;
+            let is_there =
+                (source.place.section, source.place.encoding) == (place.section, place.encoding);
+            if is_there && !is_its {
                 source.place.role = SourceRole::Left;
             }
-        }
+        };
+        let heard_us = before.stream.heard_us();
         let published = self.sections.get_mut(place.section);
         let encoding = published.and_then(|p| p.encodings.get_mut(place.encoding));
         let Some(encoding) = encoding else {

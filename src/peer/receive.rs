@@ -63,10 +63,19 @@ impl Publisher {
             (None, Some(candidate)) => {
                 let stream = RecvStream::new(header.ssrc, self.clock_hz(candidate.section));
                 let place = candidate;
-                if place.role == SourceRole::Media && self.check_pt(place, header.pt) {
-                    self.begin(now, place, tracks);
+                if place.role == SourceRole::Media {
+                    if self.check_pt(place, header.pt) {
+                        self.begin(now, place, tracks);
+                    } else if self.media_at(place).is_some() {
+                        // It takes the place of another one with media that was agreed on, if ever.
+                        return Err(DropReason::UnknownPt);
+                    }
                 }
-                self.ssrcs.push(Source { stream, place });
+                self.ssrcs.push(Source {
+                    stream,
+                    place,
+                    since_us: now.unix_us,
+                });
                 self.ssrcs.len() - 1
             }
             (None, None) => return Err(DropReason::UnknownSsrc),

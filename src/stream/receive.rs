@@ -111,6 +111,11 @@ impl RecvStream {
         self.last_report = Some((ntp, now.instant));
     }
 
+    /// When the latest packet came, microseconds since 1970; 0 before the first.
+    pub fn heard_us(&self) -> u64 {
+        self.transit.map_or(0, |(at_us, _)| at_us)
+    }
+
     /// Extended number of the newest packet.
     pub fn highest(&self) -> Option<u64> {
         self.unwrapper.highest()

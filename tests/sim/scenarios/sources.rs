@@ -113,3 +113,58 @@ fn viewers_go_on_with_the_key_frame_of_the_next_ssrc() {
         assert_eq!((seqs, payloads), (vec![last.plus(1)], vec![sent.clone()]));
     }
 }
+
+#[test]
+fn retransmissions_of_the_next_ssrc_may_come_before_its_media() {
+    let mut world = World::new(2, 1);
+    let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    send(&mut world, &publisher, VIDEO_SSRC, 99, true);
+    let viewer = Negotiated::viewer(&mut world, 0, "s").connect(&mut world);
+    send(&mut world, &publisher, VIDEO_SSRC, 100, true);
+    let rtx = |seq: u16, payload| Rtp {
+        pt: 97,
+        ssrc: NEXT_RTX_SSRC,
+        seq,
+        timestamp: 0,
+        marker: false,
+        transport_seq: seq,
+        payload,
+    };
+    // A probe: padding alone.
+    publisher.send(&mut world, &publisher.rtp(&rtx(1, &[])));
+    send(&mut world, &publisher, NEXT_SSRC, 200, true);
+    send(&mut world, &publisher, NEXT_SSRC, 202, false);
+    received(&mut world, &viewer);
+    let repaired = [&[0, 201], &frame(false, 201)[..]].concat();
+    publisher.send(&mut world, &publisher.rtp(&rtx(2, &repaired)));
+    world.run(Duration::from_millis(33));
+    assert_eq!(received(&mut world, &viewer).1, [frame(false, 201)]);
+}
+
+/// Placed by its MID, it would go on in the numbers of the one before.
+#[test]
+fn the_next_ssrc_begins_with_a_format_that_was_agreed_on() {
+    let mut world = World::new(3, 1);
+    let mid = "a=mid:1\r\na=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n";
+    let changes = [("a=mid:1\r\n", mid)];
+    let publisher = Negotiated::publisher_that_offers(&mut world, 0, "s", &changes);
+    let publisher = publisher.connect(&mut world);
+    send(&mut world, &publisher, VIDEO_SSRC, 99, true);
+    let viewer = Negotiated::viewer(&mut world, 0, "s").connect(&mut world);
+    send(&mut world, &publisher, VIDEO_SSRC, 100, true);
+    let (seqs, _) = received(&mut world, &viewer);
+    let mut header = vec![0x90, 101, 0, 49, 0, 0, 0, 0];
+    header.extend_from_slice(&NEXT_SSRC.to_be_bytes());
+    header.extend_from_slice(&[0xbe, 0xde, 0, 1, 4 << 4, b'1', 0, 0]);
+    publisher.send(&mut world, &publisher.sealed(&header, &[1, 2, 3]));
+    world.run(Duration::from_millis(33));
+    assert_eq!(world.dropped(DropReason::UnknownPt), 1);
+    let sent: Vec<_> = (50..53)
+        .map(|seq| send(&mut world, &publisher, NEXT_SSRC, seq, seq == 50))
+        .collect();
+    let last = *seqs.last().expect("the last");
+    let expected: Vec<_> = (1..=3).map(|n| last.plus(n)).collect();
+    assert_eq!(received(&mut world, &viewer), (expected, sent));
+}
+
+const NEXT_RTX_SSRC: u32 = 3002;
