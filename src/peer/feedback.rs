@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::publisher::{Publisher, Source, SourceRole};
+use super::publisher::Publisher;
 use super::subscriber::{MAX_ASKED, Subscriber};
 use super::{FEEDBACK_SSRC, MAX_RTCP_LEN};
 use crate::base::bytes::Writer;
@@ -83,17 +83,20 @@ impl Publisher {
     }
 
     /// Writes receiver report, SDES and, where the publisher has no transport-wide feedback,
-    /// REMB; returns the bytes written.
+    /// REMB; returns the bytes written. More SSRCs than one report holds take turns.
     pub fn write_reports(&mut self, now: Now, buf: &mut [u8; MAX_DATAGRAM_LEN]) -> usize {
         self.next_report = now.instant + REPORT_INTERVAL;
         let mut blocks = smallvec::SmallVec::<[ReportBlock; 4]>::new();
-        let is_in_use = |source: &&mut Source| source.place.role != SourceRole::Left;
-        for source in self
-            .ssrcs
-            .iter_mut()
-            .filter(is_in_use)
-            .take(MAX_REPORT_BLOCKS)
-        {
+        let in_use = self.ssrcs.iter().filter(|s| s.is_in_use()).count();
+        let from = match in_use > MAX_REPORT_BLOCKS {
+            true => self.report_from % self.ssrcs.len(),
+            false => 0,
+        };
+        let (before, behind) = self.ssrcs.split_at_mut(from);
+        let turns = behind.iter_mut().chain(before).enumerate();
+        let turns = turns.filter(|(_, source)| source.is_in_use());
+        for (at, source) in turns.take(MAX_REPORT_BLOCKS) {
+            self.report_from = from + at + 1;
             if let Some(r) = source.stream.reception(now) {
                 blocks.push(ReportBlock {
                     ssrc: source.stream.ssrc,
@@ -365,8 +368,44 @@ mod tests {
 
     use super::*;
     use crate::base::clock::tests::test_now;
+    use crate::base::seq::RtpTime;
+    use crate::peer::publisher::{Place, Source, SourceRole};
     use crate::peer::ssrcs::Ssrcs;
     use crate::sdp::SessionVersion;
+    use crate::stream::receive::RecvStream;
+
+    #[test]
+    fn more_sources_than_a_report_holds_take_turns() {
+        let (now, session) = (test_now(), SessionVersion { id: 1, version: 1 });
+        for (sources, rounds) in [(31, 1), (40, 2), (64, 3)] {
+            let mut publisher = Publisher::new(now, session, Vec::new());
+            for ssrc in 0..sources {
+                let mut stream = RecvStream::new(Ssrc(ssrc), 90_000);
+                stream.record(now, 0x1_0000, RtpTime(0));
+                let place = Place {
+                    section: 0,
+                    encoding: 0,
+                    role: SourceRole::Media,
+                };
+                publisher.ssrcs.push(Source {
+                    stream,
+                    place,
+                    since_us: now.unix_us,
+                });
+            }
+            let mut reported = std::collections::HashSet::new();
+            for _ in 0..rounds {
+                let mut buf = [0; MAX_DATAGRAM_LEN];
+                let len = publisher.write_reports(now, &mut buf);
+                for packet in Compound::new(&buf[..len]) {
+                    if let Ok(Packet::ReceiverReport { reports, .. }) = packet {
+                        reported.extend(reports.map(|block| block.ssrc));
+                    }
+                }
+            }
+            assert_eq!(reported.len(), sources as usize, "in {rounds} rounds");
+        }
+    }
 
     #[test]
     fn those_who_came_together_report_apart() {

@@ -37,6 +37,8 @@ pub struct Publisher {
     pub(super) arrivals: Option<Arrivals>,
     pub(super) clock_offset: ClockOffset,
     pub(super) next_report: Instant,
+    /// The SSRC at which the next report begins, when one cannot hold all.
+    pub(super) report_from: usize,
     pub(super) next_transport_feedback: Instant,
     pub(super) next_nack: Instant,
     pub(super) ask: Ask,
@@ -124,16 +126,21 @@ impl Published {
 pub struct Source {
     /// Sequence, loss and replay state.
     pub stream: RecvStream,
-    /// Where it belongs.
-    pub place: Place,
     /// When its first packet came, microseconds since 1970.
     pub since_us: u64,
+    /// Where it belongs.
+    pub place: Place,
 }
 
 impl Source {
     /// True for the SSRC of an encoding.
     pub(super) fn is_media(&self) -> bool {
         self.place.role == SourceRole::Media
+    }
+
+    /// False once another SSRC has taken its place.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.place.role != SourceRole::Left
     }
 }
 
@@ -171,6 +178,7 @@ impl Publisher {
             retired: Vec::new(),
             clock_offset: ClockOffset::default(),
             next_report: now.instant + FIRST_REPORT,
+            report_from: 0,
             next_transport_feedback: now.instant,
             next_nack: now.instant,
             ask: Ask::new(),
@@ -356,7 +364,8 @@ impl Publisher {
         let before = self.media_at(place).and_then(|at| self.ssrcs.get(at));
         let Some(before) = before else {
             return;
-        }
+        };
+        let heard_us = before.stream.heard_us();
         for source in &mut self.ssrcs {
             let is_its = source.place.role == SourceRole::Rtx && source.since_us > heard_us;
             let is_there =
@@ -364,8 +373,7 @@ impl Publisher {
             if is_there && !is_its {
                 source.place.role = SourceRole::Left;
             }
-        };
-        let heard_us = before.stream.heard_us();
+        }
         let published = self.sections.get_mut(place.section);
         let encoding = published.and_then(|p| p.encodings.get_mut(place.encoding));
         let Some(encoding) = encoding else {
