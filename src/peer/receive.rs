@@ -135,13 +135,7 @@ impl Publisher {
         extended: u64,
         tracks: &mut Tracks,
     ) -> Result<TrackKey, DropReason> {
-        let media = match self.media(at, packet, header, extended) {
-            Err(DropReason::Padding) => {
-                self.note_padding(now, at, extended);
-                return Err(DropReason::Padding);
-            }
-            media => media?,
-        };
+        let media = self.media(at, packet, header, extended)?;
         // 7. Account for gaps; a retransmission that nobody missed is a duplicate, and so is a
         //    packet whose number was repaired, however long ago.
         let source = self
@@ -159,7 +153,10 @@ impl Publisher {
             .get_mut(place.section)
             .ok_or(DropReason::UnknownSsrc)?;
         // 8. Look at the payload: does a key frame start here, and which layers is it of?
-        let info = published.inspect(place.encoding, packet, header, media.payload);
+        let info = match media.refused {
+            Some(_) => PacketInfo::default(),
+            None => published.inspect(place.encoding, packet, header, media.payload),
+        };
         let sizes = published.sizes(place.encoding, &info, media.payload);
         // 9. Canonicalise into the history: the one plaintext copy.
         let encoding = published.encodings.get(place.encoding);
@@ -187,16 +184,9 @@ impl Publisher {
         if lacks && published.section.kind == MediaKind::Video {
             tracks.want_key_frame(now.instant, key);
         }
-        Ok(key)
-    }
-
-    /// A packet of padding in the place of media has arrived like any other: it is not asked for.
-    fn note_padding(&mut self, now: Now, at: usize, extended: u64) {
-        if let Some(source) = self.ssrcs.get_mut(at)
-            && source.place.role == SourceRole::Media
-        {
-            source.stream.missing.arrived(now.instant, extended);
-        }
+        // The number of what is refused goes on, together with the next packet of media: who found
+        // it missing would wait for it.
+        media.refused.map_or(Ok(key), Err)
     }
 
     /// Step 6: the media in a packet, of its own SSRC or of the one that an RTX packet repairs,
@@ -209,35 +199,42 @@ impl Publisher {
         extended: u64,
     ) -> Result<Media<'a>, DropReason> {
         let source = self.ssrcs.get(at).ok_or(DropReason::UnknownSsrc)?;
-        if !self.check_pt(source.place, header.pt) {
-            return Err(DropReason::UnknownPt);
-        }
-        let payload = header.payload(packet).ok_or(DropReason::Padding)?;
-        let media = match source.place.role {
-            SourceRole::Left => return Err(DropReason::UnknownSsrc),
-            SourceRole::Media => Media {
-                at,
-                seq: extended,
-                payload,
-            },
+        let is_agreed = self.check_pt(source.place, header.pt);
+        let payload = header.payload(packet);
+        match source.place.role {
+            SourceRole::Left => Err(DropReason::UnknownSsrc),
+            SourceRole::Media => {
+                let payload = payload.filter(|payload| is_agreed && !payload.is_empty());
+                let refused = match is_agreed {
+                    true => payload.is_none().then_some(DropReason::Padding),
+                    false => Some(DropReason::UnknownPt),
+                };
+                Ok(Media {
+                    at,
+                    seq: extended,
+                    payload: payload.unwrap_or_default(),
+                    refused,
+                })
+            }
             SourceRole::Rtx => {
-                let (osn, payload) = rtx::unwrap(payload).ok_or(DropReason::Padding)?;
+                if !is_agreed {
+                    return Err(DropReason::UnknownPt);
+                }
+                let unwrapped = payload.and_then(rtx::unwrap);
+                let unwrapped = unwrapped.filter(|(_, payload)| !payload.is_empty());
+                let (osn, payload) = unwrapped.ok_or(DropReason::Padding)?;
                 let repaired = self.media_at(source.place);
                 let at = repaired.ok_or(DropReason::UnknownSsrc)?;
                 let newest = self.ssrcs.get(at).and_then(|s| s.stream.highest());
                 let newest = newest.ok_or(DropReason::UnknownSsrc)?;
                 let back = SeqNo(newest as u16).distance(osn);
-                Media {
+                Ok(Media {
                     at,
                     seq: newest.saturating_add_signed(-i64::from(back)),
                     payload,
-                }
+                    refused: None,
+                })
             }
-        };
-        if media.payload.is_empty() {
-            Err(DropReason::Padding)
-        } else {
-            Ok(media)
         }
     }
 }
@@ -248,6 +245,9 @@ struct Media<'a> {
     at: usize,
     /// Extended sequence number in that SSRC.
     seq: u64,
+    /// Why nothing of it goes on but its number, and `payload` is empty: it is padding in the place
+    /// of media, or of a format that was not agreed on.
+    refused: Option<DropReason>,
     payload: &'a [u8],
 }
 

@@ -367,12 +367,14 @@ impl Sending {
         let earlier = sent.and_then(|sent| track.history.find(sent.seq));
         let plain = earlier.filter(|(earlier, packet)| {
             let is_padded = earlier.padding_len > 0 || entry.padding_len > 0;
-            !is_padded && !is_red(packet, self.info.kind)
+            let is_empty = from.0 >= from.1;
+            !is_padded && !is_empty && !is_red(packet, self.info.kind)
         });
         let end = plain.and_then(|(earlier, packet)| {
             let ticks = u32::try_from(entry.timestamp.distance(earlier.timestamp)).ok()?;
             let payload = packet.get(usize::from(earlier.header_len)..)?;
-            let payload = (payload.len() <= MAX_REPEATED_LEN).then_some(payload)?;
+            let is_apt = (1..=MAX_REPEATED_LEN).contains(&payload.len());
+            let payload = is_apt.then_some(payload)?;
             red::wrap(slot, from, self.info.pt, (ticks, payload))
         });
         if end.is_some() {

@@ -9,6 +9,7 @@ use crate::seeds;
 use crate::world::World;
 use leafcutter::base::codec::MediaKind;
 use leafcutter::base::fault::DropReason;
+use leafcutter::rtp::RtpHeader;
 
 /// One publisher, one viewer, connected over a clean network; then `up` holds between publisher
 /// and server, `down` between server and viewer, both ways each.
@@ -141,4 +142,55 @@ fn padding_in_the_place_of_media_is_not_asked_for_again() {
     publisher.send(&mut world, &publisher.rtp(&packet(122, media)));
     world.run(Duration::from_millis(100));
     assert!(world.counters(0).nacks_sent > 0, "what is missing is");
+}
+
+/// What is padding, and what is of a format that was not agreed on, leaves no hole in what viewers
+/// get: H.264 is not decoded behind one.
+#[test]
+fn viewers_miss_nothing_where_there_is_no_media() {
+    let mut world = World::new(5, 2);
+    let publisher = Negotiated::publisher(&mut world, 0, "s").connect(&mut world);
+    publisher.send(&mut world, &publisher.rtp(&frame(99)));
+    let viewers = [0, 1].map(|worker| Negotiated::viewer(&mut world, worker, "s"));
+    let viewers = viewers.map(|viewer| viewer.connect(&mut world));
+    for seq in 100..120 {
+        let packet = match seq % 10 {
+            3 | 4 => Rtp {
+                payload: &[],
+                ..frame(seq)
+            },
+            7 => Rtp {
+                pt: 102,
+                ..frame(seq)
+            },
+            _ => frame(seq),
+        };
+        publisher.send(&mut world, &publisher.rtp(&packet));
+        world.run(Duration::from_millis(20));
+    }
+    world.run(Duration::from_millis(100));
+    for viewer in viewers {
+        let packets = viewer.packets_received(&mut world);
+        let headers = packets.iter().filter_map(|packet| RtpHeader::parse(packet));
+        let seqs: Vec<_> = headers.map(|header| header.seq).collect();
+        assert_eq!(seqs.len(), 20);
+        assert!(seqs.windows(2).all(|w| w[1] == w[0].plus(1)), "{seqs:?}");
+        let empty = viewer.opened(packets).into_iter();
+        assert_eq!(empty.filter(|(_, payload)| payload.is_empty()).count(), 6);
+    }
+    assert_eq!(world.dropped(DropReason::Padding), 4);
+    assert_eq!(world.dropped(DropReason::UnknownPt), 2);
+}
+
+/// A VP8 key frame in one packet.
+fn frame(seq: u16) -> Rtp<'static> {
+    Rtp {
+        pt: 96,
+        ssrc: VIDEO_SSRC,
+        seq,
+        timestamp: u32::from(seq) * 3000,
+        marker: true,
+        transport_seq: seq,
+        payload: &[0x10, 0, 0, 0, 0x9d, 1, 0x2a, 0x80, 2, 0xe0, 1, 7],
+    }
 }
