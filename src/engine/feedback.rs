@@ -258,7 +258,7 @@ impl Engine {
         let Side::Publisher(publisher) = &mut peer.side else {
             return Ok(());
         };
-        let nacks = publisher.write_nacks(now, buf);
+        let nacks = publisher.write_nacks(now, &mut self.tracks, buf);
         if nacks > 0 {
             self.counters.nacks_sent += 1;
             peer.send_rtcp(&mut self.urgent, buf, nacks)?;

@@ -54,8 +54,14 @@ impl Publisher {
         Ok(())
     }
 
-    /// Writes the NACKs that are due; returns the bytes written, 0 when none are.
-    pub fn write_nacks(&mut self, now: Now, buf: &mut [u8; MAX_DATAGRAM_LEN]) -> usize {
+    /// Writes the NACKs that are due; returns the bytes written, 0 when none are. Where a loss is
+    /// final, a key frame is wanted.
+    pub fn write_nacks(
+        &mut self,
+        now: Now,
+        tracks: &mut Tracks,
+        buf: &mut [u8; MAX_DATAGRAM_LEN],
+    ) -> usize {
         self.next_nack = now.instant + NACK_INTERVAL;
         let mut w = Writer::new(buf.get_mut(..MAX_RTCP_LEN).unwrap_or_default());
         let mut ask = std::mem::take(&mut self.ask);
@@ -63,14 +69,23 @@ impl Publisher {
             if !source.is_media() || source.stream.missing.is_empty() {
                 continue;
             }
+            let Some(published) = self.sections.get(source.place.section) else {
+                continue;
+            };
             ask.clear();
-            source.stream.missing.poll(now.instant, &mut ask, MAX_NACKS);
-            let nack = self
-                .sections
-                .get(source.place.section)
-                .is_some_and(|p| p.section.nack);
-            if !ask.is_empty() && nack {
+            let missing = &mut source.stream.missing;
+            let lost = match published.section.nack {
+                true => missing.poll(now.instant, &mut ask, MAX_NACKS),
+                false => missing.poll_unrepaired(now.instant),
+            };
+            if !ask.is_empty() {
                 write::nack(&mut w, FEEDBACK_SSRC, source.stream.ssrc, &ask);
+            }
+            let encoding = published.encodings.get(source.place.encoding);
+            if let (Some(seq), Some(encoding)) = (lost, encoding)
+                && tracks.get(encoding.track).is_some_and(|t| t.misses(seq))
+            {
+                tracks.want_key_frame(now.instant, encoding.track);
             }
         }
         self.ask = ask;

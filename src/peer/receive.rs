@@ -180,8 +180,7 @@ impl Publisher {
         };
         track.store(now.instant, stored);
         source.stream.take(media.seq);
-        let lacks = arrival == Arrival::Jump && track.is_wanted();
-        if lacks && published.section.kind == MediaKind::Video {
+        if arrival == Arrival::Jump && track.misses(media.seq.saturating_sub(1)) {
             tracks.want_key_frame(now.instant, key);
         }
         // The number of what is refused goes on, together with the next packet of media: who found
@@ -245,10 +244,10 @@ struct Media<'a> {
     at: usize,
     /// Extended sequence number in that SSRC.
     seq: u64,
+    payload: &'a [u8],
     /// Why nothing of it goes on but its number, and `payload` is empty: it is padding in the place
     /// of media, or of a format that was not agreed on.
     refused: Option<DropReason>,
-    payload: &'a [u8],
 }
 
 impl Published {
@@ -260,7 +259,7 @@ impl Published {
         media: &Media<'_>,
     ) -> Result<canonical::Layout, DropReason> {
         let section = &self.section;
-        let is_red = section.red_pt == Some(header.pt);
+        let is_red = section.red_pt == Some(header.pt) && media.refused.is_none();
         let source = canonical::Source {
             packet,
             header,

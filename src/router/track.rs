@@ -14,6 +14,7 @@ use crate::base::ids::{PeerId, WorkerId};
 use crate::base::limits::{
     AUDIO_HISTORY_LEN, AUDIO_HISTORY_PACKETS, VIDEO_HISTORY_LEN, VIDEO_HISTORY_PACKETS,
 };
+use crate::base::seq::RtpTime;
 use crate::model::track::TrackInfo;
 use crate::rtp::canonical;
 
@@ -29,6 +30,8 @@ pub struct Track {
     pub clock: Option<SenderClock>,
     /// Key frame requests towards the publisher.
     pub key_frames: KeyFrameRequests,
+    /// Timestamp and first number of the newest key frame.
+    key_frame: Option<(RtpTime, u64)>,
     /// Who is sent its packets, in order of arrival.
     pub subscribers: Vec<Subscriber>,
     /// Other workers were told of several layers in it, and are told on when fewer are left.
@@ -73,6 +76,7 @@ impl Track {
             history,
             clock: None,
             key_frames: KeyFrameRequests::default(),
+            key_frame: None,
             subscribers: Vec::new(),
             tells_layers: false,
             relays: SmallVec::new(),
@@ -112,6 +116,13 @@ impl Track {
     pub fn store(&mut self, now: Instant, stored: Stored) {
         if stored.marks.key_frame() {
             self.key_frames.served();
+            self.key_frame = match self.key_frame {
+                Some((timestamp, first)) if timestamp == stored.timestamp => {
+                    Some((timestamp, first.min(stored.seq)))
+                }
+                Some((_, first)) if first > stored.seq => self.key_frame,
+                Some(_) | None => Some((stored.timestamp, stored.seq)),
+            };
         }
         let len = stored.len - stored.header_len.min(stored.len);
         self.rate.add(now, len);
@@ -119,6 +130,12 @@ impl Track {
             figures.add(now, stored.marks, len);
         }
         self.history.push(now, stored);
+    }
+
+    /// True when somebody needs a key frame because packet `seq` is lost for good: none has begun
+    /// behind it.
+    pub fn misses(&self, seq: u64) -> bool {
+        self.is_wanted() && self.key_frame.is_none_or(|(_, first)| first < seq)
     }
 
     /// Switches it on or off; true when that is a change. Switched on again, it is another
@@ -142,6 +159,7 @@ impl Track {
             self.fresh = self.history.end();
             self.hold = Hold::default();
             self.clock = None;
+            self.key_frame = None;
         }
     }
 

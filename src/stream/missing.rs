@@ -1,7 +1,8 @@
 //! Which packets of a received stream are missing, and when to ask for each (RFC 4585 §6.2.1).
 //!
 //! A gap is asked for after a short reordering allowance, then again about once per round trip,
-//! until it is filled or given up. Bounded; allocates once.
+//! until it is filled or given up. Where nobody can be asked, it is given up soon. Bounded;
+//! allocates once.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ pub enum Arrival {
     Filled,
     /// Older than the newest and not known to be missing.
     Late,
-    /// So far ahead that the gap cannot be repaired; a key frame is needed.
+    /// So far ahead that the gap, or an earlier one, cannot be repaired; a key frame is needed.
     Jump,
 }
 
@@ -86,18 +87,18 @@ impl Missing {
                 times: 0,
             });
         }
-        Arrival::Newest
+        match overflow {
+            0 => Arrival::Newest,
+            _ => Arrival::Jump,
+        }
     }
 
     /// Appends the numbers to ask for now to `ask`, at most `most`; gives up on those that were
-    /// asked for too often or for too long. True when any was given up.
-    pub fn poll(&mut self, now: Instant, ask: &mut Vec<SeqNo>, most: usize) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|e| {
-            e.times < MAX_TIMES && now.saturating_duration_since(e.since) < GIVE_UP_AFTER
+    /// asked for too often or for too long. Returns the newest of these, if there are any.
+    pub fn poll(&mut self, now: Instant, ask: &mut Vec<SeqNo>, most: usize) -> Option<u64> {
+        let lost = self.give_up(|e| {
+            e.times >= MAX_TIMES || now.saturating_duration_since(e.since) >= GIVE_UP_AFTER
         });
-        let lost = before - self.entries.len();
-        self.abandoned += lost as u64;
         let retry = (self.rtt + self.rtt / 4).max(MIN_RETRY);
         let mut taken = 0;
         for entry in &mut self.entries {
@@ -112,7 +113,26 @@ impl Missing {
                 taken += 1;
             }
         }
-        lost > 0
+        lost
+    }
+
+    /// Gives up on what did not come by itself, where the publisher repairs nothing. Returns the
+    /// newest number given up, if there is any.
+    pub fn poll_unrepaired(&mut self, now: Instant) -> Option<u64> {
+        self.give_up(|e| now.saturating_duration_since(e.since) >= UNREPAIRED_AFTER)
+    }
+
+    fn give_up(&mut self, is_lost: impl Fn(&Entry) -> bool) -> Option<u64> {
+        let mut newest = None;
+        self.entries.retain(|entry| {
+            let is_lost = is_lost(entry);
+            if is_lost {
+                newest = Some(entry.seq);
+                self.abandoned += 1;
+            }
+            !is_lost
+        });
+        newest
     }
 
     /// True when nothing is missing.
@@ -133,6 +153,10 @@ impl Missing {
 
 /// Reordering on real paths is mostly below this; asking later would only delay repair.
 const REORDERING: Duration = Duration::from_millis(5);
+
+/// What comes later than this although nobody was asked is rare, and a key frame costs more than
+/// asking would.
+const UNREPAIRED_AFTER: Duration = Duration::from_millis(30);
 
 /// Before the first measurement.
 const INITIAL_RTT: Duration = Duration::from_millis(60);
@@ -184,10 +208,34 @@ mod tests {
         m.arrived(t, 1);
         m.arrived(t, 3);
         let mut out = Vec::new();
-        assert!(m.poll(t + GIVE_UP_AFTER, &mut out, 100));
+        assert_eq!(m.poll(t + GIVE_UP_AFTER, &mut out, 100), Some(2));
         assert!(m.is_empty() && out.is_empty());
         assert_eq!(m.abandoned(), 1);
         assert_eq!(m.arrived(t + GIVE_UP_AFTER, 2), Arrival::Late);
+    }
+
+    #[test]
+    fn gives_up_soon_where_nobody_can_be_asked() {
+        let t = test_now().instant;
+        let mut m = Missing::default();
+        m.arrived(t, 1);
+        m.arrived(t, 4);
+        assert_eq!(m.poll_unrepaired(t + REORDERING), None);
+        m.arrived(t + REORDERING, 3);
+        assert_eq!(m.poll_unrepaired(t + UNREPAIRED_AFTER), Some(2));
+        assert!(m.is_empty());
+        assert_eq!(m.abandoned(), 1);
+    }
+
+    #[test]
+    fn a_gap_for_which_there_is_no_room_needs_a_key_frame() {
+        let t = test_now().instant;
+        let mut m = Missing::default();
+        m.arrived(t, 1);
+        assert_eq!(m.arrived(t, 2 + MAX_MISSING as u64), Arrival::Newest);
+        assert_eq!(m.arrived(t, 3 + MAX_MISSING as u64), Arrival::Newest);
+        assert_eq!(m.arrived(t, 5 + MAX_MISSING as u64), Arrival::Jump);
+        assert_eq!(m.abandoned(), 1);
     }
 
     #[test]

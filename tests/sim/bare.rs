@@ -6,7 +6,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use leafcutter::base::ids::ConnId;
+use leafcutter::base::ids::{ConnId, Ssrc};
+use leafcutter::rtcp::{Compound, Packet};
 use leafcutter::rtp::RtpHeader;
 use leafcutter::srtp::{Keys, Profile, Protect, Unprotect};
 use leafcutter::transport::demux::{Protocol, classify};
@@ -373,6 +374,25 @@ impl Bare {
             (header.pt.0, payload.to_vec())
         };
         packets.into_iter().map(open).collect()
+    }
+
+    /// Whose key frames it was asked for since the last call.
+    ///
+    /// # Panics
+    /// When what came cannot be opened.
+    pub fn key_frames_asked(&mut self, world: &mut World) -> Vec<Ssrc> {
+        let mut asked = Vec::new();
+        for mut datagram in take(world, self.address) {
+            if classify(&datagram) == Some(Protocol::Rtcp) {
+                let opened = self.unprotect.unprotect_rtcp(&mut datagram);
+                let packets = Compound::new(&datagram[..opened.expect("genuine")]).flatten();
+                asked.extend(packets.filter_map(|packet| match packet {
+                    Packet::Pli { media, .. } => Some(media),
+                    _ => None,
+                }));
+            }
+        }
+        asked
     }
 
     /// How many DTLS alerts of the association's time (RFC 6347 §4.1) came since the last call.

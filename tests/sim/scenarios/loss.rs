@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::bare::{Negotiated, Rtp, VIDEO_SSRC};
+use crate::bare::{Bare, Negotiated, Rtp, VIDEO_SSRC};
 use crate::check::{assert_repaired, compare};
 use crate::network::{Direction, Link};
 use crate::seeds;
 use crate::world::World;
 use leafcutter::base::codec::MediaKind;
 use leafcutter::base::fault::DropReason;
+use leafcutter::base::ids::Ssrc;
 use leafcutter::rtp::RtpHeader;
 
 /// One publisher, one viewer, connected over a clean network; then `up` holds between publisher
@@ -193,4 +194,58 @@ fn frame(seq: u16) -> Rtp<'static> {
         transport_seq: seq,
         payload: &[0x10, 0, 0, 0, 0x9d, 1, 0x2a, 0x80, 2, 0xe0, 1, 7],
     }
+}
+
+/// The same, but of a frame that refers to others.
+fn delta(seq: u16) -> Rtp<'static> {
+    Rtp {
+        payload: &[0x10, 1, 0, 0, 7],
+        ..frame(seq)
+    }
+}
+
+/// Sends a key frame and others, of which one is lost; returns what a viewer and the publisher are
+/// known by.
+fn lose_one(world: &mut World, changes: &[(&str, &str)]) -> (Bare, Bare) {
+    let publisher = Negotiated::publisher_that_offers(world, 0, "s", changes);
+    let mut publisher = publisher.connect(world);
+    publisher.send(world, &publisher.rtp(&frame(99)));
+    let viewer = Negotiated::viewer(world, 0, "s").connect(world);
+    publisher.send(world, &publisher.rtp(&frame(100)));
+    world.run(Duration::from_secs(1));
+    publisher.key_frames_asked(world);
+    for seq in [101, 103, 104] {
+        publisher.send(world, &publisher.rtp(&delta(seq)));
+    }
+    (publisher, viewer)
+}
+
+const NO_NACK: [(&str, &str); 1] = [("a=rtcp-fb:96 nack\r\n", "")];
+
+#[test]
+fn what_nobody_repairs_is_answered_with_a_key_frame_at_once() {
+    let mut world = World::new(6, 1);
+    let (mut publisher, _viewer) = lose_one(&mut world, &NO_NACK);
+    world.run(Duration::from_millis(60));
+    assert_eq!(world.counters(0).nacks_sent, 0);
+    assert_eq!(publisher.key_frames_asked(&mut world), [Ssrc(VIDEO_SSRC)]);
+}
+
+#[test]
+fn what_is_not_repaired_is_answered_with_a_key_frame_in_the_end() {
+    let mut world = World::new(7, 1);
+    let (mut publisher, _viewer) = lose_one(&mut world, &[]);
+    world.run(Duration::from_secs(1));
+    assert_eq!(publisher.key_frames_asked(&mut world), [], "it may come");
+    world.run(Duration::from_millis(700));
+    assert_eq!(publisher.key_frames_asked(&mut world), [Ssrc(VIDEO_SSRC)]);
+}
+
+#[test]
+fn what_is_lost_ahead_of_a_key_frame_is_not_missed() {
+    let mut world = World::new(8, 1);
+    let (mut publisher, _viewer) = lose_one(&mut world, &NO_NACK);
+    publisher.send(&mut world, &publisher.rtp(&frame(105)));
+    world.run(Duration::from_millis(60));
+    assert_eq!(publisher.key_frames_asked(&mut world), []);
 }

@@ -5,11 +5,9 @@ use std::time::Duration;
 use leafcutter::base::fault::DropReason;
 use leafcutter::base::ids::Ssrc;
 use leafcutter::base::seq::SeqNo;
-use leafcutter::rtcp::{Compound, Packet};
 use leafcutter::rtp::RtpHeader;
-use leafcutter::transport::demux::{Protocol, classify};
 
-use crate::bare::{Bare, Negotiated, Rtp, VIDEO_SSRC, take};
+use crate::bare::{Bare, Negotiated, Rtp, VIDEO_SSRC};
 use crate::world::World;
 
 /// A VP8 frame in one packet; its last byte tells it from others.
@@ -44,22 +42,6 @@ fn received(world: &mut World, viewer: &Bare) -> (Vec<SeqNo>, Vec<Vec<u8>>) {
     (seqs, payloads.map(|(_, payload)| payload).collect())
 }
 
-/// Whose key frames the publisher was asked for since the last call.
-fn asked(world: &mut World, publisher: &mut Bare) -> Vec<Ssrc> {
-    let mut asked = Vec::new();
-    for mut datagram in take(world, publisher.address) {
-        if classify(&datagram) == Some(Protocol::Rtcp) {
-            let opened = publisher.unprotect.unprotect_rtcp(&mut datagram);
-            let packets = Compound::new(&datagram[..opened.expect("genuine")]).flatten();
-            asked.extend(packets.filter_map(|packet| match packet {
-                Packet::Pli { media, .. } => Some(media),
-                _ => None,
-            }));
-        }
-    }
-    asked
-}
-
 const NEXT_SSRC: u32 = 3001;
 
 #[test]
@@ -81,7 +63,7 @@ fn viewers_go_on_with_the_key_frame_of_the_next_ssrc() {
         assert_eq!(payloads.len(), 10);
         last.push(*seqs.last().expect("the last"));
     }
-    asked(&mut world, &mut publisher);
+    publisher.key_frames_asked(&mut world);
 
     // Its numbers are those of packets that are stored.
     for seq in 104..107 {
@@ -90,7 +72,7 @@ fn viewers_go_on_with_the_key_frame_of_the_next_ssrc() {
     for viewer in &viewers {
         assert_eq!(received(&mut world, viewer).1.len(), 0, "no key frame yet");
     }
-    assert_eq!(asked(&mut world, &mut publisher), [Ssrc(NEXT_SSRC)]);
+    assert_eq!(publisher.key_frames_asked(&mut world), [Ssrc(NEXT_SSRC)]);
     let sent: Vec<_> = (107..112)
         .map(|seq| send(&mut world, &publisher, NEXT_SSRC, seq, seq == 107))
         .collect();
