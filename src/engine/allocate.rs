@@ -201,7 +201,7 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
     }
     if ladder.layers.is_empty() {
         let track = sending.track.and_then(|key| tracks.get(key));
-        let bps = track.map_or(0, |track| track.rate.latest_wire_bps());
+        let bps = track.map_or(0, |track| track.wire_bps(now.instant));
         ladder.bps.push(bps);
     }
     let top = ladder.bps.len() - 1;

@@ -52,7 +52,7 @@ pub struct LayerFigures {
     /// encoding included, over the last second. While nothing was measured, what the publisher
     /// declares; 0 when that is nothing either.
     pub bps: u64,
-    /// The same with all headers, as a link carries it.
+    /// The same with all headers, as a link carries it; 0 while its publisher has switched it off.
     pub wire_bps: u64,
     /// Pixels per row; 0 while not known.
     pub width: u16,

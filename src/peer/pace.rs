@@ -365,7 +365,7 @@ impl Path {
         let Some(known) = &mut self.known else {
             return;
         };
-        if sums.wanted_bps > 0 {
+        if sums.wanted_bps > 0 || known.sent_bps > 0 {
             let wanted_bps = sums.wanted_bps * WANTED_PERCENT / 100;
             known.estimator.set_wanted(wanted_bps);
             known.sent_bps = sums.sent_bps;
@@ -423,7 +423,7 @@ impl Subscriber {
         let is_wanted = |s: &&Sending| s.is_taken() && s.switched_on;
         for sending in self.sendings.iter().filter(is_wanted) {
             let track = sending.track.and_then(|key| tracks.get(key));
-            let mut sent_bps = track.map_or(0, |track| track.rate.latest_wire_bps());
+            let mut sent_bps = track.map_or(0, |track| track.wire_bps(now.instant));
             let mut wanted_bps = sent_bps;
             if sending.layers.is_some() {
                 let layers = tracks.layers(now.instant, &sending.info);

@@ -163,6 +163,15 @@ impl Track {
         }
     }
 
+    /// What a link carries of it, bits per second: 0 while it is silent or switched off.
+    pub fn wire_bps(&self, now: Instant) -> u64 {
+        if self.enabled {
+            self.rate.wire_bps_at(now)
+        } else {
+            0
+        }
+    }
+
     /// Adds a subscription.
     pub fn subscribe(&mut self, subscriber: Subscriber) {
         if !self.subscribers.contains(&subscriber) {

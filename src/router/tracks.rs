@@ -81,13 +81,19 @@ impl Tracks {
         }
         let encodings = (0..info.encodings).filter_map(|index| {
             let track = self.get(self.key(info.id.encoding(index))?)?;
-            Some((index, track.history.newest()?, track.figures.as_deref()?))
+            Some((index, track.history.newest()?, track))
         });
         let newest = encodings.clone().map(|(_, newest, _)| newest).max();
         let mut layers = Layers::default();
-        for (index, last, encoding) in encodings {
-            if newest.is_some_and(|newest| newest.saturating_duration_since(last) < SILENCE) {
-                encoding.append(now, index, &mut layers);
+        for (index, last, track) in encodings {
+            let is_alive =
+                newest.is_some_and(|newest| newest.saturating_duration_since(last) < SILENCE);
+            if let Some(figures) = track.figures.as_deref().filter(|_| is_alive) {
+                let from = layers.len();
+                figures.append(now, index, &mut layers);
+                for layer in layers.iter_mut().skip(from) {
+                    layer.wire_bps *= u64::from(track.enabled);
+                }
             }
         }
         figures::sort(&mut layers);

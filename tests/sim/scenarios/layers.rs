@@ -275,6 +275,38 @@ fn the_layer_follows_the_link_without_a_long_pause() {
     });
 }
 
+/// Behind a link that carries one picture and a half, what one participant stops is another's.
+#[test]
+fn what_is_not_sent_any_more_makes_room_for_others() {
+    for (worker, toggles) in [(0, true), (1, true), (1, false)] {
+        let mut world = World::new(7, 2);
+        let (a, _) = world.participate(0, "a", "room");
+        world.connect();
+        world.participate_simulcast(0, "b", "room");
+        world.connect();
+        let viewer = world.play(worker, "room");
+        world.connect();
+        world.network.narrow(viewer, Direction::Down, 1_050_000);
+        let height = |world: &mut World| {
+            world.run(Duration::from_secs(15));
+            let from = world.clients[viewer].received.len();
+            world.run(Duration::from_secs(3));
+            by_label(world, viewer, from)["b"].height
+        };
+        let before = height(&mut world);
+        assert!(before < 500, "{worker}, {toggles}: {before}");
+        if toggles {
+            let off = json!({ "command": "toggleVideo", "trackId": "a", "enabled": false });
+            world.say(a, off);
+        } else {
+            let studio = world.clients[a].studio.as_mut().expect("a studio");
+            studio.running = false;
+        }
+        let after = height(&mut world);
+        assert!(after > 600, "{worker}, {toggles}: {after}");
+    }
+}
+
 /// The longest time since `from` without a frame that came whole.
 fn longest_pause(world: &World, viewer: usize, from: Instant) -> Duration {
     let client = &world.clients[viewer];
