@@ -16,7 +16,7 @@ use super::subscriber::{Sending, Subscriber};
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::fault::DropReason;
-use crate::base::seq::SeqNo;
+use crate::base::seq::{RtpTime, SeqNo};
 use crate::bwe::allocate::UP_PERCENT;
 use crate::bwe::bucket::Bucket;
 use crate::bwe::estimator::Estimator;
@@ -391,13 +391,16 @@ impl Subscriber {
             let Some(track) = tracks.get(behind.track) else {
                 continue;
             };
+            let is_beside = self.is_beside(behind.sending, track);
             let from = self.catch_up(now.instant, behind, track);
             if from != behind.position {
                 let lost = from - behind.position;
                 outlet.dropped.add(DropReason::TooOld, lost);
                 outlet.drops.add(DropReason::TooOld, lost);
                 if from == track.fresh {
-                    tracks.want_key_frame(now.instant, behind.track);
+                    if !is_beside {
+                        tracks.want_key_frame(now.instant, behind.track);
+                    }
                     continue;
                 }
             }
@@ -442,20 +445,35 @@ impl Subscriber {
         self.path.settle(now.instant, sums);
     }
 
+    /// True when subscription `sending` is sent something else than `track`: what waits of that
+    /// one was left, or has not taken over yet.
+    fn is_beside(&self, sending: usize, track: &Track) -> bool {
+        let sending = self.sendings.get(sending);
+        let source = sending.and_then(|sending| sending.rewriter.source());
+        source.is_some_and(|source| source != track.source)
+    }
+
     /// Where a subscription that waits goes on: where it is, or, when that is too old to be shown,
-    /// at the latest key frame behind it, or at the end. What is left out is whole frames, and
-    /// leaves no hole in what is sent.
+    /// at the latest key frame behind it, or at the end. What is left out leaves no hole in what is
+    /// sent.
     fn catch_up(&mut self, now: Instant, behind: Behind, track: &Track) -> u64 {
         let end = track.fresh;
         let late = match track.history.at(behind.position) {
-            Some((entry, _)) => now.saturating_duration_since(entry.stored) > MAX_WAIT,
+            Some((entry, _)) => {
+                let waited = now.saturating_duration_since(entry.stored);
+                let is_begun = || self.has_begun(behind, track, entry.timestamp);
+                waited > MAX_WAIT && (waited > MAX_KEY_FRAME_WAIT || !is_begun())
+            }
             None => true,
         };
         if !late || behind.position >= end {
             return behind.position;
         }
+        let is_beside = self.is_beside(behind.sending, track);
         if let Some(sending) = self.sendings.get_mut(behind.sending) {
-            sending.rewriter.close();
+            if !is_beside {
+                sending.rewriter.close();
+            }
             sending.dropped += 1;
         }
         let mut from = end;
@@ -468,6 +486,18 @@ impl Subscriber {
             }
         }
         from
+    }
+
+    /// True within a key frame, at `timestamp`, of which something was sent: that was for nothing
+    /// without the rest, and the next one would wait for as long.
+    fn has_begun(&self, behind: Behind, track: &Track, timestamp: RtpTime) -> bool {
+        let sending = self.sendings.get(behind.sending);
+        let flows = sending.is_some_and(|s| s.rewriter.source() == Some(track.source));
+        let sent = (0..behind.position).rev();
+        let mut frame = sent
+            .map_while(|position| track.history.at(position))
+            .take_while(|(entry, _)| entry.timestamp == timestamp);
+        flows && frame.any(|(entry, _)| entry.marks.key_frame())
     }
 
     /// Sends recent packets again as far as a probe needs them, or padding where there are none. A
@@ -532,6 +562,10 @@ const LEAST_PERCENT: u64 = 150;
 /// Video that waits longer is left out up to the next key frame: the player would show it late or
 /// not at all.
 const MAX_WAIT: Duration = Duration::from_millis(400);
+
+/// A key frame that was begun may take longer: a slide is many times as large as what is sent while
+/// the screen is still. Cut, it would show nothing, and cost everybody another one.
+const MAX_KEY_FRAME_WAIT: Duration = Duration::from_secs(2);
 
 /// More of either is not what a path that carries its load shows, a radio link's losses included.
 const HARMFUL_LOSS: f64 = 0.05;

@@ -13,15 +13,16 @@ use crate::base::extension::{ExtensionKind, ExtensionMap};
 use crate::base::fault::DropCounters;
 use crate::base::ids::{Mid, Pt, Ssrc, TrackId, WorkerId};
 use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_SENT_RECORDS};
-use crate::base::seq::RtpTime;
-use crate::model::layers::Marks;
+use crate::model::layers::{Layer, Marks};
 use crate::model::track::TrackInfo;
 use crate::payload::dependency_descriptor::tests::frame_bytes;
+use crate::peer::layers::Layered;
 use crate::peer::send::Sent;
 use crate::peer::ssrcs::Ssrcs;
 use crate::peer::subscriber::SendingState;
 use crate::router::history::Stored;
 use crate::router::rewrite::Rewriter;
+use crate::router::select::Selector;
 use crate::rtp::{RtpHeader, canonical};
 use crate::sdp::SessionVersion;
 use crate::srtp::{MasterKey, Profile, Protect};
@@ -40,6 +41,8 @@ struct Bench {
     sent: Sent,
     next_seq: u64,
     payload_len: usize,
+    /// Timestamp of what is stored; `None`: each packet is a frame.
+    timestamp: Option<RtpTime>,
     /// In the dependency descriptor of the next packet; `None`: without one.
     frame_number: Option<u16>,
 }
@@ -109,6 +112,7 @@ impl Bench {
             sent: Sent::default(),
             next_seq: 0x1_0000,
             payload_len: 1000,
+            timestamp: None,
             frame_number: None,
         }
     }
@@ -141,7 +145,7 @@ impl Bench {
             let layout = canonical::write(slot, source).unwrap();
             let stored = Stored {
                 seq,
-                timestamp: RtpTime(seq as u32),
+                timestamp: self.timestamp.unwrap_or(RtpTime(seq as u32)),
                 len: layout.len,
                 header_len: layout.header_len,
                 transport_seq_at: layout.transport_seq_at,
@@ -323,6 +327,76 @@ fn what_is_too_late_is_left_out_up_to_the_latest_key_frame() {
     // No hole: the numbers go on where they were.
     let highest = bench.subscriber.sendings[0].rewriter.highest_out();
     assert_eq!(highest, Some(0x1_0000 + at_once + 10 - 1));
+}
+
+/// Packets that were left out after a key frame of `packets`, all of one timestamp, and others.
+fn left_out_behind_a_key_frame(packets: u64) -> (Bench, u64) {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.timestamp = Some(RtpTime(7));
+    bench.store(packets, true);
+    bench.serve(Some(0));
+    while bench.subscriber.path.lists_anew() || bench.subscriber.path.stays_listed() {
+        bench.pass(4);
+        bench.serve(None);
+    }
+    let left_out = bench.dropped.get(DropReason::TooOld);
+    (bench, left_out)
+}
+
+#[test]
+fn a_key_frame_that_was_begun_is_finished() {
+    // 200 kB at 2 Mbit/s.
+    let (bench, left_out) = left_out_behind_a_key_frame(200);
+    assert_eq!((bench.sent.packets, left_out), (200, 0));
+    let (mut bench, left_out) = left_out_behind_a_key_frame(700);
+    assert!((450..550).contains(&bench.sent.packets), "two seconds");
+    assert_eq!(bench.sent.packets + left_out, 700);
+    let mut wanted = Vec::new();
+    bench.tracks.poll_key_frames(bench.now.instant, &mut wanted);
+    assert_eq!(wanted, [bench.key]);
+}
+
+#[test]
+fn what_waits_of_an_encoding_that_was_left_does_not_stop_the_next() {
+    let mut bench = Bench::new();
+    let info = bench.subscriber.sendings[0].info.clone();
+    let mut next = Track::new(info.of_encoding(1));
+    next.source = 1;
+    next.relays.push(WorkerId(1));
+    let (old, next) = (bench.key, bench.tracks.insert(next));
+    let wanted = |encoding| Layer {
+        encoding,
+        ..Layer::default()
+    };
+    let mut layers = Layered::new(Selector::new(Codec::Vp8, wanted(0)));
+    layers.subscribe(0, old);
+    layers.subscribe(1, next);
+    bench.subscriber.sendings[0].layers = Some(Box::new(layers));
+    bench.pass(100);
+    bench.store(1, true);
+    assert_eq!(bench.serve(Some(0)), 1);
+    // The key frame of the next encoding fills the path, and what still comes of the old one waits
+    // behind it for too long.
+    let layers = bench.subscriber.sendings[0].layers.as_mut().unwrap();
+    layers.selector.wanted = wanted(1);
+    bench.pass(100);
+    (bench.key, bench.timestamp) = (next, Some(RtpTime(7)));
+    bench.store(150, true);
+    bench.serve(Some(0));
+    bench.key = old;
+    bench.store(3, false);
+    assert_eq!(bench.serve(Some(1)), 0);
+    while bench.subscriber.path.lists_anew() || bench.subscriber.path.stays_listed() {
+        bench.pass(4);
+        bench.serve(None);
+    }
+    assert_eq!(bench.sent.packets, 1 + 150);
+    assert_eq!(bench.dropped.get(DropReason::TooOld), 3);
+    let mut wanted = Vec::new();
+    bench.pass(2000);
+    bench.tracks.poll_key_frames(bench.now.instant, &mut wanted);
+    assert_eq!(wanted, []);
 }
 
 #[test]
