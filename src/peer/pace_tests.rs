@@ -399,6 +399,27 @@ fn what_waits_of_an_encoding_that_was_left_does_not_stop_the_next() {
     assert_eq!(wanted, []);
 }
 
+/// What a viewer is sent of a track whose publisher has stopped, or has switched it off.
+#[test]
+fn what_does_not_come_any_more_counts_for_nothing() {
+    for is_stopped in [true, false] {
+        let mut bench = Bench::new();
+        for _ in 0..300 {
+            bench.pass(10);
+            bench.store(5, false);
+        }
+        bench.subscriber.settle_path(bench.now, &bench.tracks);
+        assert!(bench.subscriber.path.is_short(), "4 Mbit/s of 1");
+        if is_stopped {
+            bench.pass(2000);
+        } else {
+            bench.tracks.get_mut(bench.key).unwrap().switch(false, 1);
+        }
+        bench.subscriber.settle_path(bench.now, &bench.tracks);
+        assert!(!bench.subscriber.path.is_short(), "{is_stopped}");
+    }
+}
+
 #[test]
 fn what_is_sent_twice_was_sent_once() {
     let mut bench = Bench::new();
