@@ -124,6 +124,17 @@ impl PacketInfo {
     }
 }
 
+/// True for a packet that starts a key frame with what its decoder begins with: H.264 with an SPS,
+/// H.265 with a VPS, other codecs always. A slice may depend on parameter sets ahead of it.
+pub fn starts_with_parameters(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::H264 => h264::summarize(payload).sps,
+        Codec::H265 => h265::summarize(payload).vps,
+        Codec::Vp8 | Codec::Vp9 | Codec::Av1 => true,
+        Codec::Opus | Codec::Pcmu | Codec::Pcma => true,
+    }
+}
+
 /// Describes one packet.
 ///
 /// `payload` is the decrypted RTP payload without padding; `marker` the RTP marker bit;

@@ -68,6 +68,8 @@ pub struct Encoding {
     pub track: TrackKey,
     /// What its dependency descriptors refer to, once a key frame has brought it.
     pub(super) structure: Option<Box<Structure>>,
+    /// Its parameter sets have come among its packets (H.264 and H.265).
+    pub(super) has_parameters: bool,
 }
 
 impl Encoding {
@@ -77,6 +79,7 @@ impl Encoding {
             rid,
             track,
             structure: None,
+            has_parameters: false,
         }
     }
 }
@@ -380,6 +383,7 @@ impl Publisher {
             return;
         };
         encoding.structure = None;
+        encoding.has_parameters = false;
         let Some(track) = tracks.get_mut(encoding.track) else {
             return;
         };

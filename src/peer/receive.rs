@@ -11,6 +11,7 @@ use crate::model::layers::Marks;
 use crate::payload::{self, PacketInfo, dependency_descriptor, layers_allocation, red, vp9};
 use crate::router::figures::Sizes;
 use crate::router::history::Stored;
+use crate::router::track::Track;
 use crate::router::tracks::{TrackKey, Tracks};
 use crate::rtp::extension::Known;
 use crate::rtp::{RtpHeader, canonical, rtx};
@@ -155,7 +156,7 @@ impl Publisher {
         // 8. Look at the payload: does a key frame start here, and which layers is it of?
         let info = match media.refused {
             Some(_) => PacketInfo::default(),
-            None => published.inspect(place.encoding, packet, header, media.payload),
+            None => published.inspect(place.encoding, (packet, header), &media, tracks),
         };
         let sizes = published.sizes(place.encoding, &info, media.payload);
         // 9. Canonicalise into the history: the one plaintext copy.
@@ -301,11 +302,11 @@ impl Published {
     fn inspect(
         &mut self,
         encoding: usize,
-        packet: &[u8],
-        header: &RtpHeader,
-        payload: &[u8],
+        (packet, header): (&[u8], &RtpHeader),
+        media: &Media<'_>,
+        tracks: &Tracks,
     ) -> PacketInfo {
-        let codec = self.section.codec;
+        let (codec, payload) = (self.section.codec, media.payload);
         match codec {
             Codec::Opus | Codec::Pcmu | Codec::Pcma => return PacketInfo::default(),
             // Their payload says it all.
@@ -315,10 +316,19 @@ impl Published {
             Codec::H264 | Codec::H265 | Codec::Av1 => {}
         }
         let known = Known::read(packet, header, &self.section.extensions);
-        let info = payload::inspect(codec, payload, header.marker, None);
+        let mut info = payload::inspect(codec, payload, header.marker, None);
         let Some(encoding) = self.encodings.get_mut(encoding) else {
             return info;
         };
+        // Who began at a slice would go without the parameter sets ahead of it, which may still
+        // come. Where none ever came with the media, the SDP has them.
+        if info.key_frame && !payload::starts_with_parameters(codec, payload) {
+            let track = tracks.get(encoding.track);
+            let begins = |t: &Track| t.history.begins_key_frame(media.seq, header.timestamp);
+            info.key_frame = !encoding.has_parameters || track.is_some_and(begins);
+        } else {
+            encoding.has_parameters |= info.key_frame;
+        }
         let structure = encoding.structure.as_deref();
         let bytes = known.dependency_descriptor;
         let Some(descriptor) = bytes.and_then(|b| dependency_descriptor::parse(b, structure))

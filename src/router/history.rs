@@ -234,6 +234,21 @@ impl History {
         (entry.seq == seq).then_some(position)
     }
 
+    /// True when its key frame begins with packet `seq` at `timestamp`: nothing of it was stored as
+    /// its start, and nothing is missing between `seq` and the frame before.
+    pub fn begins_key_frame(&self, seq: u64, timestamp: RtpTime) -> bool {
+        for back in 1..=MAX_PRELUDE {
+            let before = seq.checked_sub(back).and_then(|seq| self.find(seq));
+            match before {
+                None => return false,
+                Some((entry, _)) if entry.timestamp != timestamp => return true,
+                Some((entry, _)) if entry.marks.key_frame() => return false,
+                Some(_) => {}
+            }
+        }
+        true
+    }
+
     fn entry(&self, position: u64) -> Option<&Entry> {
         let mask = self.mask();
         self.entries.get((position & mask) as usize)
@@ -254,6 +269,10 @@ impl History {
         }
     }
 }
+
+/// Delimiter, parameter sets and a few SEI in packets of their own are all that comes ahead of a
+/// picture.
+const MAX_PRELUDE: u64 = 8;
 
 /// A retransmission asked for later than this would arrive too late to be shown.
 const RETENTION: Duration = Duration::from_millis(2000);
