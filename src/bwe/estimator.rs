@@ -37,6 +37,8 @@ pub struct Estimator {
     /// Count of the latest feedback packet; `None` before the first.
     feedback_count: Option<u8>,
     feedback_us: i64,
+    /// When the first packet behind the latest feedback was sent; `None`: nothing waits for any.
+    unanswered_us: Option<i64>,
     /// Packets sent before took another path.
     path_since_us: i64,
     starved_us: i64,
@@ -65,6 +67,7 @@ impl Estimator {
             clock: ReceiverClock::default(),
             feedback_count: None,
             feedback_us: 0,
+            unanswered_us: None,
             path_since_us: 0,
             starved_us: 0,
             rtt_us: None,
@@ -133,6 +136,7 @@ impl Estimator {
         self.sent.record(now_us, seq, len, self.prober.id());
         self.prober.sent(now_us, len);
         self.activity.len += len as u64;
+        self.unanswered_us.get_or_insert(now_us);
     }
 
     /// The receiver's own estimate came.
@@ -162,6 +166,7 @@ impl Estimator {
         }
         self.feedback_count = Some(feedback.feedback_count);
         self.feedback_us = now_us;
+        self.unanswered_us = None;
         self.starved_us = now_us;
         let origin_us = self.clock.origin_us(feedback.reference_time);
         let mut counts = Counts {
@@ -310,12 +315,15 @@ impl Estimator {
         }
     }
 
-    /// Without feedback for long, something on the path is worse than any estimate says.
+    /// Without feedback for long, something on the path is worse than any estimate says. Where
+    /// little is sent there is little to answer: a pause begins the wait anew.
     fn starve(&mut self, now_us: i64) {
+        if !self.activity.recently {
+            self.unanswered_us = None;
+        }
         let patience_us = STARVED_US.max(3 * self.rtt_us.unwrap_or(0));
-        let is_starved = self.feedback_count.is_some()
-            && self.activity.recently
-            && now_us - self.feedback_us > patience_us;
+        let waits = |since_us| now_us - since_us > patience_us;
+        let is_starved = self.feedback_count.is_some() && self.unanswered_us.is_some_and(waits);
         if is_starved && now_us - self.starved_us > STARVED_STEP_US {
             self.starved_us = now_us;
             self.rate.set(now_us, self.rate.bps() * STARVED_CUT);
@@ -656,6 +664,21 @@ mod tests {
         }
         let after = path.estimator.estimate_bps().unwrap();
         assert!(after >= before * 95 / 100, "{before} {after}");
+    }
+
+    #[test]
+    fn a_pause_is_no_silence_of_the_receiver() {
+        let mut path = Path::new(300_000);
+        path.estimator.set_wanted(2_000_000);
+        let before = path.run(0, 10, 2_000_000, With::default());
+        for ms in (10_000..15_200).step_by(20) {
+            if ms >= 15_000 {
+                path.send(ms * 1000, 2_000_000, false);
+            }
+            let now = path.at(ms * 1000);
+            path.estimator.handle_timeout(now);
+        }
+        assert_eq!(path.estimator.estimate_bps(), Some(before));
     }
 
     #[test]

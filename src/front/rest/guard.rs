@@ -82,8 +82,12 @@ fn is_own_host(headers: &HeaderMap, names: &[String]) -> bool {
         });
     }
     let name = host.split_once(':').map_or(host, |(name, _)| name);
-    let is_name = |own: &str| own.eq_ignore_ascii_case(name);
-    name.parse::<Ipv4Addr>().is_ok() || is_name("localhost") || names.iter().any(|own| is_name(own))
+    let is_name = |own: &String| own.eq_ignore_ascii_case(name);
+    let is_local = |name: &str| {
+        let (_, top) = name.rsplit_once('.').unwrap_or(("", name));
+        !name.is_empty() && (top == name || LOCAL_TOPS.iter().any(|t| t.eq_ignore_ascii_case(top)))
+    };
+    name.parse::<Ipv4Addr>().is_ok() || is_local(name) || names.iter().any(is_name)
 }
 
 /// Whether a browser says that a page of another server asks: it would ask from the address of
@@ -121,6 +125,10 @@ pub fn allows_ip(settings: &AppSettings, ip: IpAddr) -> bool {
     let is_here = ip == IpAddr::V6(Ipv6Addr::LOCALHOST);
     !settings.ip_filter_enabled || holds(ip) || is_here && holds(Ipv4Addr::LOCALHOST.into())
 }
+
+/// What no public name ends in (RFC 6761, RFC 6762, RFC 9476 and ICANN's reservation), so that
+/// nobody can let such a name lead here; nor names of one label, as hosts of containers have.
+const LOCAL_TOPS: [&str; 4] = ["localhost", "local", "internal", "alt"];
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +247,12 @@ mod tests {
             ("[2001:db8::1]:5080", true),
             ("LocalHost:5080", true),
             ("sfu.example", true),
+            ("sfu", true),
+            ("sfu:5080", true),
+            ("sfu.site.Internal:5080", true),
+            ("internal.example", false),
+            (".", false),
+            (":5080", false),
             ("SFU.example:5080", true),
             ("evil.example:5080", false),
             ("sfu.example.evil.example", false),
