@@ -45,6 +45,8 @@ pub(super) struct Known {
     pub(super) estimator: Estimator,
     bucket: Bucket,
     behind: SmallVec<[Behind; 4]>,
+    /// Until when a key frame that was begun held up what waits behind it.
+    held_up: Option<Instant>,
     /// The engine has it among those to be served.
     is_listed: bool,
     /// What all that is sent came to when it was last summed up, bits per second on the wire.
@@ -114,6 +116,7 @@ impl Path {
                 estimator: Estimator::new(now, START_BPS),
                 bucket: Bucket::default(),
                 behind: SmallVec::new(),
+                held_up: None,
                 is_listed: false,
                 sent_bps: 0,
                 settled: None,
@@ -461,8 +464,9 @@ impl Subscriber {
         let late = match track.history.at(behind.position) {
             Some((entry, _)) => {
                 let waited = now.saturating_duration_since(entry.stored);
-                let is_begun = || self.has_begun(behind, track, entry.timestamp);
-                waited > MAX_WAIT && (waited > MAX_KEY_FRAME_WAIT || !is_begun())
+                let mut is_excused =
+                    || self.has_begun(now, behind, track, entry.timestamp) || self.is_held_up(now);
+                waited > MAX_WAIT && (waited > MAX_KEY_FRAME_WAIT || !is_excused())
             }
             None => true,
         };
@@ -490,14 +494,30 @@ impl Subscriber {
 
     /// True within a key frame, at `timestamp`, of which something was sent: that was for nothing
     /// without the rest, and the next one would wait for as long.
-    fn has_begun(&self, behind: Behind, track: &Track, timestamp: RtpTime) -> bool {
+    fn has_begun(
+        &mut self,
+        now: Instant,
+        behind: Behind,
+        track: &Track,
+        timestamp: RtpTime,
+    ) -> bool {
         let sending = self.sendings.get(behind.sending);
         let flows = sending.is_some_and(|s| s.rewriter.source() == Some(track.source));
         let sent = (0..behind.position).rev();
         let mut frame = sent
             .map_while(|position| track.history.at(position))
             .take_while(|(entry, _)| entry.timestamp == timestamp);
-        flows && frame.any(|(entry, _)| entry.marks.key_frame())
+        let has_begun = flows && frame.any(|(entry, _)| entry.marks.key_frame());
+        if let Some(known) = self.path.known.as_mut().filter(|_| has_begun) {
+            known.held_up = Some(now);
+        }
+        has_begun
+    }
+
+    /// True for what has had no time yet since a key frame let it through.
+    fn is_held_up(&self, now: Instant) -> bool {
+        let until = self.path.known.as_ref().and_then(|known| known.held_up);
+        until.is_some_and(|until| now.saturating_duration_since(until) <= MAX_WAIT)
     }
 
     /// Sends recent packets again as far as a probe needs them, or padding where there are none. A
@@ -564,7 +584,8 @@ const LEAST_PERCENT: u64 = 150;
 const MAX_WAIT: Duration = Duration::from_millis(400);
 
 /// A key frame that was begun may take longer: a slide is many times as large as what is sent while
-/// the screen is still. Cut, it would show nothing, and cost everybody another one.
+/// the screen is still. Cut, it would show nothing, and cost everybody another one; so would what
+/// waits behind it, here and in other videos.
 const MAX_KEY_FRAME_WAIT: Duration = Duration::from_secs(2);
 
 /// More of either is not what a path that carries its load shows, a radio link's losses included.

@@ -357,6 +357,28 @@ fn a_key_frame_that_was_begun_is_finished() {
     assert_eq!(wanted, [bench.key]);
 }
 
+/// Five frames a second of a few bytes, while a key frame takes 800 ms.
+#[test]
+fn what_waits_behind_a_key_frame_follows_it() {
+    let mut bench = Bench::new();
+    bench.pass(100);
+    bench.timestamp = Some(RtpTime(7));
+    bench.store(200, true);
+    bench.serve(Some(0));
+    bench.timestamp = None;
+    assert!(bench.subscriber.path.lists_anew());
+    for at in 200..210 {
+        for _ in 0..50 {
+            bench.pass(4);
+            bench.serve(None);
+        }
+        bench.store(1, false);
+        bench.serve(Some(at));
+    }
+    assert_eq!(bench.sent.packets, 210);
+    assert_eq!(bench.dropped.get(DropReason::TooOld), 0);
+}
+
 #[test]
 fn what_waits_of_an_encoding_that_was_left_does_not_stop_the_next() {
     let mut bench = Bench::new();
@@ -376,22 +398,30 @@ fn what_waits_of_an_encoding_that_was_left_does_not_stop_the_next() {
     bench.pass(100);
     bench.store(1, true);
     assert_eq!(bench.serve(Some(0)), 1);
-    // The key frame of the next encoding fills the path, and what still comes of the old one waits
-    // behind it for too long.
+    // The next encoding fills the path, and what still comes of the old one waits behind it for too
+    // long.
     let layers = bench.subscriber.sendings[0].layers.as_mut().unwrap();
     layers.selector.wanted = wanted(1);
     bench.pass(100);
-    (bench.key, bench.timestamp) = (next, Some(RtpTime(7)));
-    bench.store(150, true);
+    bench.key = next;
+    bench.store(50, true);
     bench.serve(Some(0));
     bench.key = old;
     bench.store(3, false);
     assert_eq!(bench.serve(Some(1)), 0);
+    assert!(bench.subscriber.path.lists_anew());
+    for _ in 0..45 {
+        bench.pass(4);
+        bench.serve(None);
+    }
+    bench.key = next;
+    bench.store(80, false);
+    assert_eq!(bench.serve(Some(50)), 0);
     while bench.subscriber.path.lists_anew() || bench.subscriber.path.stays_listed() {
         bench.pass(4);
         bench.serve(None);
     }
-    assert_eq!(bench.sent.packets, 1 + 150);
+    assert_eq!(bench.sent.packets, 1 + 130);
     assert_eq!(bench.dropped.get(DropReason::TooOld), 3);
     let mut wanted = Vec::new();
     bench.pass(2000);
