@@ -182,3 +182,35 @@ print((head + b"." + b(hmac.new(sys.argv[1].encode(), head, hashlib.sha256).dige
     assert.equal((await fetch(`${server.playground}admin/`)).status, 403);
   });
 });
+
+test("the admin page goes on while the database is down", GUARD, async () => {
+  const id = freshId("storeless");
+  const server = await Server.start({ label: "admin-storeless", args: ["--workers", "1"] });
+  const chromium = await openChromium();
+  try {
+    const publisher = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360`, DESK);
+    await until("the publish is live", () => publisher.run(() =>
+      document.querySelector("article[data-role=publish]")?.dataset.state === "live"), { within: 30_000 });
+    const admin = await chromium.open(`${server.playground}admin/`, DESK);
+    const text = (selector) => admin.run((selector) => document.querySelector(selector)?.innerText ?? "", selector);
+    await until("all is shown", async () => /Database\s+up/.test(await text("#tiles"))
+      && (await text("#broadcasts")).includes(id) && (await text("#peers")).includes(id));
+
+    const file = path.join(server.dataDir, "leafcutter.db");
+    for (const end of ["", "-wal", "-shm"]) rmSync(file + end, { force: true });
+    writeFileSync(file, "no database, and long enough to be read as one ".repeat(100));
+    await until("the database is down", async () => /Database\s+down/.test(await text("#tiles")), { within: 30_000 });
+    await until("the list says why it is missing", async () => /needs the database/.test(await text("#broadcasts-empty")));
+    assert.ok((await text("#peers")).includes(id), "peers are shown");
+    await admin.goto(`${server.playground}admin/`);
+    await until("a page that is opened shows as much", async () => /Database\s+down/.test(await text("#tiles"))
+      && (await text("#peers")).includes(id));
+
+    rmSync(file);
+    await until("the list is back", async () => /Database\s+up/.test(await text("#tiles"))
+      && (await text("#broadcasts")).includes(id), { within: 30_000 });
+  } finally {
+    await chromium.close();
+    await server.stop();
+  }
+});

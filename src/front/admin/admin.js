@@ -122,6 +122,7 @@ function showBroadcasts(broadcasts, count) {
   for (const id of bitrates.keys()) if (!names.has(id)) bitrates.delete(id);
   $("broadcast-count").textContent = count > broadcasts.length ? `${broadcasts.length} of ${count}` : `${count}`;
   $("broadcasts-empty").hidden = broadcasts.length > 0;
+  $("broadcasts-empty").textContent = "Nobody publishes.";
   const rows = broadcasts.map((each) => {
     const id = each.streamId;
     if (!bitrates.has(id)) bitrates.set(id, new Series(PLACES));
@@ -147,6 +148,13 @@ function showBroadcasts(broadcasts, count) {
     return row;
   });
   table.replaceChildren(...(rows.length ? [head("id", "state", "viewers", "bitrate", "picture", "lost, round trip", ""), ...rows] : []));
+}
+
+function showNoBroadcasts() {
+  $("broadcasts").replaceChildren();
+  $("broadcast-count").textContent = "";
+  $("broadcasts-empty").hidden = false;
+  $("broadcasts-empty").textContent = "The list needs the database, which does not answer. Media goes on.";
 }
 
 function peerRate(peer) {
@@ -210,16 +218,28 @@ function showPeers(peers) {
   table.replaceChildren(...(rows.length ? [head("who", "address", "round trip", "loss", "rate", "path takes", "picture", ""), ...rows] : []));
 }
 
+/** What comes out of the database; null while that is down, which hides nothing of the rest. */
+async function stored(path) {
+  try {
+    return await get(path);
+  } catch (error) {
+    if (error instanceof Refused) throw error;
+    return null;
+  }
+}
+
 async function refresh() {
   const filter = onlyStream ? `?streamId=${encodeURIComponent(onlyStream)}` : "";
   try {
-    const [server, broadcasts, { number }, peers] = await Promise.all([
-      get("/server"), get(`/broadcasts/list/0/${PAGE}`), get("/broadcasts/count"), get(`/peers/0/${PAGE}${filter}`),
+    const [server, peers, broadcasts, counted] = await Promise.all([
+      get("/server"), get(`/peers/0/${PAGE}${filter}`),
+      stored(`/broadcasts/list/0/${PAGE}`), stored("/broadcasts/count"),
     ]);
     $("entry").hidden = true;
     showServer(server);
-    showBroadcasts(broadcasts, number);
     showPeers(peers);
+    if (broadcasts && counted) showBroadcasts(broadcasts, counted.number);
+    else showNoBroadcasts();
     document.body.dataset.ready = "true";
   } catch (error) {
     if (error instanceof Refused) askForEntry(error.message);
