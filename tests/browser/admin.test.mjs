@@ -87,6 +87,21 @@ describe("admin page", () => {
     await until("what cannot be used is refused in words", async () => /^stunServerURI: /.test(await text("#toast")));
   });
 
+  test("an emptied number is not saved as zero", GUARD, async () => {
+    const set = (value) => admin.run((value) => {
+      const field = document.getElementById("setting-ingestingStreamLimit");
+      field.value = value;
+      field.dispatchEvent(new Event("change"));
+    }, value);
+    await set("9");
+    await until("it is saved", async () => (await rest("GET", "/settings")).ingestingStreamLimit === 9);
+    await set("");
+    await until("it says so", async () => /^ingestingStreamLimit: a number is needed/.test(await text("#toast")));
+    assert.equal(await admin.run(() => document.getElementById("setting-ingestingStreamLimit").value), "9");
+    await set("8");
+    await until("the next number is", async () => (await rest("GET", "/settings")).ingestingStreamLimit === 8);
+  });
+
   test("makes tokens and shows them once", GUARD, async () => {
     await press(`#broadcasts .row[data-id="${id}"]`, "Access");
     await until("tokens are shown", async () => /none/.test(await text("#tokens")));

@@ -30,16 +30,24 @@ function setting(name, value, description) {
   label.htmlFor = input.id;
   const row = make("div", "setting", label, make("p", "", description), make("div", "value", input));
   row.dataset.words = `${name} ${description}`.toLowerCase();
+  let saved = input.value;
   const read = () => {
     if (input.type === "checkbox") return input.checked;
     if (input.type === "number") return Number(input.value);
     return isText && typeof value === "object" ? JSON.parse(input.value) : input.value;
   };
   input.addEventListener("change", async () => {
+    // Empty, and that is how what is no number reads too: as a number it would be 0.
+    if (input.type === "number" && input.value === "") {
+      input.value = saved;
+      toast(`${name}: a number is needed`);
+      return;
+    }
     row.classList.add("changed");
     try {
       const { message } = await call("PUT", "/settings", { [name]: read() });
       $("settings-state").textContent = `${name}: saved${message ? `, ${message}` : ""}`;
+      saved = input.value;
       row.classList.remove("changed");
     } catch (error) {
       $("settings-state").textContent = "";
