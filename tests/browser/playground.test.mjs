@@ -1,7 +1,7 @@
 // The page a newcomer opens: publishes the drawn pattern and plays it, as a user would.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { openChromium, openFirefox } from "./lib/browsers.mjs";
@@ -198,16 +198,7 @@ describe("playground", () => {
   test("a lost socket is made again and publishing goes on", GUARD, async () => {
     const id = freshId("again");
     const page = await chromium.newPage(DESK);
-    // Keeps hold of the page's sockets, to cut them.
-    await page.addInitScript(() => {
-      window.sockets = [];
-      window.WebSocket = class extends WebSocket {
-        constructor(...args) {
-          super(...args);
-          window.sockets.push(this);
-        }
-      };
-    });
+    await holdSockets(page);
     await page.goto(`${server.playground}#publish=pattern&id=${id}&height=360`);
     const tab = { run: (action, argument) => page.evaluate(action, argument) };
     await untilLive(tab, "publish", id);
@@ -226,7 +217,60 @@ describe("playground", () => {
     await untilLive(tab, "publish", id);
     await page.close();
   });
+
+  test("what the server is short of for a while ends no play, and no publish that was live", GUARD, async () => {
+    const id = freshId("short");
+    const page = await chromium.newPage(DESK);
+    await holdSockets(page);
+    await page.goto(`${server.playground}#publish=pattern&id=${id}&height=360`);
+    const publisher = { run: (action, argument) => page.evaluate(action, argument) };
+    await untilLive(publisher, "publish", id);
+    const viewer = await chromium.newPage(DESK);
+    const untilViewer = (state, notice) => until(`the player is ${state}`, async () => {
+      const seen = await viewer.evaluate(() => [document.documentElement.dataset.state, document.getElementById("notice").textContent]);
+      return seen[0] === state && notice.test(seen[1]) || Promise.reject(new Error(seen.join()));
+    }, { within: 30_000 });
+    const limit = (webRTCViewerLimit) => fetch(`${server.playground}rest/v2/settings`, { method: "PUT", body: JSON.stringify({ webRTCViewerLimit }) });
+
+    assert.equal((await limit(0)).status, 200);
+    await viewer.goto(`${server.playground}play.html?id=${id}`);
+    await untilViewer("reconnecting", /viewer limit/);
+    assert.equal((await limit(-1)).status, 200);
+    await untilViewer("live", /^$/);
+
+    const file = path.join(server.dataDir, "leafcutter.db");
+    for (const end of ["", "-wal", "-shm"]) rmSync(file + end, { force: true });
+    writeFileSync(file, "no database, and long enough to be read as one ".repeat(100));
+    await until("the database is down", async () => (await fetch(`${server.origin}/readyz`)).status === 503, { within: 30_000 });
+    await viewer.goto(`${server.playground}play.html?id=${id}&again`);
+    await untilViewer("reconnecting", /database/);
+    const newcomer = await chromium.open(`${server.playground}#publish=pattern&id=${id}-2&height=360`, DESK);
+    await untilState(newcomer, "publish", `${id}-2`, "failed");
+    await page.evaluate(() => window.sockets.at(-1).close());
+    await until("the publisher is refused", () => publisher.run(() => {
+      const { state, reason } = document.querySelector("article[data-role=publish]").dataset;
+      return state === "reconnecting" && reason === "data_store_not_available";
+    }), { within: 30_000 });
+
+    rmSync(file);
+    await untilLive(publisher, "publish", id);
+    await untilViewer("live", /^$/);
+    await Promise.all([page.close(), viewer.close(), newcomer.close()]);
+  });
 });
+
+/** Keeps hold of the page's sockets, to cut them. */
+function holdSockets(page) {
+  return page.addInitScript(() => {
+    window.sockets = [];
+    window.WebSocket = class extends WebSocket {
+      constructor(...args) {
+        super(...args);
+        window.sockets.push(this);
+      }
+    };
+  });
+}
 
 function untilLive(tab, role, id) { return untilState(tab, role, id, "live"); }
 

@@ -21,10 +21,12 @@ const NOT_LIVE_RETRY_MS = 3000;
 /** How long an attempt waits for the server's ICE configuration before it does without. */
 const ICE_CONFIG_MS = 1000;
 
-/** Refusals that pass by themselves: a play waits for its broadcast to begin. */
+/** Nothing to play yet: a play waits for its broadcast to begin. */
 const NOT_LIVE = new Set(["no_stream_exist", "stream_not_exist_or_not_streaming"]);
 /** Refusals that a new attempt right after a loss may meet while the server still holds the old one. */
 const STILL_HELD = new Set(["streamIdInUse", "already_publishing", "already_playing"]);
+/** Refusals for what the server is short of at the moment: they pass by themselves. */
+const SHORT = new Set(["highResourceUsage", "data_store_not_available", "not_initialized_yet", "viewerLimitReached"]);
 
 /**
  * One publish or one play.
@@ -37,7 +39,7 @@ const STILL_HELD = new Set(["streamIdInUse", "already_publishing", "already_play
  * - `negotiating`: the server was asked
  * - `live`: media flows
  * - `waiting`: the broadcast is not live; asked again every few seconds
- * - `reconnecting`: the connection was lost; tried again after a pause
+ * - `reconnecting`: the connection was lost, or the server is short of something; tried again after a pause
  * - `ended`: stopped here, or finished by the server
  * - `failed`: refused; `reason` is the protocol's definition
  */
@@ -118,10 +120,13 @@ export class Session extends EventTarget {
 
   /** @private */
   refused(definition) {
-    const afterLoss = this.losses > 0 && this.losses <= RETRY_MS.length;
+    const afterLoss = this.losses > 0;
+    const soonAfterLoss = afterLoss && this.losses <= RETRY_MS.length;
+    // Who begins to publish is there to be told; a frame with a player, or what was live, is alone.
+    const passes = SHORT.has(definition) && (this.role === "play" || afterLoss);
     if (this.role === "play" && NOT_LIVE.has(definition)) {
       this.retry("waiting", definition, NOT_LIVE_RETRY_MS);
-    } else if (afterLoss && STILL_HELD.has(definition)) {
+    } else if (passes || (soonAfterLoss && STILL_HELD.has(definition))) {
       this.lost(definition);
     } else {
       this.finish("failed", definition);
@@ -238,7 +243,7 @@ class Attempt {
     }
   }
 
-  /** Queues one signalling step; a step that throws ends the attempt, not the session. */
+  /** Queues one signalling step. One that throws ends the session: the next attempt would meet the same. */
   step(action) {
     this.queue = this.queue.then(() => this.current && action()).catch((error) => {
       if (!this.current) return;
