@@ -1,7 +1,7 @@
 //! A broadcast as it is registered: what outlives its media. Field names, units and fillers are
 //! Ant Media's, as REST v2 shows them; what only a running broadcast has is in `control/view.rs`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -122,7 +122,9 @@ pub struct BroadcastRecord {
     pub longitude: Option<String>,
     /// Metres, as text.
     pub altitude: Option<String>,
-    /// The room that it belongs to.
+    /// The room that it belongs to. Empty text is read as none: a change that names it so takes the
+    /// broadcast out of its room, where null would leave it in.
+    #[serde(deserialize_with = "none_if_empty")]
     pub main_track_stream_id: Option<String>,
     /// The subtracks of a room that were registered with it.
     pub sub_track_stream_ids: Vec<String>,
@@ -254,6 +256,10 @@ impl BroadcastPatch {
     }
 }
 
+fn none_if_empty<'de, D: Deserializer<'de>>(text: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(text)?.filter(|text| !text.is_empty()))
+}
+
 /// Fields that belong to the server.
 const FIXED_FIELDS: [&str; 3] = ["streamId", "status", "zombi"];
 
@@ -309,6 +315,13 @@ mod tests {
             ..record
         };
         assert_eq!(patched, expected);
+        let in_room = patch(json!({"mainTrackStreamId": "room"})).unwrap();
+        let in_room = in_room.apply(&expected);
+        assert_eq!(in_room.main_track_stream_id.as_deref(), Some("room"));
+        let out_of_it = patch(json!({"mainTrackStreamId": ""})).unwrap();
+        assert_eq!(out_of_it.apply(&in_room), expected);
+        let kept: BroadcastRecord = serde_json::from_str(r#"{"mainTrackStreamId": ""}"#).unwrap();
+        assert_eq!(kept.main_track_stream_id, None);
         let error = patch(json!({"plannedEndDate": "soon"})).unwrap_err();
         assert!(error.starts_with("plannedEndDate: invalid type"), "{error}");
     }
