@@ -102,9 +102,20 @@ look "data is kept" answers --request POST --header "content-type: application/j
   http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/create
 look "the sandbox forbade nothing" not inside sh -c 'journalctl -u leafcutter --output=cat | grep -iE "not permitted|read-only|denied"'
 
+look "the doctor sees the service's data, as its user" prints "/var/lib/leafcutter can be written" inside \
+  systemd-run --pipe --wait --quiet --property=User=leafcutter --property=LimitNOFILE=1048576 \
+  --property=AmbientCapabilities="CAP_NET_BIND_SERVICE CAP_NET_ADMIN" \
+  leafcutter doctor --config /etc/leafcutter/leafcutter.toml
+
 killed=$(inside systemctl show --property=MainPID --value leafcutter)
 inside kill -KILL "$killed"
 look "it comes back when it is killed" answers http://127.0.0.1:5080/readyz
+inside mv /etc/leafcutter/leafcutter.toml /etc/leafcutter/away.toml
+inside systemctl kill --signal=KILL leafcutter
+# Ten starts that fail at once.
+sleep 15
+inside mv /etc/leafcutter/away.toml /etc/leafcutter/leafcutter.toml
+look "it comes back however often it could not start" answers http://127.0.0.1:5080/readyz
 look "with its data" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
 
 look "the package is installed over itself" inside "${apt[@]}" --reinstall /leafcutter.deb

@@ -355,6 +355,17 @@ mod tests {
     }
 
     #[test]
+    fn the_packaged_settings_name_the_directory_that_the_unit_gives() {
+        let config = check(include_str!("../../packaging/leafcutter.toml")).unwrap();
+        let unit = include_str!("../../packaging/leafcutter.service");
+        let data_dir = config.server.data_dir.display();
+        assert!(
+            unit.contains(&format!("--data-dir {data_dir}\n")),
+            "{data_dir}"
+        );
+    }
+
+    #[test]
     fn the_defaults_are_the_documented_ones() {
         let config = check("").unwrap();
         assert_eq!(config.server.listen.to_string(), "0.0.0.0:5080");
