@@ -81,6 +81,9 @@ look "the service runs" soon inside systemctl is-active leafcutter
 look "as its own user" prints leafcutter inside ps -o user= -C leafcutter
 look "the playground is served" answers http://127.0.0.1:5080/LiveApp/
 look "the settings are in order" inside leafcutter check-config --config /etc/leafcutter/leafcutter.toml
+as() { inside setpriv --reuid="$1" --regid="$2" --clear-groups "${@:3}"; }
+look "the service's user may read them" as leafcutter leafcutter cat /etc/leafcutter/leafcutter.toml
+look "nobody else may" not as nobody nogroup cat /etc/leafcutter/leafcutter.toml
 look "there is a manual page" inside test -s /usr/share/man/man1/leafcutter.1.gz
 inside systemd-analyze security leafcutter --no-pager | tail -1
 look "the sandbox is a tight one" inside systemd-analyze security leafcutter --threshold=20 --no-pager
@@ -117,6 +120,13 @@ sleep 15
 inside mv /etc/leafcutter/away.toml /etc/leafcutter/leafcutter.toml
 look "it comes back however often it could not start" answers http://127.0.0.1:5080/readyz
 look "with its data" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
+
+inside systemctl stop leafcutter
+inside sh -c 'umask 077; cp /var/lib/leafcutter/leafcutter.db /root/copy.db; rm /var/lib/leafcutter/leafcutter.db*'
+inside install -o leafcutter -g leafcutter -m 600 /root/copy.db /var/lib/leafcutter/leafcutter.db
+inside systemctl start leafcutter
+look "a copy of the data is put back" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
+look "and can be written" answers http://127.0.0.1:5080/readyz
 
 look "the package is installed over itself" inside "${apt[@]}" --reinstall /leafcutter.deb
 look "the service runs again" answers http://127.0.0.1:5080/readyz
