@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -84,6 +84,9 @@ struct Share {
     /// From the first `play` to the last first packet.
     joining_us: u64,
     failures: Vec<String>,
+    /// Viewers that got a packet.
+    joined: usize,
+    /// Those that still got packets when the measured time ended.
     playing: usize,
     /// Processor time of this thread within the measured time.
     cpu_us: u64,
@@ -129,6 +132,7 @@ pub fn run(plan: &Plan, mut watch: impl FnMut(&str, u64, u64)) -> Result<Measure
             })
             .collect();
         let marks = conduct(plan, &stand, &mut watch);
+        stand.advance(Stage::End);
         let mut shares = Vec::new();
         for thread in threads {
             match thread.join() {
@@ -176,48 +180,45 @@ fn conduct(
     };
     let viewers = plan.viewers as u64;
     let mut marks = Marks::default();
-    let publishing = stand.wait_for_all(plan, || watch("broadcasts go live", 0, 1));
-    if publishing.is_ok() {
-        marks.before_open = mark();
-        stand.advance(Stage::Open);
-        stand.wait_for_all(plan, || watch("viewers connect", 0, viewers))?;
-        marks.before_join = mark();
-        stand.advance(Stage::Join);
-        stand.wait_for_all(plan, || {
-            watch(
-                "viewers join",
-                stand.playing.load(Ordering::Relaxed),
-                viewers,
-            );
-        })?;
-        marks.after_join = mark();
-        let settled_us = marks.after_join.at_us + plan.settle.as_micros() as u64;
-        while mark().at_us < settled_us {
-            watch("settling", 0, 1);
-            stand.rest(Duration::from_millis(200));
-        }
-        let runs = || match plan.front {
-            Front::Ant => scrape::runs(plan.target.server),
-            Front::Janus => None,
-        };
-        stand.advance(Stage::Measure);
-        marks.begin = mark();
-        let runs_before = runs();
-        let whole = plan.duration.as_micros() as u64;
-        loop {
-            let now = mark();
-            let passed = now.at_us.saturating_sub(marks.begin.at_us);
-            watch("measuring", passed.min(whole), whole);
-            if passed >= whole {
-                marks.end = now;
-                break;
-            }
-            stand.rest(Duration::from_micros((whole - passed).min(200_000)));
-        }
-        marks.runs = runs_before.zip(runs());
+    stand.wait_for_all(plan, || watch("broadcasts go live", 0, 1))?;
+    marks.before_open = mark();
+    stand.advance(Stage::Open);
+    stand.wait_for_all(plan, || watch("viewers connect", 0, viewers))?;
+    marks.before_join = mark();
+    stand.advance(Stage::Join);
+    stand.wait_for_all(plan, || {
+        watch(
+            "viewers join",
+            stand.playing.load(Ordering::Relaxed),
+            viewers,
+        );
+    })?;
+    marks.after_join = mark();
+    let settled_us = marks.after_join.at_us + plan.settle.as_micros() as u64;
+    while mark().at_us < settled_us {
+        watch("settling", 0, 1);
+        stand.rest(Duration::from_millis(200));
     }
-    stand.advance(Stage::End);
-    publishing.map(|()| marks)
+    let runs = || match plan.front {
+        Front::Ant => scrape::runs(plan.target.server),
+        Front::Janus => None,
+    };
+    stand.advance(Stage::Measure);
+    marks.begin = mark();
+    let runs_before = runs();
+    let whole = plan.duration.as_micros() as u64;
+    loop {
+        let now = mark();
+        let passed = now.at_us.saturating_sub(marks.begin.at_us);
+        watch("measuring", passed.min(whole), whole);
+        if passed >= whole {
+            marks.end = now;
+            break;
+        }
+        stand.rest(Duration::from_micros((whole - passed).min(200_000)));
+    }
+    marks.runs = runs_before.zip(runs());
+    Ok(marks)
 }
 
 impl Plan {
@@ -318,9 +319,9 @@ fn join(fleet: &mut Fleet, publishers: usize, plan: &Plan, stand: &Stand, share:
         let clients = fleet.clients.get(publishers..).unwrap_or_default();
         let playing = clients.iter().filter(|c| first_packet_us(c).is_some());
         let playing = playing.count();
-        let more = playing.saturating_sub(share.playing);
+        let more = playing.saturating_sub(share.joined);
         stand.playing.fetch_add(more as u64, Ordering::Relaxed);
-        share.playing = playing;
+        share.joined = playing;
         let settled = playing + clients.iter().filter(|c| is_failed(c)).count();
         if all_asked && (settled >= viewers || passed > plan.join_time()) {
             break;
@@ -364,6 +365,9 @@ fn measure(fleet: &mut Fleet, stand: &Stand, share: &mut Share) {
         fleet.turn(TURN);
     }
     let after = totals(fleet);
+    let end = fleet.now();
+    let plays = |client: &&Client| last_packet(client).is_some_and(|at| end.instant - at < SILENCE);
+    share.playing = fleet.clients.iter().filter(plays).count();
     share.cpu_us = process::own_thread_cpu_us().unwrap_or(0) - cpu;
     share.drops = process::socket_drops(&share.ports).unwrap_or(0) - drops;
     share.totals = after.less(before);
@@ -463,6 +467,7 @@ fn merge(shares: Vec<Share>, seconds: f64) -> (Share, f64) {
         all.joins_us.extend(share.joins_us);
         all.joining_us = all.joining_us.max(share.joining_us);
         all.failures.extend(share.failures);
+        all.joined += share.joined;
         all.playing += share.playing;
         all.drops += share.drops;
         all.cpu_us += share.cpu_us;
@@ -482,17 +487,17 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
         .map(|us| us as f64 / came as f64);
     let per_join = spent(marks.before_join, marks.after_join)
         .zip(per_packet)
-        .filter(|_| all.playing > 0)
+        .filter(|_| all.joined > 0)
         .map(|(us, packet_us)| {
             let joining = us as f64 - packet_us * all.joining.came as f64;
-            joining.max(0.0) / 1000.0 / all.playing as f64
+            joining.max(0.0) / 1000.0 / all.joined as f64
         });
     let resident = marks
         .end
         .resident_len
         .zip(marks.before_open.resident_len)
-        .filter(|_| all.playing > 0)
-        .map(|(after, before)| after.saturating_sub(before) as f64 / 1024.0 / all.playing as f64);
+        .filter(|_| all.joined > 0)
+        .map(|(after, before)| after.saturating_sub(before) as f64 / 1024.0 / all.joined as f64);
     Measured {
         load: Load {
             broadcasts: plan.broadcasts,
@@ -508,13 +513,13 @@ fn sum_up(plan: &Plan, marks: &Marks, shares: Vec<Share>) -> Measured {
         loss_joining: all.joining.loss(),
         left_out: all
             .totals
-            .left_out(all.playing as f64 / plan.broadcasts as f64),
+            .left_out(all.joined as f64 / plan.broadcasts as f64),
         repaired: all.repaired,
         damaged: all.damaged,
         verified: all.verified,
         latency_ms: Percentiles::of_us(all.latencies_us),
         join_ms: Percentiles::of_us(all.joins_us),
-        joins_per_s: all.playing as f64 / (all.joining_us as f64 / 1e6).max(1e-3),
+        joins_per_s: all.joined as f64 / (all.joining_us as f64 / 1e6).max(1e-3),
         server_us_per_packet: per_packet,
         server_cpu: spent(marks.begin, marks.end).map(|us| us as f64 / 1e6 / seconds),
         server_ms_per_join: per_join,
@@ -542,6 +547,16 @@ fn first_packet_us(client: &Client) -> Option<u64> {
         Role::Publisher { .. } => None,
     }
 }
+
+fn last_packet(client: &Client) -> Option<Instant> {
+    match &client.role {
+        Role::Viewer(viewer) => viewer.last_packet().map(|now| now.instant),
+        Role::Publisher { .. } => None,
+    }
+}
+
+/// A viewer that got nothing for as long plays no longer: two frames at the lowest rate.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Longest wait of a turn while viewers join.
 const SHORT_TURN: Duration = Duration::from_millis(1);

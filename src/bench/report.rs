@@ -53,7 +53,7 @@ impl Percentiles {
 pub struct Measured {
     /// What was asked for.
     pub load: Load,
-    /// Viewers that got packets.
+    /// Viewers that still got packets when the measured time ended.
     pub playing: usize,
     /// Why clients failed.
     pub failures: Vec<String>,
@@ -121,10 +121,11 @@ impl Measured {
         None
     }
 
-    /// Everybody plays, whole, in time: loss below 0.1 %, nothing left out, p99 latency below
-    /// `p99_max_ms`.
+    /// Everybody plays until the end and nobody failed, whole, in time: loss below 0.1 %, nothing
+    /// left out, p99 latency below `p99_max_ms`.
     pub fn holds(&self, p99_max_ms: f64) -> bool {
         self.playing == self.load.viewers
+            && self.failures.is_empty()
             && self.loss < MAX_LOSS
             && self.left_out < MAX_LEFT_OUT
             && self.damaged == 0
@@ -357,6 +358,11 @@ pub(super) mod tests {
             ..measured()
         };
         assert!(!spared.holds(10.0));
+        let thrown_out = Measured {
+            failures: vec!["highResourceUsage".to_owned()],
+            ..measured()
+        };
+        assert!(!thrown_out.holds(10.0));
     }
 
     #[test]

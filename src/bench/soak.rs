@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::args::{SoakArgs, Target};
-use super::client::Role;
+use super::client::{Phase, Role};
 use super::fleet::Fleet;
 use super::link::Identity;
 use super::traffic::Shape;
@@ -54,8 +54,11 @@ pub struct Soaked {
     pub samples: Vec<Sample>,
     /// Clients that asked to publish or play behind the warm-up.
     pub joins: u64,
-    /// Those whose media never flowed although they had time, or that were refused.
+    /// Those of them whose media never flowed although they had time, or that were refused.
     pub failures: u64,
+    /// Why the first one that was told why failed.
+    #[serde(skip)]
+    pub first_failure: Option<String>,
     /// Packets that checking viewers found damaged.
     pub damaged: u64,
 }
@@ -109,11 +112,13 @@ pub fn run(args: &SoakArgs, mut watch: impl FnMut(&str, u64, u64)) -> Result<Soa
             samples: Vec::new(),
             joins: 0,
             failures: 0,
+            first_failure: None,
             damaged: 0,
         },
     };
     churn.phase("warming up", args.warm_up, &mut watch)?;
     churn.soaked.before = churn.quiet(&mut watch)?;
+    churn.soaked.failures = 0;
     churn.phase("people come and go", args.seconds, &mut watch)?;
     churn.soaked.after = churn.quiet(&mut watch)?;
     churn.soaked.joins = churn.soaked.after.joins - churn.soaked.before.joins;
@@ -229,11 +234,19 @@ impl Churn<'_> {
         let Some(mut oldest) = self.generations.pop_front() else {
             return;
         };
+        let why = oldest.fleet.census().1.first().map(|&why| why.to_owned());
+        self.soaked.first_failure = self.soaked.first_failure.take().or(why);
+        let had_time = oldest.since.elapsed() >= LIFE;
         for client in &mut oldest.fleet.clients {
-            if let Role::Viewer(viewer) = &client.role {
-                self.soaked.failures += u64::from(viewer.first_packet().is_none());
-                self.soaked.damaged += viewer.tally.damaged;
-            }
+            let flowed = match &client.role {
+                Role::Viewer(viewer) => {
+                    self.soaked.damaged += viewer.tally.damaged;
+                    viewer.first_packet().is_some()
+                }
+                Role::Publisher { .. } => client.phase == Phase::Connected,
+            };
+            let is_refused = matches!(client.phase, Phase::Failed(_));
+            self.soaked.failures += u64::from(!flowed && (had_time || is_refused));
             if oldest.number % 2 == 0 {
                 let stop = json!({"command": "stop", "streamId": client.stream});
                 client.say(&stop);
@@ -295,6 +308,28 @@ impl Soaked {
     /// Memory at the end to memory at the beginning, both while nobody was there.
     pub fn ratio(&self) -> f64 {
         self.after.resident_len as f64 / self.before.resident_len.max(1) as f64
+    }
+
+    /// What the server did wrong, for a person; `None` when it kept what it should. Memory may have
+    /// grown by `growth_max` percent.
+    pub fn fault(&self, growth_max: f64) -> Option<String> {
+        let left = [self.after.conns, self.after.peers, self.after.tracks];
+        let grew = 100.0 * (self.ratio() - 1.0);
+        if self.failures as f64 > self.joins as f64 * MAX_FAILED {
+            let (failed, joins) = (self.failures, self.joins);
+            let why = self.first_failure.as_deref().unwrap_or("no media came");
+            return Some(format!("{failed} of {joins} joins failed, first: {why}"));
+        }
+        if left != [0; 3] {
+            return Some("something was left behind".to_owned());
+        }
+        if self.damaged > 0 {
+            return Some("packets came damaged".to_owned());
+        }
+        if self.after.descriptors > self.before.descriptors + FLEETING_DESCRIPTORS {
+            return Some("descriptors were left behind".to_owned());
+        }
+        (grew > growth_max).then(|| format!("what nobody uses grew by {grew:.1} %"))
     }
 
     /// For a person.
@@ -418,6 +453,14 @@ const TURN: Duration = Duration::from_millis(1);
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Share of the joins that may fail: on a busy machine a handshake may take longer than a
+/// generation lives.
+const MAX_FAILED: f64 = 0.01;
+
+/// Descriptors that may be open at one moment and not at another: connections that read metrics,
+/// files of the database. One left behind by each of those who came would be more.
+const FLEETING_DESCRIPTORS: u64 = 4;
+
 const MIB: f64 = (1 << 20) as f64;
 
 #[cfg(test)]
@@ -433,13 +476,30 @@ mod tests {
             ..Sample::default()
         };
         let soaked = Soaked {
-            before: sample(1.0, 100 << 20),
-            after: sample(9.0, 103 << 20),
+            before: Sample {
+                peers: 0,
+                ..sample(1.0, 100 << 20)
+            },
+            after: Sample {
+                peers: 0,
+                ..sample(9.0, 103 << 20)
+            },
             samples: (0..10).map(|s| sample(f64::from(s), 120 << 20)).collect(),
             joins: 200,
-            failures: 0,
+            failures: 2,
+            first_failure: None,
             damaged: 0,
         };
+        assert_eq!(soaked.fault(5.0), None);
+        let grew = soaked.fault(2.0).unwrap();
+        assert!(grew.contains("3.0 %"), "{grew}");
+        let refused = Soaked {
+            failures: 3,
+            first_failure: Some("viewerLimitReached".to_owned()),
+            ..soaked.clone()
+        };
+        let why = refused.fault(5.0).unwrap();
+        assert_eq!(why, "3 of 200 joins failed, first: viewerLimitReached");
         assert!((soaked.ratio() - 1.03).abs() < 1e-9);
         assert_eq!(soaked.csv().lines().count(), 11);
         let svg = soaked.svg();

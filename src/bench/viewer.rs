@@ -53,6 +53,7 @@ pub struct Viewer {
     extensions: ExtensionMap,
     ask: Vec<crate::base::seq::SeqNo>,
     first_packet: Option<Now>,
+    last_packet: Option<Now>,
     /// What came, since the start.
     pub tally: Tally,
     /// One-way latencies in microseconds, of verified packets, since they were last taken.
@@ -98,6 +99,7 @@ impl Viewer {
             extensions: ExtensionMap::default(),
             ask: Vec::new(),
             first_packet: None,
+            last_packet: None,
             tally: Tally::default(),
             latencies_us: Vec::new(),
         }
@@ -133,6 +135,11 @@ impl Viewer {
     /// When the first packet came.
     pub fn first_packet(&self) -> Option<Now> {
         self.first_packet
+    }
+
+    /// When the latest packet came.
+    pub fn last_packet(&self) -> Option<Now> {
+        self.last_packet
     }
 
     /// Tracks offered, and those that at least one packet came of.
@@ -202,6 +209,7 @@ impl Viewer {
         receiving.received += 1;
         receiving.first.get_or_insert(extended);
         self.first_packet.get_or_insert(now);
+        self.last_packet = Some(now);
         self.tally.packets += 1;
         self.tally.video += u64::from(receiving.flow.kind == MediaKind::Video);
         self.tally.len += len as u64;

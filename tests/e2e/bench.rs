@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::server::Server;
+use crate::server::{Server, once};
 
 #[test]
 fn a_small_load_is_delivered_whole_and_reported() {
@@ -51,6 +51,56 @@ fn viewers_report_as_often_as_they_are_told() {
         "{per_s:?}"
     );
     assert!(remb > 0.0 && none > 0.0, "{per_s:?}");
+}
+
+#[test]
+fn a_viewer_that_was_thrown_out_plays_no_longer_when_the_time_ends() {
+    let server = Server::start(&["--workers", "1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("report.json");
+    let bench = Command::new(env!("CARGO_BIN_EXE_leafcutter"))
+        .args(["bench", "fanout", "--viewers", "2", "--duration", "4"])
+        .args(["--url", &format!("ws://{}/live/websocket", server.addr)])
+        .arg("--json")
+        .arg(&json)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut bench = bench.unwrap();
+    let peers = || server.rest("GET", "/live/rest/v2/peers/0/50", &Value::Null);
+    let plays = |peer: &&Value| peer["role"] == "play" && peer["tracks"][0]["packets"] != 0;
+    let thrown_out = once(
+        || {
+            let all = peers();
+            let playing: Vec<_> = all.as_array()?.iter().filter(plays).collect();
+            (playing.len() == 2).then(|| playing[0]["peerId"].as_str().unwrap().to_owned())
+        },
+        || peers().to_string(),
+    );
+    let path = format!("/live/rest/v2/peers/{thrown_out}");
+    assert_eq!(server.rest("DELETE", &path, &Value::Null)["success"], true);
+    assert!(bench.wait().unwrap().success());
+    let report: Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["loads"][0]["playing"], 1, "{report}");
+}
+
+#[test]
+fn a_soak_whose_viewers_are_refused_fails_and_says_why() {
+    let settings = "[app.default]\nwebRTCViewerLimit = 0\n";
+    let server = Server::start_with(settings, &["--workers", "1"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_leafcutter"))
+        .args(["bench", "soak", "--joins-per-second", "4", "--seconds", "2"])
+        .args(["--warm-up", "1", "--rest", "1", "--growth-max", "1000"])
+        .args(["--url", &format!("ws://{}/live/websocket", server.addr)])
+        .args(["--pid", &server.pid().to_string()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(
+        said.contains("joins failed, first: viewerLimitReached"),
+        "{output:?}"
+    );
 }
 
 /// The short form of the soak; hours of it are run by hand (`docs/security.md`).
