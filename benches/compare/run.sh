@@ -31,6 +31,8 @@ if [ -z "${LEAFCUTTER:-}" ]; then
     LEAFCUTTER=target/release/leafcutter
 fi
 mkdir -p "$OUT"
+# The table is of this run alone.
+rm -f "$OUT"/*-*-*.json
 WORK=$(mktemp -d)
 SERVER=
 stop() {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -217,6 +218,8 @@ fn conduct(
         }
         stand.rest(Duration::from_micros((whole - passed).min(200_000)));
     }
+    // Before the server is asked: what comes while it answers is not of the measured time.
+    stand.advance(Stage::End);
     marks.runs = runs_before.zip(runs());
     Ok(marks)
 }
@@ -282,8 +285,8 @@ fn one_thread(plan: &Plan, index: usize, stand: &Stand, identity: &Identity) -> 
     fleet.run_until(JOIN_TIME, |clients| clients.iter().all(is_settled));
     pass(&mut fleet, stand, Stage::Publish);
 
-    for number in (index..plan.viewers).step_by(plan.threads) {
-        let verify = number % plan.verify_every == 0;
+    for number in part(plan.viewers, index, plan.threads) {
+        let verify = verifies(number, plan.broadcasts, plan.verify_every);
         let stream = format!("bench{}", number % plan.broadcasts);
         fleet.open(&stream, Role::viewer_with(verify, plan.feedback))?;
         fleet.turn(Duration::ZERO);
@@ -555,6 +558,18 @@ fn last_packet(client: &Client) -> Option<Instant> {
     }
 }
 
+/// The viewers of thread `index`, a row of them: those that verify are spread over all threads.
+fn part(viewers: usize, index: usize, threads: usize) -> Range<usize> {
+    viewers * index / threads..viewers * (index + 1) / threads
+}
+
+/// True for one viewer in `every` of each broadcast. Viewers are dealt to the broadcasts in turn;
+/// each broadcast begins elsewhere, so that with few viewers of many it is one in `every` too.
+fn verifies(viewer: usize, broadcasts: usize, every: usize) -> bool {
+    let (round, broadcast) = (viewer / broadcasts, viewer % broadcasts);
+    round % every == broadcast * every / broadcasts
+}
+
 /// A viewer that got nothing for as long plays no longer: two frames at the lowest rate.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -576,6 +591,31 @@ const STAGE_ROUNDS: u64 = 5 * 180;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_broadcast_and_each_thread_has_viewers_that_verify() {
+        for broadcasts in [1, 2, 4, 5, 8, 10, 20, 40, 50] {
+            let viewers = broadcasts * 40;
+            let mut of_broadcast = vec![0; broadcasts];
+            for threads in [1, 2, 4, 5, 10] {
+                of_broadcast.fill(0);
+                let mut seen = 0;
+                for index in 0..threads {
+                    let part = part(viewers, index, threads);
+                    seen += part.len();
+                    let verifying: Vec<_> = part.filter(|&v| verifies(v, broadcasts, 20)).collect();
+                    assert!(!verifying.is_empty() || viewers < threads * 20);
+                    for viewer in verifying {
+                        of_broadcast[viewer % broadcasts] += 1;
+                    }
+                }
+                assert_eq!(seen, viewers);
+                assert!(of_broadcast.iter().all(|&n| n == 2), "{of_broadcast:?}");
+            }
+        }
+        let few = (0..100).filter(|&v| verifies(v, 100, 20)).count();
+        assert_eq!(few, 5);
+    }
 
     #[test]
     fn what_leaves_no_gap_is_found_missing_by_its_count() {
