@@ -176,6 +176,29 @@ impl Store {
         .await
     }
 
+    /// The records of those of `ids` that are registered, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn broadcasts(
+        &self,
+        app: &AppName,
+        ids: &[String],
+    ) -> Result<Vec<BroadcastRecord>, StoreError> {
+        let (app, ids) = (app.clone(), ids.to_vec());
+        self.read(move |db| {
+            let ids = serde_json::to_string(&ids)?;
+            let mut statement = db.prepare_cached(
+                "SELECT record FROM broadcasts
+                 WHERE app = ?1 AND id IN (SELECT value FROM json_each(?2))",
+            )?;
+            let rows = statement.query_map(params![app, ids], |row| row.get(0))?;
+            rows.map(|json: rusqlite::Result<String>| Ok(serde_json::from_str(&json?)?))
+                .collect()
+        })
+        .await
+    }
+
     /// Those of `ids` that are registered.
     ///
     /// # Errors

@@ -102,6 +102,31 @@ describe("admin page", () => {
     await until("the next number is", async () => (await rest("GET", "/settings")).ingestingStreamLimit === 8);
   });
 
+  test("what is on air is found among many that are registered", GUARD, async () => {
+    for (let at = 0; at < 60; at += 1) {
+      const body = JSON.stringify({ streamId: `a${at}`, name: `Number ${at}` });
+      assert.equal((await fetch(`${server.playground}rest/v2/broadcasts/create`, { method: "POST", body })).status, 200);
+    }
+    const rows = () => admin.run(() => [...document.querySelectorAll("#broadcasts .row[data-id]")].map((row) => row.dataset.id));
+    await until("only the live one is shown", async () => (await rows()).join() === id);
+    const tick = () => admin.run(() => document.getElementById("broadcast-registered").click());
+    await tick();
+    await until("the first of all are shown", async () => (await rows()).length === 49 && await text("#broadcast-count") === "1–49");
+    await press("#broadcasts-pager", "Next");
+    await until("then the others", async () => (await rows()).length === 12 && (await rows()).includes(id) && await text("#broadcast-count") === "50–61");
+    const search = (words) => admin.run((words) => {
+      const field = document.getElementById("broadcast-search");
+      field.value = words;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    }, words);
+    await search("number 59");
+    await until("a search finds one", async () => (await rows()).join() === "a59");
+    assert.ok(await admin.run(() => document.getElementById("broadcasts-pager").hidden));
+    await search("");
+    await tick();
+    await until("the live one is back", async () => (await rows()).join() === id);
+  });
+
   test("makes tokens and shows them once", GUARD, async () => {
     await press(`#broadcasts .row[data-id="${id}"]`, "Access");
     await until("tokens are shown", async () => /none/.test(await text("#tokens")));
@@ -215,8 +240,9 @@ test("the admin page goes on while the database is down", GUARD, async () => {
     for (const end of ["", "-wal", "-shm"]) rmSync(file + end, { force: true });
     writeFileSync(file, "no database, and long enough to be read as one ".repeat(100));
     await until("the database is down", async () => /Database\s+down/.test(await text("#tiles")), { within: 30_000 });
-    await until("the list says why it is missing", async () => /needs the database/.test(await text("#broadcasts-empty")));
-    assert.ok((await text("#peers")).includes(id), "peers are shown");
+    for (const table of ["#broadcasts", "#peers"]) assert.ok((await text(table)).includes(id), `${table} goes on`);
+    await admin.run(() => document.getElementById("broadcast-registered").click());
+    await until("what is missing is said", async () => /are in the database/.test(await text("#broadcasts-empty")));
     await admin.goto(`${server.playground}admin/`);
     await until("a page that is opened shows as much", async () => /Database\s+down/.test(await text("#tiles"))
       && (await text("#peers")).includes(id));

@@ -127,6 +127,11 @@ describe("playground", () => {
 
   test("the list of live broadcasts plays at a click", GUARD, async () => {
     const id = freshId("listed");
+    // As many as one page of the list holds, and in front of it.
+    for (let at = 0; at < 50; at += 1) {
+      const body = JSON.stringify({ streamId: `a${at}` });
+      assert.equal((await fetch(`${server.playground}rest/v2/broadcasts/create`, { method: "POST", body })).status, 200);
+    }
     const page = await chromium.open(`${server.playground}#publish=pattern&id=${id}&height=360`, PHONE);
     await untilLive(page, "publish", id);
     await until("the broadcast is listed", () => page.run((id) =>

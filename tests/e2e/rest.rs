@@ -1,9 +1,15 @@
 //! REST over real HTTP: each operation, its errors, the filters, and settings that change live.
 
+use std::fs;
+
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use leafcutter::bench::client::Client;
+use leafcutter::bench::fleet::Fleet;
+use leafcutter::bench::link::Identity;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
+use crate::clients::{PATIENCE, SHAPES};
 use crate::server::{Answer, Server, once};
 
 const BASE: &str = "/live/rest/v2";
@@ -154,6 +160,60 @@ fn broadcasts_are_listed_counted_and_deleted_in_bulk() {
     );
     refused(&server, 400, "DELETE", "/broadcasts", &Value::Null);
     assert_eq!(get(&server, "/broadcasts/count"), json!({"number": 0}));
+}
+
+#[test]
+fn what_is_on_air_is_listed_before_any_number_of_registered_ones_and_without_a_store() {
+    let server = Server::start(&["--workers", "1"]);
+    for at in 0..50 {
+        let wish = json!({"streamId": format!("a{at:02}")});
+        ok(&server, "POST", "/broadcasts/create", &wish);
+    }
+    let wish = json!({"streamId": "y", "name": "Known", "description": "registered"});
+    ok(&server, "POST", "/broadcasts/create", &wish);
+    let identity = Identity::generate().unwrap();
+    let mut fleet = Fleet::new(server.addr, "/live/websocket", &identity, 1).unwrap();
+    for stream in ["z", "y", "x"] {
+        let role = fleet.publisher(&SHAPES);
+        let at = fleet.open(stream, role).unwrap();
+        fleet.ask(at, &json!({}));
+    }
+    let are_live = fleet.run_until(PATIENCE, |clients| {
+        let says = |c: &Client| c.heard.iter().any(|word| word == "publish_started");
+        clients.iter().all(says)
+    });
+    assert!(are_live);
+    let list = |path: &str| get(&server, &format!("/broadcasts/list/{path}"));
+    let ids = |path: &str| -> Vec<String> {
+        let list = list(path);
+        let ids = list.as_array().unwrap().iter();
+        ids.map(|b| b["streamId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids("0/50").len(), 50);
+    assert_eq!(ids("0/50?live=true"), ["x", "y", "z"]);
+    assert_eq!(ids("1/1?live=true&order_by=desc"), ["y"]);
+    assert_eq!(ids("0/50?live=true&search=X"), ["x"]);
+    assert_eq!(ids("0/50?live=false&search=a00"), ["a00"]);
+    let live = list("0/50?live=true");
+    let seen = ["status", "description", "zombi"].map(|field| &live[1][field]);
+    let wanted = [json!("broadcasting"), json!("registered"), json!(false)];
+    assert_eq!(seen, wanted.each_ref());
+    assert_eq!(live[0]["zombi"], true);
+
+    let file = server.directory().join("leafcutter-data/leafcutter.db");
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", file.display()));
+    }
+    fs::write(
+        &file,
+        "no database, and long enough to be read as one".repeat(90),
+    )
+    .unwrap();
+    let is_down = || server.get("/readyz").status == 503;
+    once(|| is_down().then_some(()), || "it is up".to_owned());
+    assert_eq!(ids("0/50?live=true"), ["x", "y", "z"]);
+    refused(&server, 503, "GET", "/broadcasts/list/0/50", &Value::Null);
 }
 
 #[test]

@@ -7,7 +7,8 @@ import { showAccess } from "./access.js";
 
 const PERIOD_MS = 2000;
 const PLACES = 60;
-const PAGE = 50;
+/** Rows of a table; one more is asked for, which says that there is a next page. */
+const PAGE = 49;
 
 const $ = (id) => document.getElementById(id);
 const sent = new Series(PLACES);
@@ -77,6 +78,36 @@ const cell = (label, className, ...content) => {
 
 const head = (...names) => make("div", "row head", ...names.map((name) => make("div", "", name)));
 
+/** Which rows of a long table are shown, and the buttons that go on and back. */
+class Pager {
+  constructor(id) {
+    this.offset = 0;
+    this.element = $(id);
+    this.previous = button("Previous", async () => { this.offset = Math.max(0, this.offset - PAGE); });
+    this.next = button("Next", async () => { this.offset += PAGE; });
+    this.element.append(this.previous, this.next);
+  }
+
+  /** The end of the path of a list: place and number. */
+  get path() { return `${this.offset}/${PAGE + 1}`; }
+
+  /** The rows to show of those that came. */
+  take(rows) {
+    this.previous.hidden = this.offset === 0;
+    this.next.hidden = rows.length <= PAGE;
+    this.element.hidden = this.previous.hidden && this.next.hidden;
+    return rows.slice(0, PAGE);
+  }
+
+  /** Which rows these are, in words; of a table that fits, how many. */
+  words(rows) {
+    return this.element.hidden || !rows.length ? `${rows.length}` : `${this.offset + 1}–${this.offset + rows.length}`;
+  }
+}
+
+const broadcastPages = new Pager("broadcasts-pager");
+const peerPages = new Pager("peers-pager");
+
 /** Does not redraw what somebody is about to confirm. */
 const isBusy = (table) => Boolean(table.querySelector(".sure"));
 
@@ -115,14 +146,15 @@ function showServer(server) {
   }
 }
 
-function showBroadcasts(broadcasts, count) {
+function showBroadcasts(found) {
   const table = $("broadcasts");
   if (isBusy(table)) return;
+  const broadcasts = broadcastPages.take(found);
   const names = new Set(broadcasts.map((each) => each.streamId));
   for (const id of bitrates.keys()) if (!names.has(id)) bitrates.delete(id);
-  $("broadcast-count").textContent = count > broadcasts.length ? `${broadcasts.length} of ${count}` : `${count}`;
+  $("broadcast-count").textContent = broadcastPages.words(broadcasts);
   $("broadcasts-empty").hidden = broadcasts.length > 0;
-  $("broadcasts-empty").textContent = "Nobody publishes.";
+  $("broadcasts-empty").textContent = $("broadcast-search").value ? "None is found." : "Nobody publishes.";
   const rows = broadcasts.map((each) => {
     const id = each.streamId;
     if (!bitrates.has(id)) bitrates.set(id, new Series(PLACES));
@@ -140,7 +172,10 @@ function showBroadcasts(broadcasts, count) {
       cell("picture", "figure", each.height ? `${each.width}×${each.height}` : "–"),
       cell("lost", "figure", `${each.packetsLost}, ${each.rttMs} ms`),
       make("div", "actions", watch,
-        button("Peers", async () => { onlyStream = onlyStream === id ? undefined : id; }),
+        button("Peers", async () => {
+          onlyStream = onlyStream === id ? undefined : id;
+          peerPages.offset = 0;
+        }),
         button("Access", () => showAccess(id)),
         each.status === "broadcasting" && !each.virtual
           ? button("Stop", () => call("POST", `/broadcasts/${encodeURIComponent(id)}/stop`), { sure: true }) : ""));
@@ -151,10 +186,11 @@ function showBroadcasts(broadcasts, count) {
 }
 
 function showNoBroadcasts() {
+  broadcastPages.take([]);
   $("broadcasts").replaceChildren();
   $("broadcast-count").textContent = "";
   $("broadcasts-empty").hidden = false;
-  $("broadcasts-empty").textContent = "The list needs the database, which does not answer. Media goes on.";
+  $("broadcasts-empty").textContent = "Those off air are in the database, which does not answer.";
 }
 
 function peerRate(peer) {
@@ -184,12 +220,13 @@ function details(peer) {
     line("events", peer.events.map((event) => `${(event.ms / 1000).toFixed(3)} s ${event.what}`).join(", ")));
 }
 
-function showPeers(peers) {
+function showPeers(found) {
   const table = $("peers");
   if (isBusy(table)) return;
+  const peers = peerPages.take(found);
   const ids = new Set(peers.map((peer) => peer.peerId));
   for (const id of counted.keys()) if (!ids.has(id)) counted.delete(id);
-  $("peer-filter").textContent = onlyStream ? `of ${onlyStream}` : "";
+  $("peer-filter").textContent = `${peerPages.words(peers)}${onlyStream ? ` of ${onlyStream}` : ""}`;
   $("peers-empty").hidden = peers.length > 0;
   const rows = peers.map((peer) => {
     const rate = peerRate(peer);
@@ -218,10 +255,12 @@ function showPeers(peers) {
   table.replaceChildren(...(rows.length ? [head("who", "address", "round trip", "loss", "rate", "path takes", "picture", ""), ...rows] : []));
 }
 
-/** What comes out of the database; null while that is down, which hides nothing of the rest. */
-async function stored(path) {
+/** The broadcasts; null while the database is down and those off air are wanted too. */
+async function listBroadcasts() {
+  const query = new URLSearchParams({ search: $("broadcast-search").value.trim() });
+  if (!$("broadcast-registered").checked) query.set("live", "true");
   try {
-    return await get(path);
+    return await get(`/broadcasts/list/${broadcastPages.path}?${query}`);
   } catch (error) {
     if (error instanceof Refused) throw error;
     return null;
@@ -231,14 +270,13 @@ async function stored(path) {
 async function refresh() {
   const filter = onlyStream ? `?streamId=${encodeURIComponent(onlyStream)}` : "";
   try {
-    const [server, peers, broadcasts, counted] = await Promise.all([
-      get("/server"), get(`/peers/0/${PAGE}${filter}`),
-      stored(`/broadcasts/list/0/${PAGE}`), stored("/broadcasts/count"),
+    const [server, peers, broadcasts] = await Promise.all([
+      get("/server"), get(`/peers/${peerPages.path}${filter}`), listBroadcasts(),
     ]);
     $("entry").hidden = true;
     showServer(server);
     showPeers(peers);
-    if (broadcasts && counted) showBroadcasts(broadcasts, counted.number);
+    if (broadcasts) showBroadcasts(broadcasts);
     else showNoBroadcasts();
     document.body.dataset.ready = "true";
   } catch (error) {
@@ -260,6 +298,13 @@ $("entry").addEventListener("submit", (event) => {
   start();
 });
 $("app").addEventListener("change", () => { location.pathname = `/${encodeURIComponent($("app").value)}/admin/`; });
+for (const event of ["input", "submit"]) {
+  $("broadcast-filter").addEventListener(event, (happened) => {
+    if (event === "submit") happened.preventDefault();
+    broadcastPages.offset = 0;
+    refresh();
+  });
+}
 $("access-form").addEventListener("submit", (event) => {
   event.preventDefault();
   showAccess($("access-id").value.trim()).catch((error) => toast(error.message));

@@ -10,6 +10,8 @@ import { Meter, sparkline } from "./meter.js";
 import { openSource, sourceProblem } from "./sources.js";
 
 const LIST_EVERY_MS = 3000;
+/** Broadcasts in the list of live ones: as many as the server tells at once. */
+const LISTED = 50;
 const SAMPLE_EVERY_MS = 1000;
 /** Cap of the published video in bit/s, by picture height. */
 const CAPS = { 360: 1_000_000, 720: 2_500_000, 1080: 5_000_000 };
@@ -325,17 +327,16 @@ async function refreshLive() {
   if (document.hidden) return;
   const notice = byId("live-notice");
   try {
-    const response = await fetch("rest/v2/broadcasts/list/0/50", { headers: { accept: "application/json" } });
+    const response = await fetch(`rest/v2/broadcasts/list/0/${LISTED}?live=true`, { headers: { accept: "application/json" } });
     if (!response.ok) return showLive(null, `The server does not list its broadcasts to this page (${response.status}). Enter a stream id above.`);
-    const broadcasts = await response.json();
-    const live = broadcasts.filter(({ status }) => status === "broadcasting");
+    const live = await response.json();
     showLive(live, live.length ? "" : "Nobody is publishing at the moment.");
   } catch {
     showLive(null, "The server does not answer at the moment.");
   }
   function showLive(live, text) {
     showProblem(notice, text);
-    setText(byId("live-count"), live?.length ? String(live.length) : "");
+    setText(byId("live-count"), live?.length ? `${live.length}${live.length < LISTED ? "" : " or more"}` : "");
     byId("live").hidden = !live?.length;
     showRows(live ?? []);
   }

@@ -265,6 +265,9 @@ struct Listing {
     order_by: Option<String>,
     /// Only those whose id or name holds this text.
     search: Option<String>,
+    /// True: only those that are `broadcasting`, registered or not, and without a database too.
+    /// `type_by` is not looked at; names and dates are those of the publish, not of the record.
+    live: Option<bool>,
 }
 
 impl Listing {
@@ -309,7 +312,11 @@ async fn list(
     InQuery(listing): InQuery<Listing>,
 ) -> Result<Json<Vec<BroadcastView>>, RestError> {
     let (offset, size) = page.bounds();
+    let only_live = listing.live == Some(true);
     let query = listing.query();
+    if only_live {
+        return Ok(Json(live(&shared, &app.name, &query, offset, size).await));
+    }
     let store = shared.store();
     let records = store
         .list_broadcasts(&app.name, query.clone(), offset, size)
@@ -333,6 +340,31 @@ async fn list(
             .chain(others.map(|live| BroadcastView::of(live, now.unix_us)))
             .collect()
     })))
+}
+
+/// One page of the broadcasts on air, with what is registered of them where the store can be read.
+async fn live(
+    shared: &Shared,
+    app: &AppName,
+    query: &BroadcastQuery,
+    offset: usize,
+    size: usize,
+) -> Vec<BroadcastView> {
+    let ids = held(shared, app, query, |live| live.status() == "broadcasting");
+    let ids: Vec<String> = ids.into_iter().skip(offset).take(size).collect();
+    let records = shared.store().broadcasts(app, &ids).await;
+    let records = records.unwrap_or_default();
+    shared.read(|directory, now| {
+        let view = |id: &String| {
+            let live = directory.broadcast(app, id)?;
+            let record = records.iter().find(|record| record.stream_id == *id);
+            Some(match record {
+                Some(record) => BroadcastView::registered(record, Some(live), now.unix_us),
+                None => BroadcastView::of(live, now.unix_us),
+            })
+        };
+        ids.iter().filter_map(view).collect()
+    })
 }
 
 /// How many broadcasts there are.
@@ -416,6 +448,21 @@ async fn unregistered(
     {
         return Ok(Vec::new());
     }
+    let mut ids = held(shared, app, query, |_| true);
+    if !ids.is_empty() {
+        let registered = shared.store().registered(app, ids.clone()).await?;
+        ids.retain(|id| !registered.contains(id));
+    }
+    Ok(ids)
+}
+
+/// Ids of what the directory holds, which `query` describes but for the type, in its order.
+fn held(
+    shared: &Shared,
+    app: &AppName,
+    query: &BroadcastQuery,
+    is_wanted: impl Fn(&Broadcast) -> bool,
+) -> Vec<String> {
     // As the store compares.
     let search = query.search.to_ascii_lowercase();
     let mut found: Vec<(Option<String>, u64, &str, String)> = shared.read(|directory, _| {
@@ -423,8 +470,9 @@ async fn unregistered(
             .broadcasts(app)
             .filter(|live| {
                 let name = live.name.as_deref().unwrap_or_default();
-                live.stream.to_ascii_lowercase().contains(&search)
-                    || name.to_ascii_lowercase().contains(&search)
+                is_wanted(live)
+                    && (live.stream.to_ascii_lowercase().contains(&search)
+                        || name.to_ascii_lowercase().contains(&search))
             })
             .map(|live| {
                 let (date, status) = (live.created_unix_us, live.status());
@@ -432,12 +480,6 @@ async fn unregistered(
             })
             .collect()
     });
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids = found.iter().map(|(.., id)| id.clone()).collect();
-    let registered = shared.store().registered(app, ids).await?;
-    found.retain(|(.., id)| !registered.contains(id));
     found.sort_by(|a, b| {
         let by = match query.sort_by {
             SortBy::Id => Ordering::Equal,
@@ -448,7 +490,7 @@ async fn unregistered(
         let by = by.then_with(|| a.3.cmp(&b.3));
         if query.descending { by.reverse() } else { by }
     });
-    Ok(found.into_iter().map(|(.., id)| id).collect())
+    found.into_iter().map(|(.., id)| id).collect()
 }
 
 /// Stops and forgets one broadcast, with its subtracks if asked to. False when there is none.
