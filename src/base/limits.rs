@@ -236,6 +236,11 @@ pub const MAX_DATA_MESSAGE_LEN: usize = 256 * 1024;
 /// SCTP receive window. When it is full the sender waits.
 pub const DATA_RECEIVE_WINDOW_LEN: usize = 512 * 1024;
 
+/// DATA chunks in them before those are treated as lost that leave a gap; twice as many before all
+/// are. A window full of chunks of an ordinary path has 500, and each that is held makes the next
+/// one cost more.
+pub const MAX_DATA_CHUNKS: usize = 1024;
+
 /// Bytes that wait to be sent over a peer's data channels, or to be acknowledged; when a message
 /// does not fit, that peer does not get it, and it is counted.
 pub const MAX_DATA_BACKLOG_LEN: usize = 1024 * 1024;

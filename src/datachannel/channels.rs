@@ -165,6 +165,11 @@ impl DataChannels {
         self.link.as_ref().map_or(0, Link::backlog_len)
     }
 
+    /// DATA chunks of the peer that may be held: at most `2 * limits::MAX_DATA_CHUNKS`.
+    pub fn held_chunks(&self) -> usize {
+        self.link.as_ref().map_or(0, Link::held)
+    }
+
     /// True when those who send to this peer do well to wait: its backlog has become long, and has
     /// not been so for longer than a peer is waited for.
     pub fn is_pressed(&self, now: Instant) -> bool {

@@ -18,6 +18,7 @@ use sctp_proto::{
 };
 
 use super::dcep::Reliability;
+use super::guard::{Guard, Verdict};
 use crate::base::bytes::Reader;
 use crate::base::limits::{
     DATA_RECEIVE_WINDOW_LEN, MAX_DATA_BACKLOG_LEN, MAX_DATA_CHANNELS, MAX_DATA_MESSAGE_LEN,
@@ -29,6 +30,7 @@ pub(super) struct Link {
     endpoint: Endpoint,
     /// Boxed: it is large, and a peer that never uses its channels has none.
     association: Option<(AssociationHandle, Box<Association>)>,
+    guard: Guard,
     state: State,
     /// When this side initiates because the peer has not.
     initiate_at: Instant,
@@ -89,6 +91,7 @@ impl Link {
         Self {
             endpoint: Endpoint::new(endpoint_config(), Some(server_config())),
             association: None,
+            guard: Guard::default(),
             state: State::Waiting,
             initiate_at: now + PATIENCE,
             remote,
@@ -116,6 +119,11 @@ impl Link {
         if matches!(self.state, State::Up | State::Lost) && is_init(&packet) {
             return;
         }
+        match self.guard.admit(&packet) {
+            Verdict::Take => {}
+            Verdict::Lose => return,
+            Verdict::End => return self.abort(),
+        }
         let handled = self.endpoint.handle(now, NOWHERE, None, None, packet);
         match handled {
             None => {}
@@ -126,6 +134,7 @@ impl Link {
                 if matches!(self.state, State::Waiting | State::Initiated) {
                     self.state = State::Connecting;
                     self.association = Some((handle, Box::new(association)));
+                    self.guard = Guard::default();
                 }
                 self.endpoint.reject_new_associations();
             }
@@ -182,7 +191,14 @@ impl Link {
         while self.out.is_empty() {
             let (_, association) = self.association.as_mut()?;
             match association.poll_transmit(now)?.payload {
-                Payload::RawEncode(packets) => self.out.extend(packets),
+                Payload::RawEncode(packets) => {
+                    for packet in &packets {
+                        if self.guard.note_sent(packet) {
+                            self.guard.note_performed(&association.stream_ids());
+                        }
+                    }
+                    self.out.extend(packets);
+                }
                 Payload::PartialDecode(_) => {}
             }
         }
@@ -199,6 +215,7 @@ impl Link {
                 self.readable.pop_front();
                 continue;
             };
+            self.guard.note_read(stream, chunks.chunks.len());
             let mut bytes = vec![0; chunks.len()];
             if chunks.read(&mut bytes).is_err() {
                 continue;
@@ -274,6 +291,11 @@ impl Link {
         self.long_since
     }
 
+    /// DATA chunks of the peer that may be held: at most `2 * limits::MAX_DATA_CHUNKS`.
+    pub fn held(&self) -> usize {
+        self.guard.held()
+    }
+
     fn note_backlog(&mut self, now: Instant) {
         if self.backlog_len > MAX_DATA_BACKLOG_LEN / 2 {
             self.long_since.get_or_insert(now);
@@ -318,6 +340,7 @@ impl Link {
                     StreamEvent::Finished { id } => {
                         self.streams = self.streams.saturating_sub(1);
                         self.resets += 1;
+                        self.guard.note_finished(id);
                         hoards |= self.resets > MAX_DATA_RESETS;
                         self.closed.push_back(id);
                     }
@@ -411,3 +434,6 @@ const COMMON_HEADER_LEN: usize = 12;
 
 /// RFC 9260 §3.2.
 const INIT: u8 = 1;
+
+#[cfg(test)]
+mod tests;
