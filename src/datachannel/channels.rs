@@ -41,6 +41,8 @@ struct Channel {
     stream: u16,
     by_peer: bool,
     open: bool,
+    /// The peer's OPEN was acknowledged.
+    acknowledged: bool,
 }
 
 /// What came of a peer's packets.
@@ -250,7 +252,11 @@ impl DataChannels {
                 channel.open = true;
                 self.opened(now);
             }
-            None => self.add(now, stream, true),
+            None => {
+                if self.add(stream, true) {
+                    self.opened(now);
+                }
+            }
         }
         Some(message)
     }
@@ -273,32 +279,50 @@ impl DataChannels {
     }
 
     fn take_open(&mut self, now: Instant, stream: u16, open: &Open) {
-        if let Some(link) = &mut self.link {
-            link.set_reliability(stream, true, Reliability::Reliable);
-            link.write(now, stream, Ppid::Dcep, &Dcep::Ack.write());
-            link.set_reliability(stream, open.ordered, open.reliability);
-        }
         let known = self.channels.iter().position(|c| c.stream == stream);
-        // On a stream that this side has just opened (both wanted the same id): one channel.
-        if let Some(at) = known {
-            self.channels.remove(at);
-        }
-        self.add(now, stream, true);
-    }
-
-    fn add(&mut self, now: Instant, stream: u16, open: bool) {
-        if self.channels.len() >= MAX_DATA_CHANNELS {
+        let known = known.and_then(|at| Some((at, self.channels.get(at)?.acknowledged)));
+        // One OPEN for each time that a stream is used (RFC 8832 §6): copies would make copies
+        // of the ACK, for a peer that may take none.
+        if known.is_some_and(|(_, acknowledged)| acknowledged) {
             self.ignored += 1;
             return;
+        }
+        // On a stream that this side has just opened (both wanted the same id): one channel.
+        if let Some((at, _)) = known {
+            self.channels.remove(at);
+        }
+        if !self.add(stream, true) {
+            return;
+        }
+        let ack = Dcep::Ack.write();
+        if let Some(link) = &mut self.link {
+            if link.backlog_len() + ack.len() > MAX_DATA_BACKLOG_LEN {
+                link.abort();
+                return;
+            }
+            link.set_reliability(stream, true, Reliability::Reliable);
+            link.write(now, stream, Ppid::Dcep, &ack);
+            link.set_reliability(stream, open.ordered, open.reliability);
+        }
+        if let Some(channel) = self.channels.iter_mut().find(|c| c.stream == stream) {
+            channel.acknowledged = true;
+        }
+        self.opened(now);
+    }
+
+    /// False when there are too many.
+    fn add(&mut self, stream: u16, open: bool) -> bool {
+        if self.channels.len() >= MAX_DATA_CHANNELS {
+            self.ignored += 1;
+            return false;
         }
         self.channels.push(Channel {
             stream,
             by_peer: open,
             open,
+            acknowledged: false,
         });
-        if open {
-            self.opened(now);
-        }
+        true
     }
 
     /// A channel is open: what was held goes out.
@@ -333,7 +357,7 @@ impl DataChannels {
             protocol: String::new(),
         });
         link.write(now, stream, Ppid::Dcep, &open.write());
-        self.add(now, stream, false);
+        self.add(stream, false);
     }
 
     /// Follows the association.

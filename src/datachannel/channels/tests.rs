@@ -383,6 +383,68 @@ fn too_many_channels_end_the_association() {
     assert_eq!(send, Err(NotSent::Lost));
 }
 
+/// What an end says outside its channels.
+fn say(pair: &mut Pair, end: usize, stream: u16, dcep: &Dcep) {
+    let link = pair.ends[end].channels.link.as_mut().unwrap();
+    assert!(link.write(pair.now.instant, stream, Ppid::Dcep, &dcep.write()));
+}
+
+fn any_open() -> Dcep {
+    Dcep::Open(Open {
+        ordered: true,
+        reliability: Reliability::Reliable,
+        priority: PRIORITY_NORMAL,
+        label: String::new(),
+        protocol: String::new(),
+    })
+}
+
+#[test]
+fn a_channel_that_is_opened_again_and_again_is_acknowledged_once() {
+    let mut pair = Pair::connected("call");
+    pair.open(1, "theirs");
+    pair.run(Duration::from_secs(1));
+    let stream = pair.ends[0].channels.pipe().unwrap();
+    let opened = pair.ends[0].events.len();
+    for _ in 0..100 {
+        say(&mut pair, 1, stream, &any_open());
+    }
+    let now = pair.now.instant;
+    while let Some(packet) = pair.ends[1].channels.poll_transmit(now) {
+        pair.ends[0].channels.handle_packet(now, packet);
+        while let Some(event) = pair.ends[0].channels.poll_event(now) {
+            pair.ends[0].events.push(event);
+        }
+    }
+    assert_eq!(pair.ends[0].channels.backlog_len(), 0, "no ACK waits");
+    assert_eq!(pair.ends[0].events.len(), opened);
+    assert!(pair.ends[0].channels.ignored() > 0);
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.ends[0].channels.ignored(), 100);
+    pair.send(1, &DataMessage::text("on")).unwrap();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.messages(0), [DataMessage::text("on")]);
+}
+
+#[test]
+fn an_acknowledgement_that_does_not_fit_the_backlog_ends_the_association() {
+    let mut pair = Pair::connected("call");
+    let now = pair.now.instant;
+    let full = DataMessage::binary(vec![7; MAX_DATA_MESSAGE_LEN]);
+    for _ in 0..MAX_DATA_BACKLOG_LEN / MAX_DATA_MESSAGE_LEN {
+        pair.send(0, &full).unwrap();
+    }
+    assert_eq!(pair.ends[0].channels.backlog_len(), MAX_DATA_BACKLOG_LEN);
+    pair.open(1, "theirs");
+    while let Some(packet) = pair.ends[1].channels.poll_transmit(now) {
+        pair.ends[0].channels.handle_packet(now, packet);
+    }
+    while let Some(event) = pair.ends[0].channels.poll_event(now) {
+        pair.ends[0].events.push(event);
+    }
+    assert_eq!(pair.ends[0].events.last(), Some(&DataEvent::Lost));
+}
+
 #[test]
 fn a_late_copy_of_the_first_packet_changes_nothing() {
     let mut pair = Pair::new(1, 0, 0);
