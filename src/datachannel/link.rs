@@ -44,6 +44,11 @@ pub(super) struct Link {
     out: VecDeque<Bytes>,
     /// Bytes that were not acknowledged when that was last looked at.
     backlog_len: usize,
+    /// Those of each stream.
+    buffered: Vec<(u16, usize)>,
+    /// Those of streams that the peer has reset: the library sends them yet, and tells no more
+    /// how many there are.
+    orphaned: Vec<(u16, usize)>,
     /// Since when the backlog has been long.
     long_since: Option<Instant>,
 }
@@ -101,6 +106,8 @@ impl Link {
             streams: 0,
             out: VecDeque::new(),
             backlog_len: 0,
+            buffered: Vec::new(),
+            orphaned: Vec::new(),
             long_since: None,
         }
     }
@@ -116,7 +123,7 @@ impl Link {
     /// One SCTP packet.
     pub fn handle_packet(&mut self, now: Instant, packet: Bytes) {
         // A late copy of the INIT that made the association: the library would end it.
-        if matches!(self.state, State::Up | State::Lost) && is_init(&packet) {
+        if self.state == State::Lost || self.state == State::Up && is_init(&packet) {
             return;
         }
         match self.guard.admit(&packet) {
@@ -190,7 +197,14 @@ impl Link {
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         while self.out.is_empty() {
             let (_, association) = self.association.as_mut()?;
-            match association.poll_transmit(now)?.payload {
+            let Some(transmit) = association.poll_transmit(now) else {
+                // What ends an association has been said: what waited behind it is of no use.
+                if self.state == State::Lost {
+                    self.drop_association();
+                }
+                return None;
+            };
+            match transmit.payload {
                 Payload::RawEncode(packets) => {
                     for packet in &packets {
                         if self.guard.note_sent(packet) {
@@ -275,6 +289,10 @@ impl Link {
         let written = written.is_ok();
         if written {
             self.backlog_len += bytes.len();
+            match self.buffered.iter_mut().find(|(id, _)| *id == stream) {
+                Some((_, len)) => *len += bytes.len(),
+                None => self.buffered.push((stream, bytes.len())),
+            }
             self.note_backlog(now);
         }
         written
@@ -314,6 +332,14 @@ impl Link {
         }
     }
 
+    fn drop_association(&mut self) {
+        self.association = None;
+        self.readable.clear();
+        self.buffered.clear();
+        self.orphaned.clear();
+        self.backlog_len = 0;
+    }
+
     /// Takes the library's events and looks at its bounds.
     fn settle(&mut self, now: Instant) {
         let Some((_, association)) = &mut self.association else {
@@ -343,9 +369,16 @@ impl Link {
                         self.guard.note_finished(id);
                         hoards |= self.resets > MAX_DATA_RESETS;
                         self.closed.push_back(id);
+                        let buffered = self.buffered.iter().position(|(of, _)| *of == id);
+                        if let Some(at) = buffered {
+                            self.orphaned.push(self.buffered.swap_remove(at));
+                        }
                     }
-                    StreamEvent::ResetComplete { .. } | StreamEvent::ResetFailed { .. } => {
+                    StreamEvent::ResetComplete { id } | StreamEvent::ResetFailed { id, .. } => {
                         self.resets = self.resets.saturating_sub(1);
+                        if let Some(at) = self.orphaned.iter().position(|(of, _)| *of == id) {
+                            self.orphaned.swap_remove(at);
+                        }
                     }
                     // What else the library tells, today or later, changes nothing here.
                     _ => {}
@@ -355,12 +388,13 @@ impl Link {
         }
         // The endpoint need not know that an association is over: both go together.
         while association.poll_endpoint_event().is_some() {}
-        let mut backlog_len = 0;
+        self.buffered.clear();
         for id in association.stream_ids() {
             let buffered = association.stream(id).and_then(|s| s.buffered_amount());
-            backlog_len += buffered.unwrap_or(0);
+            self.buffered.push((id, buffered.unwrap_or(0)));
         }
-        self.backlog_len = backlog_len;
+        let counted = self.buffered.iter().chain(&self.orphaned);
+        self.backlog_len = counted.map(|(_, len)| len).sum();
         self.note_backlog(now);
         if hoards {
             self.abort();

@@ -105,10 +105,11 @@ impl Victim {
         chunk(192, 0, &value)
     }
 
+    /// The first request has the number of the first TSN (RFC 6525 §4.1).
     fn reset(&self, number: u32, last_tsn: u32, streams: &[u16]) -> Vec<u8> {
         let mut value = vec![0, 13];
         value.extend((16 + 2 * streams.len() as u16).to_be_bytes());
-        value.extend(number.to_be_bytes());
+        value.extend(self.tsn.wrapping_add(number).to_be_bytes());
         value.extend([0; 4]);
         value.extend(self.tsn.wrapping_add(last_tsn).to_be_bytes());
         value.extend(streams.iter().flat_map(|s| s.to_be_bytes()));
@@ -285,7 +286,7 @@ fn what_goes_on_with_a_stream_before_its_reset_is_confirmed_is_lost() {
     let mut victim = Victim::new();
     let full = DATA_RECEIVE_WINDOW_LEN as u32;
     let before = victim.tsn.wrapping_sub(1);
-    let (reset, early) = (victim.reset(7, 1, &[9]), victim.data(2, WHOLE, 9, 0, 1));
+    let (reset, early) = (victim.reset(0, 1, &[9]), victim.data(2, WHOLE, 9, 0, 1));
     let other = victim.data(2, WHOLE, 8, 0, 1);
     victim.hear(&[reset.clone()]);
     victim.hear(&[early.clone()]);
@@ -457,4 +458,59 @@ fn a_stream_that_is_reset_again_and_again_begins_at_the_beginning() {
         association.stream(1).unwrap().close().unwrap();
     }
     assert!(network.ends.iter().all(Link::is_up));
+}
+
+#[test]
+fn what_waits_on_a_stream_that_the_peer_resets_is_counted_until_it_is_gone() {
+    let (mut now, [mut link, mut peer], _) = connected();
+    let message = vec![1; 50_000];
+    for round in 0..4u16 {
+        now += Duration::from_millis(300);
+        assert!(peer.open(round));
+        assert!(peer.write(now, round, Ppid::Binary, b"here"));
+        while let Some(packet) = peer.poll_transmit(now) {
+            link.handle_packet(now, packet);
+        }
+        assert!(link.read().is_some());
+        assert!(link.write(now, round, Ppid::Binary, &message));
+        now += Duration::from_millis(300);
+        link.handle_timeout(now);
+        let (_, association) = peer.association.as_mut().unwrap();
+        association.stream(round).unwrap().close().unwrap();
+        // The peer hears that its own messages came, and takes nothing else.
+        while let Some(packet) = link.poll_transmit(now) {
+            if packet[12] != 0 {
+                peer.handle_packet(now, packet);
+            }
+        }
+        while let Some(packet) = peer.poll_transmit(now) {
+            link.handle_packet(now, packet);
+        }
+        assert_eq!(link.poll_closed(now), Some(round));
+        assert_eq!(link.backlog_len(), message.len() * (usize::from(round) + 1));
+    }
+    let mut network = Network::new(7, 0);
+    (network.now, network.ends) = (now, [link, peer]);
+    for _ in 0..1000 {
+        network.run();
+        let _ = network.ends[0].poll_closed(network.now);
+    }
+    assert_eq!(network.ends[0].backlog_len(), 0);
+    assert!(network.ends[0].is_up());
+}
+
+#[test]
+fn an_association_that_was_given_up_keeps_nothing() {
+    let (now, [mut link, mut peer], _) = connected();
+    assert!(link.open(3));
+    assert!(link.write(now, 3, Ppid::Binary, &vec![1; 50_000]));
+    peer.open(1);
+    peer.write(now, 1, Ppid::Binary, b"late");
+    link.abort();
+    while link.poll_transmit(now).is_some() {}
+    assert!(link.association.is_none());
+    assert_eq!(link.backlog_len(), 0);
+    let late = peer.poll_transmit(now).unwrap();
+    link.handle_packet(now, late);
+    assert!(link.is_lost() && !link.is_readable() && link.poll_timeout().is_none());
 }
