@@ -3,8 +3,9 @@
 //!
 //! Sans-IO: the plaintext of DTLS application data in and out, time as an argument. SCTP itself is
 //! `sctp-proto`'s; `link.rs` is the border to it and keeps what it could be made to hoard within
-//! bounds, `guard.rs` loses packets that would do it harm, `channels.rs` is the machine that `peer/` holds. Reads no message: who is to receive it
-//! is the engine's business. A peer whose association is lost keeps its media.
+//! bounds, `guard.rs` loses packets that would do it harm, `channels.rs` is the machine that
+//! `peer/` holds. Reads no message: who is to receive it is the engine's business. A peer whose
+//! association is lost keeps its media.
 #![cfg_attr(
     not(test),
     deny(

@@ -264,7 +264,30 @@ fn associations() -> Vec<Vec<u8>> {
         hex("01 ff 0a 0a 0a 83 0a 0a 84 0004 61626364 0a 0a 03 0a 04 0003 313233 0a 0a"),
         hex("01 ff 0a 0a 83 0a 0a 85 40 0a 05 20 0a 0a 00 50 0a 07 0010 ff 0a 06 0004 0e000004 0a"),
         hex("01 ff 0a 0a 83 0a 06 0010 00030010 00000001 00000000 33 0a 82 0a"),
+        [hex("01 ff 0a 0a 0a 0a"), unordered_numbers(), hex("0a 0a")].concat(),
+        // A reset that is not due, and what follows it; then what it waits for.
+        hex(
+            "01 ff 0a 0a 0a 0a 0f 03 03 01 00 09 0000 00 02 03 09 0000 00 02 03 08 0000 \
+             0f 02 00 00 03 09 0000 00 01 03 09 0001 0a 0f 01 00 03 03 09 0000 0a",
+        ),
     ]
+}
+
+/// Whole messages, numbers that are passed over, and whole messages from the far side of the
+/// number circle: the library's sort knows no order of them.
+fn unordered_numbers() -> Vec<u8> {
+    let mut packet = hex("0f 18");
+    let mut chunk = |kind: u8, tsn: u8, flags: u8, ssn: u16| {
+        packet.extend([kind, tsn, flags, 9]);
+        packet.extend(ssn.to_be_bytes());
+    };
+    (0..10).for_each(|at| chunk(0, at, 3, 1 + u16::from(at)));
+    chunk(0, 10, 2, 0x5000);
+    chunk(2, 11, 0, 0x4fff);
+    (0..10).for_each(|at| chunk(0, 12 + at, 3, 0xa000 + u16::from(at)));
+    chunk(2, 22, 0, 0x5000);
+    chunk(0, 23, 3, 0x5800);
+    packet
 }
 
 /// Opens and connects a publisher and its viewer; media and feedback; stops and closes.

@@ -13,7 +13,9 @@ use super::{chunk, pass, start};
 use crate::base::bytes::Reader;
 use crate::base::clock::Now;
 use crate::base::egress::Route;
-use crate::base::limits::{MAX_DATA_BACKLOG_LEN, MAX_DATA_MESSAGE_LEN, MAX_DATAGRAM_LEN};
+use crate::base::limits::{
+    MAX_DATA_BACKLOG_LEN, MAX_DATA_CHUNKS, MAX_DATA_MESSAGE_LEN, MAX_DATAGRAM_LEN,
+};
 use crate::datachannel::{DataChannels, DataEvent, MAX_PACKET_LEN, Remote};
 use crate::model::data::DataMessage;
 use crate::srtp::{Keys, Protect};
@@ -257,6 +259,7 @@ pub fn sctp(bytes: &[u8]) {
     while pair.step(&mut input).is_some() {
         for end in &pair.ends {
             assert!(end.backlog_len() <= MAX_DATA_BACKLOG_LEN);
+            assert!(end.held_chunks() <= 2 * MAX_DATA_CHUNKS);
         }
         assert!(
             pair.read <= MAX_READ,
@@ -271,6 +274,9 @@ struct Pair {
     ends: [DataChannels; 2],
     /// What the hostile end has under way.
     packets: Vec<Vec<u8>>,
+    /// Its header, and its first TSN.
+    header: Vec<u8>,
+    tsn: u32,
     read: usize,
 }
 
@@ -290,6 +296,8 @@ impl Pair {
             now,
             ends: [end(), end()],
             packets: Vec::new(),
+            header: Vec::new(),
+            tsn: 0,
             read: 0,
         }
     }
@@ -338,9 +346,50 @@ impl Pair {
                 let packet = chunk(input, MAX_PACKET_LEN)?.to_vec();
                 self.packets.push(packet);
             }
+            15 => {
+                let packet = self.forge(input)?;
+                self.packets.push(packet);
+                self.exchange();
+            }
             _ => self.exchange(),
         }
         Some(())
+    }
+
+    /// A packet of whole chunks, with numbers near the hostile end's own or of any kind.
+    fn forge(&self, input: &mut Reader<'_>) -> Option<Vec<u8>> {
+        let mut packet = self.header.clone();
+        for _ in 0..input.u8()? % 64 {
+            let kind = input.u8()?;
+            let tsn = self.tsn.wrapping_add(u32::from(input.u8()?));
+            let (flags, stream, ssn) = (input.u8()?, u16::from(input.u8()?), input.u16()?);
+            match kind % 4 {
+                0 | 1 => {
+                    packet.extend([0, flags % 16, 0, 17]);
+                    packet.extend(tsn.to_be_bytes());
+                    packet.extend(stream.to_be_bytes());
+                    packet.extend(ssn.to_be_bytes());
+                    packet.extend([0, 0, 0, 51, b'x', 0, 0, 0]);
+                }
+                2 => {
+                    packet.extend([192, 0, 0, 12]);
+                    packet.extend(tsn.to_be_bytes());
+                    packet.extend(stream.to_be_bytes());
+                    packet.extend(ssn.to_be_bytes());
+                }
+                // The next request has the number of the first TSN, and so on.
+                _ => {
+                    packet.extend([130, 0, 0, 22, 0, 13, 0, 18]);
+                    let number = self.tsn.wrapping_add(u32::from(flags));
+                    packet.extend(number.to_be_bytes());
+                    packet.extend([0; 4]);
+                    packet.extend(tsn.to_be_bytes());
+                    packet.extend(stream.to_be_bytes());
+                    packet.extend([0; 2]);
+                }
+            }
+        }
+        Some(packet)
     }
 
     /// Both ends send, and take what was sent.
@@ -348,6 +397,10 @@ impl Pair {
         let now = self.now.instant;
         while let Some(packet) = self.ends[1].poll_transmit(now) {
             assert!(packet.len() <= MAX_PACKET_LEN);
+            self.header = packet.get(..12).unwrap_or_default().to_vec();
+            if let (Some(1), Some(tsn)) = (packet.get(12), packet.get(28..32)) {
+                self.tsn = Reader::new(tsn).u32().unwrap_or_default();
+            }
             self.packets.push(packet.to_vec());
         }
         for mut packet in std::mem::take(&mut self.packets) {
