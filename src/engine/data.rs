@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tracing::info;
@@ -34,7 +34,11 @@ pub(super) struct DataPlane {
     /// Peers that may have packets to write.
     ready: BTreeSet<PeerId>,
     /// Senders that are not read until those who receive have caught up.
-    waiting: Vec<PeerId>,
+    waiting: BTreeSet<PeerId>,
+    /// When they are looked at again, whatever happens.
+    look_at: Option<Instant>,
+    /// A receiver has caught up since they were looked at.
+    relieved: bool,
     /// Messages that others may still hold.
     relayed: VecDeque<Arc<DataRelay>>,
     relayed_len: usize,
@@ -197,7 +201,9 @@ impl Engine {
     pub(super) fn drop_data(&mut self, id: PeerId) {
         self.data.leave(id);
         self.data.ready.remove(&id);
-        self.data.waiting.retain(|peer| *peer != id);
+        self.data.waiting.remove(&id);
+        // Others may have waited for it.
+        self.data.relieved = true;
     }
 
     /// A publish belongs to another room: who speaks to whom changes with it.
@@ -235,6 +241,7 @@ impl Engine {
             return;
         };
         let mut came = false;
+        let was_pressed = data.as_ref().is_some_and(|d| d.is_pressed(now.instant));
         while let Some(packet) = transport.take_data() {
             // Without an m-line for it: nobody's.
             let Some(data) = data else { continue };
@@ -242,8 +249,10 @@ impl Engine {
             came = true;
         }
         if came {
+            let is_pressed = data.as_ref().is_some_and(|d| d.is_pressed(now.instant));
+            self.data.relieved |= was_pressed && !is_pressed;
             self.data.mark_ready(id);
-            self.read_data(now, id);
+            self.read_unless_waiting(now, id);
         }
     }
 
@@ -255,6 +264,14 @@ impl Engine {
         if data.poll_timeout().is_some_and(|due| due <= now.instant) {
             data.handle_timeout(now.instant);
             self.data.mark_ready(id);
+            self.read_unless_waiting(now, id);
+        }
+    }
+
+    /// A sender that waits is read when all are looked at again: looking costs as much as it has
+    /// receivers.
+    fn read_unless_waiting(&mut self, now: Now, id: PeerId) {
+        if !self.data.waiting.contains(&id) {
             self.read_data(now, id);
         }
     }
@@ -270,10 +287,10 @@ impl Engine {
                 return;
             };
             if self.must_wait(now, &app, conn, &to) {
-                if !self.data.waiting.contains(&id) {
-                    self.data.waiting.push(id);
-                }
-                self.arm(id, now.instant + LOOK_AGAIN);
+                self.data.waiting.insert(id);
+                let look_at = now.instant + LOOK_AGAIN;
+                self.data.look_at.get_or_insert(look_at);
+                self.arm(id, look_at);
                 return;
             }
             let data = self.peers.get_mut(id).and_then(|peer| peer.data.as_mut());
@@ -385,11 +402,21 @@ impl Engine {
         }
     }
 
+    /// Reads those who waited, when a receiver has caught up or a while has passed.
+    fn look_again(&mut self, now: Now) {
+        let is_due = self.data.look_at.is_some_and(|at| at <= now.instant);
+        if is_due || self.data.relieved {
+            self.data.relieved = false;
+            self.data.look_at = None;
+            for id in std::mem::take(&mut self.data.waiting) {
+                self.read_data(now, id);
+            }
+        }
+    }
+
     /// Writes the SCTP packets of every peer that has some, and reads on where it had to wait.
     pub(super) fn forward_data(&mut self, now: Now, egress: &mut Egress) -> Progress {
-        for id in std::mem::take(&mut self.data.waiting) {
-            self.read_data(now, id);
-        }
+        self.look_again(now);
         while let Some(&id) = self.data.ready.first() {
             if let Some(Peer {
                 transport,
