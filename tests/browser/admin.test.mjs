@@ -94,7 +94,8 @@ describe("admin page", () => {
       field.dispatchEvent(new Event("change"));
     }, value);
     await set("9");
-    await until("it is saved", async () => (await rest("GET", "/settings")).ingestingStreamLimit === 9);
+    await until("it is saved", async () => /^ingestingStreamLimit: saved/.test(await text("#settings-state")));
+    assert.equal((await rest("GET", "/settings")).ingestingStreamLimit, 9);
     await set("");
     await until("it says so", async () => /^ingestingStreamLimit: a number is needed/.test(await text("#toast")));
     assert.equal(await admin.run(() => document.getElementById("setting-ingestingStreamLimit").value), "9");

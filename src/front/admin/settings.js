@@ -44,10 +44,11 @@ function setting(name, value, description) {
       return;
     }
     row.classList.add("changed");
+    const sent = input.value;
     try {
       const { message } = await call("PUT", "/settings", { [name]: read() });
       $("settings-state").textContent = `${name}: saved${message ? `, ${message}` : ""}`;
-      saved = input.value;
+      saved = sent;
       row.classList.remove("changed");
     } catch (error) {
       $("settings-state").textContent = "";
