@@ -486,7 +486,10 @@ fn read_forward(mut value: Reader<'_>, interleaved: bool) -> Option<Chunk<'_>> {
         reader: value,
         interleaved,
     };
-    (value.len() % entry == 0).then_some(Chunk::ForwardTsn { tsn, streams })
+    value
+        .len()
+        .is_multiple_of(entry)
+        .then_some(Chunk::ForwardTsn { tsn, streams })
 }
 
 /// One parameter or two (RFC 6525 §3.1), of which one may be a request.

@@ -288,8 +288,8 @@ fn what_goes_on_with_a_stream_before_its_reset_is_confirmed_is_lost() {
     let before = victim.tsn.wrapping_sub(1);
     let (reset, early) = (victim.reset(0, 1, &[9]), victim.data(2, WHOLE, 9, 0, 1));
     let other = victim.data(2, WHOLE, 8, 0, 1);
-    victim.hear(&[reset.clone()]);
-    victim.hear(&[early.clone()]);
+    victim.hear(std::slice::from_ref(&reset));
+    victim.hear(&[early]);
     assert_eq!(victim.read(), 0);
     victim.hear(&[victim.data(0, WHOLE, 9, 0, 1)]);
     assert_eq!(
