@@ -443,7 +443,7 @@ impl World {
         due.into_iter()
             .flatten()
             .min()
-            .map(|at| at.max(self.now.instant))
+            .map(|at| whole_us(at.max(self.now.instant)))
     }
 
     fn step(&mut self, at: Instant) {
@@ -773,3 +773,10 @@ pub const TEXT_DELAY: Duration = Duration::from_millis(10);
 
 /// Between threads.
 pub const MAIL_DELAY: Duration = Duration::from_micros(100);
+
+/// The next whole microsecond. Clients' own timers have fractions that differ from run to run, and
+/// the wall clock, which counts microseconds, would lose each of them.
+fn whole_us(at: Instant) -> Instant {
+    let rest = at.duration_since(epoch()).subsec_nanos() % 1000;
+    at + Duration::from_nanos(u64::from((1000 - rest) % 1000))
+}
