@@ -276,35 +276,44 @@ fn the_layer_follows_the_link_without_a_long_pause() {
 }
 
 /// Behind a link that carries one picture and a half, what one participant stops is another's.
+/// Now and then more is tried than fits, so that only many seconds of several courses tell.
 #[test]
 fn what_is_not_sent_any_more_makes_room_for_others() {
     for (worker, toggles) in [(0, true), (1, true), (1, false)] {
-        let mut world = World::new(7, 2);
-        let (a, _) = world.participate(0, "a", "room");
-        world.connect();
-        world.participate_simulcast(0, "b", "room");
-        world.connect();
-        let viewer = world.play(worker, "room");
-        world.connect();
-        world.network.narrow(viewer, Direction::Down, 1_050_000);
-        let height = |world: &mut World| {
-            world.run(Duration::from_secs(15));
-            let from = world.clients[viewer].received.len();
-            world.run(Duration::from_secs(3));
-            by_label(world, viewer, from)["b"].height
-        };
-        let before = height(&mut world);
-        assert!(before < 500, "{worker}, {toggles}: {before}");
-        if toggles {
-            let off = json!({ "command": "toggleVideo", "trackId": "a", "enabled": false });
-            world.say(a, off);
-        } else {
-            let studio = world.clients[a].studio.as_mut().expect("a studio");
-            studio.running = false;
-        }
-        let after = height(&mut world);
-        assert!(after > 600, "{worker}, {toggles}: {after}");
+        let heights = (1..=4).map(|seed| heights_around_a_stop(seed, worker, toggles));
+        let sum = |(a, b): (u32, u32), (before, after)| (a + before, b + after);
+        let (before, after) = heights.fold((0, 0), sum);
+        let (before, after) = (before / 4, after / 4);
+        assert!(before < 560, "{worker}, {toggles}: {before}");
+        assert!(after > 660, "{worker}, {toggles}: {after}");
     }
+}
+
+/// Rows of b's picture before and after a stops its own, by a command or without a word.
+fn heights_around_a_stop(seed: u64, worker: u16, toggles: bool) -> (u32, u32) {
+    let mut world = World::new(seed, 2);
+    let (a, _) = world.participate(0, "a", "room");
+    world.connect();
+    world.participate_simulcast(0, "b", "room");
+    world.connect();
+    let viewer = world.play(worker, "room");
+    world.connect();
+    world.network.narrow(viewer, Direction::Down, 1_050_000);
+    let height = |world: &mut World| {
+        world.run(Duration::from_secs(15));
+        let from = world.clients[viewer].received.len();
+        world.run(Duration::from_secs(10));
+        by_label(world, viewer, from)["b"].height
+    };
+    let before = height(&mut world);
+    if toggles {
+        let off = json!({ "command": "toggleVideo", "trackId": "a", "enabled": false });
+        world.say(a, off);
+    } else {
+        let studio = world.clients[a].studio.as_mut().expect("a studio");
+        studio.running = false;
+    }
+    (before, height(&mut world))
 }
 
 /// The longest time since `from` without a frame that came whole.
