@@ -122,8 +122,8 @@ look "it comes back however often it could not start" answers http://127.0.0.1:5
 look "with its data" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
 
 inside systemctl stop leafcutter
-inside sh -c 'umask 077; cp /var/lib/leafcutter/leafcutter.db /root/copy.db; rm /var/lib/leafcutter/leafcutter.db*'
-inside install -o leafcutter -g leafcutter -m 600 /root/copy.db /var/lib/leafcutter/leafcutter.db
+inside sh -c 'umask 077; cp /var/lib/leafcutter/leafcutter.db /var/backups/leafcutter.db; rm /var/lib/leafcutter/leafcutter.db*'
+inside install -o leafcutter -g leafcutter -m 600 /var/backups/leafcutter.db /var/lib/leafcutter/leafcutter.db
 inside systemctl start leafcutter
 look "a copy of the data is put back" answers http://127.0.0.1:5080/LiveApp/rest/v2/broadcasts/kept
 look "and can be written" answers http://127.0.0.1:5080/readyz

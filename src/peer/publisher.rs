@@ -257,7 +257,10 @@ impl Publisher {
     /// Makes room for one more SSRC. Pages that change a camera by `removeTrack` and `addTrack`
     /// have another m-line with other SSRCs each time.
     pub(super) fn make_room(&mut self) {
-        if self.ssrcs.len() < MAX_SSRCS_PER_PEER {
+        let is_full = self.ssrcs.len() >= MAX_SSRCS_PER_PEER;
+        let may_retire = is_full && self.retired.len() < MAX_RETIRED_SSRCS;
+        // Whoever forges SSRCs comes here with each packet: nothing is moved in vain.
+        if !may_retire || !self.ssrcs.iter().any(|source| self.is_over(source)) {
             return;
         }
         let all = std::mem::take(&mut self.ssrcs);

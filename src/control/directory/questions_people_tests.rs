@@ -486,6 +486,19 @@ fn who_plays_may_ask_for_the_tracks_without_a_code() {
     }
 }
 
+/// Somebody at 192.0.2.`last` shows a code for `s`.
+fn play_with_code(id: &str, code: &str, last: u8) -> PlayAsk {
+    PlayAsk {
+        subscriber_id: Some(id.to_owned()),
+        subscriber_code: Some(code.to_owned()),
+        client: Arc::new(Client {
+            remote: Some(IpAddr::from([192, 0, 2, last])),
+            ..Client::default()
+        }),
+        ..play_of("s")
+    }
+}
+
 #[test]
 fn another_id_for_each_guess_gains_nothing() {
     let mut w = World::new(AppSettings {
@@ -496,42 +509,25 @@ fn another_id_for_each_guess_gains_nothing() {
     w.put_live(CAROL, "s");
     let key = derived_key("of the application", "anna", "s", AccessKind::Play).unwrap();
     let code = code_at(&key, 60, 1_700_000_000);
-    let ask = |id: &str, code: &str, last: u8| PlayAsk {
-        subscriber_id: Some(id.to_owned()),
-        subscriber_code: Some(code.to_owned()),
-        client: Arc::new(Client {
-            remote: Some(IpAddr::from([192, 0, 2, last])),
-            ..Client::default()
-        }),
-        ..play_of("s")
-    };
     let refused = Err(Definition::UnauthorizedAccess);
     for guess in 0..100 {
         assert_eq!(
-            w.play(BOB, ask(&format!("id{guess}"), "000000", 1)),
+            w.play(BOB, play_with_code(&format!("id{guess}"), "000000", 1)),
             refused
         );
     }
     assert_eq!(
-        w.play(BOB, ask("anna", &code, 1)),
+        w.play(BOB, play_with_code("anna", &code, 1)),
         refused,
         "found too late"
     );
-    assert_eq!(w.play(ALICE, ask("anna", &code, 2)), Ok(()));
+    assert_eq!(w.play(ALICE, play_with_code("anna", &code, 2)), Ok(()));
 }
 
 #[test]
 fn codes_are_not_to_be_guessed() {
     let (mut w, code) = world_with_codes();
-    let ask = |code: &str, last: u8| PlayAsk {
-        subscriber_id: Some("anna".to_owned()),
-        subscriber_code: Some(code.to_owned()),
-        client: Arc::new(Client {
-            remote: Some(IpAddr::from([192, 0, 2, last])),
-            ..Client::default()
-        }),
-        ..play_of("s")
-    };
+    let ask = |code: &str, last: u8| play_with_code("anna", code, last);
     let refused = Err(Definition::UnauthorizedAccess);
     // An old code, as a page that reconnects shows it.
     for _ in 0..100 {
