@@ -46,6 +46,7 @@ pub struct Estimator {
     /// The receiver's own estimate, used while there is no feedback.
     remb_bps: Option<u64>,
     wanted_bps: f64,
+    can_probe: bool,
     /// When a probe was last believed, and what it proved.
     believed: Option<(i64, f64)>,
 }
@@ -73,6 +74,7 @@ impl Estimator {
             rtt_us: None,
             remb_bps: None,
             wanted_bps: start_bps,
+            can_probe: true,
             believed: None,
         }
     }
@@ -90,6 +92,12 @@ impl Estimator {
     /// What would be sent if the path took it, bits per second: probes reach for that.
     pub fn set_wanted(&mut self, bps: u64) {
         self.wanted_bps = bps as f64;
+    }
+
+    /// Whether there is anything to make probes of. Where there is not, the estimate rises to what
+    /// is wanted by itself.
+    pub fn set_can_probe(&mut self, can_probe: bool) {
+        self.can_probe = can_probe;
     }
 
     /// Round trip with the receiver's wait for the next feedback, in microseconds; `None` before
@@ -226,7 +234,7 @@ impl Estimator {
             wanted_bps: self.wanted_bps,
             congested,
         };
-        if self.feedback_count.is_some() {
+        if self.feedback_count.is_some() && self.can_probe {
             self.prober.poll(now_us, situation);
         }
     }
@@ -257,6 +265,10 @@ impl Estimator {
             rtt_us: self.rtt_us.unwrap_or(START_RTT_US),
             queue_us: self.queue.delay_us(),
             limited: self.activity.limited,
+            untried_bps: match self.can_probe {
+                true => 0.0,
+                false => self.wanted_bps,
+            },
             exceeded: self.activity.exceeded && !arrives,
         }
     }

@@ -16,6 +16,7 @@ pub struct RateControl {
     capacity: Capacity,
     /// Cuts for a queue that stood, since it was last short.
     standing_cuts: u8,
+    tries: Tries,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Observed {
     pub queue_us: i64,
     /// Less is sent than could be: nothing is learnt by raising the rate.
     pub limited: bool,
+    /// Up to here, bits per second, it is raised all the same: no probe could find out.
+    pub untried_bps: f64,
     /// More is sent than the rate, and than arrives: cuts have not been obeyed yet.
     pub exceeded: bool,
 }
@@ -73,6 +76,7 @@ impl RateControl {
             cut_us: None,
             capacity: Capacity::default(),
             standing_cuts: 0,
+            tries: Tries::default(),
         }
     }
 
@@ -100,7 +104,7 @@ impl RateControl {
             Usage::Under => self.state = State::Hold,
             Usage::Normal => match self.state {
                 State::Hold => self.state = State::Increase,
-                State::Increase => self.increase(passed_us, observed),
+                State::Increase => self.increase(now_us, passed_us, observed),
             },
             Usage::Over => {
                 self.state = State::Hold;
@@ -147,8 +151,9 @@ impl RateControl {
         now_us - cut_us >= effect_us || far_below
     }
 
-    fn increase(&mut self, passed_us: i64, observed: Observed) {
-        if observed.limited {
+    fn increase(&mut self, now_us: i64, passed_us: i64, observed: Observed) {
+        let is_tried = self.bps < observed.untried_bps && self.tries.may_begin(now_us);
+        if observed.limited && !is_tried {
             return;
         }
         if let Some(acknowledged) = observed.acknowledged_bps
@@ -170,7 +175,8 @@ impl RateControl {
         };
         let limit = observed
             .acknowledged_bps
-            .map_or(f64::INFINITY, |bps| bps * MAX_AHEAD + 10_000.0);
+            .map_or(f64::INFINITY, |bps| bps * MAX_AHEAD + 10_000.0)
+            .max(observed.untried_bps);
         // What arrives while the queue is not long is carried, whatever was thought before: a cut
         // was to drain the queue, and has, so its rate is not the link's.
         let carried = observed
@@ -207,6 +213,32 @@ impl RateControl {
         }
         self.capacity.add(acknowledged);
         self.cut_us = Some(now_us);
+        self.tries.fail(now_us);
+    }
+}
+
+/// When a rate that nothing has proved may be tried: each time costs the viewer a stutter where it
+/// does not hold.
+#[derive(Debug, Default)]
+struct Tries {
+    from_us: i64,
+    wait_us: i64,
+}
+
+impl Tries {
+    fn may_begin(&self, now_us: i64) -> bool {
+        now_us >= self.from_us
+    }
+
+    /// Waits twice as long where the last time is not long ago.
+    fn fail(&mut self, now_us: i64) {
+        let passed_us = now_us - self.from_us;
+        if passed_us > 2 * self.wait_us {
+            self.wait_us = MIN_TRY_WAIT_US;
+        } else if passed_us > 0 {
+            self.wait_us = (2 * self.wait_us).min(MAX_TRY_WAIT_US);
+        }
+        self.from_us = now_us + self.wait_us;
     }
 }
 
@@ -283,6 +315,10 @@ const NEAR_PACE: f64 = 0.7;
 /// The rate does not run further ahead of what is confirmed.
 const MAX_AHEAD: f64 = 1.5;
 
+/// Waits before an unproved rate is tried again.
+const MIN_TRY_WAIT_US: i64 = 5_000_000;
+const MAX_TRY_WAIT_US: i64 = 80_000_000;
+
 /// The packet that additive increase reckons with.
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 
@@ -313,6 +349,7 @@ mod tests {
             rtt_us: 100_000,
             queue_us: 80_000,
             limited: false,
+            untried_bps: 0.0,
             exceeded: false,
         }
     }
@@ -359,6 +396,19 @@ mod tests {
             resting.update(n * 50_000, observed);
         }
         assert_eq!(resting.bps(), 1e6);
+    }
+
+    #[test]
+    fn what_no_probe_could_find_out_is_felt_for() {
+        let mut rate = RateControl::new(1e6);
+        for n in 0..=200 {
+            let mut observed = observed(Usage::Normal, 5e5);
+            observed.limited = true;
+            observed.untried_bps = 3e6;
+            rate.update(n * 50_000, observed);
+        }
+        let felt = rate.bps();
+        assert!((2.1e6..2.2e6).contains(&felt), "8 % per second: {felt}");
     }
 
     #[test]

@@ -33,6 +33,31 @@ struct Ladder {
 }
 
 impl Ladder {
+    /// Puts the next layer on top, where it is a step. What costs as much shows no more; of two
+    /// encodings that cost about the same the one that is `present` stays, whichever costs less at
+    /// the moment: each change between them takes a key frame.
+    fn add(&mut self, figures: &LayerFigures, present: Target) {
+        let (layer, bps) = (figures.layer, figures.wire_bps);
+        if present == Target::Upto(layer) {
+            while self.bps.last().is_some_and(|&below| below >= bps) {
+                self.bps.pop();
+                self.layers.pop();
+            }
+        }
+        let is_step = match (self.layers.last(), self.bps.last()) {
+            (Some(below), Some(&below_bps)) => {
+                let is_other = below.encoding != layer.encoding && present != Target::Upto(layer);
+                let least = if is_other { STEP_PERCENT } else { 100 };
+                bps.saturating_mul(100) > below_bps.saturating_mul(least)
+            }
+            _ => true,
+        };
+        if is_step {
+            self.bps.push(bps);
+            self.layers.push(layer);
+        }
+    }
+
     /// True when `flowing` cannot go on beside the others until the encoding of `choice` takes
     /// over: it costs half as much again as there is room for.
     fn is_far_above(&self, flowing: Layer, choice: Choice, left_bps: u64) -> bool {
@@ -132,8 +157,7 @@ fn wish(ladder: &Ladder) -> Wish<'_> {
 fn patiently(now: Instant, sending: &mut Sending, choice: Choice, suffers: bool) -> Choice {
     let is_paused = sending.target == Target::Paused;
     let has_changed = is_paused != (choice == Choice::Paused);
-    let can_be_probed = sending.transport_cc && sending.stream.rtx.is_some();
-    if !(is_paused || has_changed && can_be_probed && suffers) {
+    if !(is_paused || has_changed && sending.can_probe() && suffers) {
         sending.short_since = None;
         return match choice {
             Choice::Paused => Choice::Layer(0),
@@ -189,15 +213,11 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
         most == 0 || u32::from(figures.height) <= most || figures.height == lowest
     };
     for figures in published.iter().filter(wanted) {
-        let bps = figures.wire_bps;
-        // What costs more and shows no more is no step; what was not measured ends the ladder.
-        if bps == 0 {
+        // What was not measured ends the ladder.
+        if figures.wire_bps == 0 {
             break;
         }
-        if ladder.bps.last().is_none_or(|&below| bps > below) {
-            ladder.bps.push(bps);
-            ladder.layers.push(figures.layer);
-        }
+        ladder.add(figures, sending.target);
     }
     if ladder.layers.is_empty() {
         let track = sending.track.and_then(|key| tracks.get(key));
@@ -215,6 +235,9 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
     };
     ladder
 }
+
+/// What another encoding must cost of the one below, or it is no step: rates waver.
+const STEP_PERCENT: u64 = 110;
 
 /// A video is paused when it has had no room for so long, and comes back no sooner: each time costs
 /// a key frame.

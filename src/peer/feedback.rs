@@ -9,7 +9,7 @@ use crate::base::bytes::Writer;
 use crate::base::clock::Now;
 use crate::base::fault::DropReason;
 use crate::base::ids::Ssrc;
-use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_SENT_RECORDS};
+use crate::base::limits::MAX_DATAGRAM_LEN;
 use crate::base::seq::SeqNo;
 use crate::router::tracks::Tracks;
 use crate::rtcp::report::{ReportBlock, SenderInfo};
@@ -196,8 +196,8 @@ impl Subscriber {
     /// One decrypted RTCP compound from the subscriber.
     ///
     /// # Errors
-    /// `MalformedRtcp` at the first packet that does not parse, or that reports on more packets,
-    /// together with those before it, than are remembered; those before it count.
+    /// `MalformedRtcp` at the first packet that does not parse, or that reports on many times the
+    /// packets that were sent; those before it count.
     pub fn handle_rtcp(
         &mut self,
         now: Now,
@@ -205,7 +205,6 @@ impl Subscriber {
         tracks: &mut Tracks,
     ) -> Result<Asked, DropReason> {
         let mut asked = Asked::default();
-        let mut statuses = 0;
         for packet in Compound::new(compound) {
             match packet.map_err(|_| DropReason::MalformedRtcp)? {
                 Packet::Nack { media, pairs, .. } => {
@@ -232,9 +231,7 @@ impl Subscriber {
                 }
                 Packet::Remb { bitrate_bps, .. } => self.path.handle_remb(now.instant, bitrate_bps),
                 Packet::TransportFeedback(feedback) => {
-                    // 40 bytes can call 65535 packets lost, and each is looked up.
-                    statuses += usize::from(feedback.status_count);
-                    if statuses > MAX_SENT_RECORDS {
+                    if !self.path.may_report(feedback.status_count) {
                         return Err(DropReason::MalformedRtcp);
                     }
                     self.path.handle_feedback(now.instant, &feedback);

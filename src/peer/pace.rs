@@ -16,6 +16,7 @@ use super::subscriber::{Sending, Subscriber};
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::fault::DropReason;
+use crate::base::limits::MAX_SENT_RECORDS;
 use crate::base::seq::{RtpTime, SeqNo};
 use crate::bwe::allocate::UP_PERCENT;
 use crate::bwe::bucket::Bucket;
@@ -57,6 +58,9 @@ pub(super) struct Known {
     resent: Rate,
     /// When it was last divided among what is sent, and what it was thought to take then.
     divided: Option<(Instant, u64)>,
+    /// Packets that feedback may still speak of, and the number up to which those sent count.
+    reportable: usize,
+    counted_seq: u16,
 }
 
 /// All that is sent, in bits per second on the wire.
@@ -68,6 +72,8 @@ pub(super) struct Sums {
     wanted_bps: u64,
     /// Something has just begun, and counts for nothing yet.
     is_unknown: bool,
+    /// There is video that can be sent again for a probe.
+    can_probe: bool,
 }
 
 /// A subscription that waits.
@@ -122,6 +128,8 @@ impl Path {
                 settled: None,
                 resent: Rate::default(),
                 divided: None,
+                reportable: MAX_SENT_RECORDS,
+                counted_seq: self.next_seq,
             }));
         }
     }
@@ -236,6 +244,25 @@ impl Path {
         self.open(now);
         if let Some(known) = &mut self.known {
             known.estimator.handle_remb(bps);
+        }
+    }
+
+    /// True when feedback may speak of `count` more packets. Each is looked up, and 40 bytes can
+    /// call 65535 lost: who speaks of many times what it was sent is not listened to.
+    pub(super) fn may_report(&mut self, count: u16) -> bool {
+        let Some(known) = &mut self.known else {
+            return true;
+        };
+        let sent = self.next_seq.wrapping_sub(known.counted_seq);
+        known.counted_seq = self.next_seq;
+        let reportable = known.reportable + usize::from(sent) * REPORTS_PER_PACKET;
+        known.reportable = reportable.min(MAX_SENT_RECORDS);
+        match known.reportable.checked_sub(usize::from(count)) {
+            Some(left) => {
+                known.reportable = left;
+                true
+            }
+            None => false,
         }
     }
 
@@ -371,6 +398,7 @@ impl Path {
         if sums.wanted_bps > 0 || known.sent_bps > 0 {
             let wanted_bps = sums.wanted_bps * WANTED_PERCENT / 100;
             known.estimator.set_wanted(wanted_bps);
+            known.estimator.set_can_probe(sums.can_probe);
             known.sent_bps = sums.sent_bps;
             known.pace(now, sums.is_unknown);
         }
@@ -444,6 +472,7 @@ impl Subscriber {
                 sums.is_unknown |= track.is_some_and(|track| track.rate.is_unknown());
             }
             sums.wanted_bps += wanted_bps;
+            sums.can_probe |= sending.can_probe();
         }
         self.path.settle(now.instant, sums);
     }
@@ -530,10 +559,7 @@ impl Subscriber {
             if known.estimator.padding_due(now.instant) == 0 || !outlet.egress.has_room_for(1) {
                 return;
             }
-            let is_probed = |s: &&mut Sending| {
-                let is_wanted = s.is_taken() && s.switched_on && s.transport_cc;
-                is_wanted && s.info.kind == MediaKind::Video && s.stream.rtx.is_some()
-            };
+            let is_probed = |s: &&mut Sending| s.is_taken() && s.switched_on && s.can_probe();
             // What flows has packets to send again.
             let probed = self.sendings.iter_mut().filter(is_probed);
             let Some(sending) = probed.max_by_key(|sending| sending.enabled) else {
@@ -591,6 +617,10 @@ const MAX_KEY_FRAME_WAIT: Duration = Duration::from_secs(2);
 /// More of either is not what a path that carries its load shows, a radio link's losses included.
 const HARMFUL_LOSS: f64 = 0.05;
 const HARMFUL_QUEUE_US: u32 = 100_000;
+
+/// How often feedback may speak of one packet, on average: receivers do once, and again of what
+/// came late.
+const REPORTS_PER_PACKET: usize = 4;
 
 /// Packets sent again for a probe at one go.
 const MAX_PADDING: u16 = 16;

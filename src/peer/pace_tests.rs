@@ -97,6 +97,7 @@ impl Bench {
             sent_bps: 1_000_000,
             wanted_bps: 1_000_000,
             is_unknown: false,
+            can_probe: true,
         };
         subscriber.path.settle(now.instant, sums);
         let master = MasterKey::new(Profile::AeadAes128Gcm, &[1; 16], &[2; 12]).unwrap();
@@ -604,4 +605,23 @@ fn a_compound_reports_on_no_more_packets_than_are_remembered() {
         let is_taken = subscriber.path.estimate_bps() != Some(500_000);
         assert_eq!(is_taken, first, "{counts:?}");
     }
+}
+
+#[test]
+fn what_was_sent_is_reported_on_a_few_times_and_no_more() {
+    let mut bench = Bench::new();
+    let (subscriber, tracks) = (&mut bench.subscriber, &mut bench.tracks);
+    subscriber.path.open(bench.now.instant);
+    let mut report = |sent: u16, count: u16| {
+        subscriber.path.next_seq = subscriber.path.next_seq.wrapping_add(sent);
+        let compound = lost(&[count]);
+        let asked = subscriber.handle_rtcp(bench.now, &compound, tracks);
+        asked.is_ok()
+    };
+    assert!(report(0, MAX_SENT_RECORDS as u16));
+    assert!(!report(0, 1));
+    assert!(report(100, 100) && report(0, 300) && !report(0, 1));
+    // However long nothing is said, a report speaks of what is remembered.
+    assert!(!report(u16::MAX, MAX_SENT_RECORDS as u16 + 1));
+    assert!(report(0, MAX_SENT_RECORDS as u16));
 }

@@ -9,6 +9,7 @@ use super::pace::Path;
 use super::ssrcs::Ssrcs;
 use super::wishes::{Wish, Wishes};
 use crate::base::clock::Now;
+use crate::base::codec::MediaKind;
 use crate::base::ids::{Mid, Pt, Ssrc, TrackId};
 use crate::base::seq::SeqNo;
 use crate::model::layers::{Priority, Target};
@@ -279,6 +280,11 @@ impl Sending {
     /// False once it has ended, and while the player does not take it.
     pub fn is_taken(&self) -> bool {
         !matches!(self.state, SendingState::Refused | SendingState::Ended)
+    }
+
+    /// True when what was sent can be sent again to find out what the path takes.
+    pub fn can_probe(&self) -> bool {
+        self.info.kind == MediaKind::Video && self.transport_cc && self.stream.rtx.is_some()
     }
 
     /// The server's RTX payload type, when RTX is in use.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use leafcutter::base::codec::MediaKind;
 
-use super::client::{Client, Received, is_key_frame_start};
-use super::media::{Identity, Published};
+use super::client::{Client, Received};
+use super::media::{Identity, Published, is_key_frame_start};
 
 /// What [`compare`] found besides agreement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub fn compare(publisher: &Client, viewer: &Client, kind: MediaKind, until: Inst
         MediaKind::Audio => by_seq.keys().next(),
         MediaKind::Video => by_seq
             .iter()
-            .find(|(_, r)| is_key_frame_start(r))
+            .find(|(_, r)| is_key_frame_start(&r.payload))
             .map(|(seq, _)| seq),
     };
     let (Some(&start), Some(offset)) = (start, offset) else {
@@ -135,7 +135,7 @@ pub fn assert_all_arrived(publisher: &Client, viewer: &Client, until: Instant) {
     let is_video = |r: &&Received| r.kind == MediaKind::Video && *r.label == *publisher.stream;
     let first = viewer.received.iter().find(is_video);
     assert!(
-        first.is_some_and(is_key_frame_start),
+        first.is_some_and(|r| is_key_frame_start(&r.payload)),
         "video begins with a key frame"
     );
 }

@@ -22,7 +22,7 @@ use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{ExtensionValues, RawPacket, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig, RtcError};
 
-use super::media::{Cameras, Identity, Published, Studio};
+use super::media::{Cameras, Identity, Published, Studio, is_key_frame_start};
 
 /// A client on one WebSocket with one peer connection.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ pub struct Client {
     pub messages: Vec<Message>,
     /// How loud its audio says it is (RFC 6464); `None`: it does not say.
     pub level: Option<u8>,
+    /// It answers that it takes neither RTX nor NACKs.
+    pub refuses_repair: bool,
     /// Every datagram sent, from when a scenario puts a tape in.
     pub tape: Option<Vec<Vec<u8>>>,
     role: Role,
@@ -226,6 +228,7 @@ impl Client {
             simulcast: false,
             out: Out::default(),
             opens_channel: false,
+            refuses_repair: false,
             channels: Vec::new(),
             messages: Vec::new(),
             level: None,
@@ -557,9 +560,15 @@ impl Client {
             .sdp_api()
             .accept_offer(offer)
             .expect("an acceptable offer");
-        self.say(json!({
-            "command": "takeConfiguration", "type": "answer", "sdp": answer.to_sdp_string(),
-        }));
+        let mut sdp = answer.to_sdp_string();
+        if self.refuses_repair {
+            let repairs =
+                |l: &&str| l.contains("rtx/") || l.contains("apt=") || l.ends_with(" nack");
+            let lines = sdp.lines().filter(|line| !repairs(line));
+            let lines = lines.flat_map(|line| [line, "\r\n"]).collect::<String>();
+            sdp = lines.replace("SAVPF 96 97", "SAVPF 96");
+        }
+        self.say(json!({ "command": "takeConfiguration", "type": "answer", "sdp": sdp }));
         if is_first {
             self.say_candidates();
             if self.opens_channel {
@@ -715,7 +724,7 @@ impl Client {
         // A decoder that is given the middle of a frame first cannot start and asks for another.
         if kind == MediaKind::Video {
             let first = !self.received.iter().any(|r| r.ssrc == ssrc);
-            let starts = is_key_frame_start(&received);
+            let starts = is_key_frame_start(&received.payload);
             if first && !starts {
                 self.key_frame_retries.insert(ssrc, now + KEY_FRAME_RETRY);
             } else if starts {
@@ -775,16 +784,6 @@ fn labels(sdp: &str) -> Vec<(u32, (Arc<str>, MediaKind))> {
         labels.push((ssrc.parse().expect("a number"), (Arc::from(label), kind)));
     }
     labels
-}
-
-/// True for the first packet of a key frame.
-pub fn is_key_frame_start(received: &Received) -> bool {
-    let start = received.payload.first() == Some(&0x90);
-    let tag_at = match received.payload.get(1) {
-        Some(0xe0) => 6,
-        _ => 4,
-    };
-    start && received.payload.get(tag_at).is_some_and(|tag| tag & 1 == 0)
 }
 
 /// Of both kinds, as browsers do for video.

@@ -361,6 +361,16 @@ fn vp8_start(frame: u32, first: bool, key_frame: bool) -> Vec<u8> {
     start
 }
 
+/// True for the payload of a key frame's first packet.
+pub fn is_key_frame_start(payload: &[u8]) -> bool {
+    let start = payload.first() == Some(&0x90);
+    let tag_at = match payload.get(1) {
+        Some(0xe0) => 6,
+        _ => 4,
+    };
+    start && payload.get(tag_at).is_some_and(|tag| tag & 1 == 0)
+}
+
 fn noise_with_identity(
     rng: &mut StdRng,
     mut payload: Vec<u8>,

@@ -7,8 +7,8 @@ use leafcutter::base::codec::MediaKind;
 use leafcutter::base::fault::DropReason;
 use serde_json::json;
 
-use crate::client::{Client, Received, is_key_frame_start};
-use crate::media::{Cameras, Published};
+use crate::client::{Client, Received};
+use crate::media::{Cameras, Published, is_key_frame_start};
 use crate::network::{Direction, Link};
 use crate::seeds;
 use crate::world::World;
@@ -275,6 +275,51 @@ fn the_layer_follows_the_link_without_a_long_pause() {
     });
 }
 
+/// An encoding at half its frame rate and the one below at all of it cost about as much: which
+/// of them is more changes every second.
+#[test]
+fn layers_that_cost_the_same_do_not_take_turns() {
+    seeds::for_each(4, |seed| {
+        let mut world = World::new(70 + seed, 1);
+        let (_, viewer) = call(&mut world, 0);
+        world.run(Duration::from_secs(5));
+        world.network.narrow(viewer, Direction::Down, 420_000);
+        world.run(Duration::from_secs(10));
+        let before = heights(&world, viewer).len();
+        world.run(Duration::from_secs(60));
+        let changes = heights(&world, viewer).len() - before;
+        println!("{seed}: {changes}");
+        assert!(changes <= 12, "{seed}: {changes} changes in a minute");
+    });
+}
+
+/// To whom nothing can be sent again there are no probes: what has not been proved is tried, less
+/// often each time that it does not hold, and the link's return is noticed all the same.
+#[test]
+fn a_viewer_without_repair_comes_back_up_with_the_link() {
+    seeds::for_each(4, |seed| {
+        let mut world = World::new(80 + seed, 1);
+        world.publish_simulcast(0, "call");
+        world.connect();
+        let viewer = world.play(0, "call");
+        world.clients[viewer].refuses_repair = true;
+        world.connect();
+        world.run(Duration::from_secs(10));
+        assert_eq!(heights(&world, viewer).last(), Some(&720));
+        world.network.narrow(viewer, Direction::Down, 250_000);
+        world.run(Duration::from_secs(5));
+        assert_eq!(heights(&world, viewer).last(), Some(&180));
+        // Not enough for the next one.
+        world.network.narrow(viewer, Direction::Down, 420_000);
+        world.run(Duration::from_secs(60));
+        let changes = heights(&world, viewer).len();
+        assert!(changes <= 12, "{seed}: {changes}");
+        world.network.narrow(viewer, Direction::Down, 20_000_000);
+        world.run(Duration::from_secs(60));
+        assert_eq!(heights(&world, viewer).last(), Some(&720));
+    });
+}
+
 /// Behind a link that carries one picture and a half, what one participant stops is another's.
 /// Now and then more is tried than fits, so that only many seconds of several courses tell.
 #[test]
@@ -506,7 +551,7 @@ impl Frame {
         Self {
             encoding: first.identity().frame >> 24,
             number: first.identity().frame & 0xff_ffff,
-            key_frame: is_key_frame_start(first),
+            key_frame: is_key_frame_start(&first.payload),
             timestamp: first.timestamp,
             picture_id: u16::from_be_bytes([high & 0x7f, low]),
             tl0_pic_idx,

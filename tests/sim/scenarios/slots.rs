@@ -7,8 +7,9 @@ use leafcutter::base::codec::MediaKind;
 use leafcutter::model::settings::AppSettings;
 use serde_json::json;
 
-use crate::client::{Message, Received, is_key_frame_start};
+use crate::client::{Message, Received};
 use crate::control::Control;
+use crate::media::is_key_frame_start;
 use crate::seeds;
 use crate::world::World;
 
@@ -65,7 +66,7 @@ fn assert_continuous(sent: &[(&Received, usize)]) -> Vec<usize> {
         assert!(step < 90_000, "{old} to {new}: {step} ticks");
         if old != new {
             shown.push(new);
-            let is_start = after.kind == MediaKind::Audio || is_key_frame_start(after);
+            let is_start = after.kind == MediaKind::Audio || is_key_frame_start(&after.payload);
             assert!(is_start, "{old} to {new}");
         }
     }

@@ -6,7 +6,8 @@ use leafcutter::base::codec::MediaKind;
 use leafcutter::base::fault::DropReason;
 use serde_json::json;
 
-use crate::client::{Received, WirePacket, is_key_frame_start};
+use crate::client::{Received, WirePacket};
+use crate::media::is_key_frame_start;
 use crate::network::Link;
 use crate::seeds;
 use crate::world::World;
@@ -154,7 +155,7 @@ fn what_a_publisher_has_switched_off_costs_it_no_key_frames() {
     world.run(Duration::from_secs(1));
     for viewer in early.into_iter().chain(late) {
         let video = since(&world, viewer, MediaKind::Video, on);
-        assert!(is_key_frame_start(video[0]));
+        assert!(is_key_frame_start(&video[0].payload));
     }
 }
 
@@ -292,7 +293,7 @@ fn assert_continuous(world: &World, viewer: usize, kind: MediaKind, off: Instant
         let ticks = f64::from(first.timestamp.wrapping_sub(last.timestamp));
         let passed = (first.at - last.at).as_secs_f64();
         assert!((ticks / hz - passed).abs() < 0.1, "{ticks} in {passed} s");
-        assert!(kind == MediaKind::Audio || is_key_frame_start(first));
+        assert!(kind == MediaKind::Audio || is_key_frame_start(&first.payload));
     }
 }
 
