@@ -30,6 +30,8 @@ struct Ladder {
     /// What each costs; where `layers` is empty, what all of it does.
     bps: SmallVec<[u64; 9]>,
     present: Choice,
+    /// There are better layers, which are not to be tried yet.
+    is_cut: bool,
 }
 
 impl Ladder {
@@ -46,7 +48,7 @@ impl Ladder {
         }
         let is_step = match (self.layers.last(), self.bps.last()) {
             (Some(below), Some(&below_bps)) => {
-                let is_other = below.encoding != layer.encoding && present != Target::Upto(layer);
+                let is_other = picture(*below) != picture(layer) && present != Target::Upto(layer);
                 let least = if is_other { STEP_PERCENT } else { 100 };
                 bps.saturating_mul(100) > below_bps.saturating_mul(least)
             }
@@ -55,6 +57,31 @@ impl Ladder {
         if is_step {
             self.bps.push(bps);
             self.layers.push(layer);
+        }
+    }
+
+    /// Leaves out the better pictures.
+    fn cut(&mut self) {
+        let Some(present) = self.picture(self.present) else {
+            return;
+        };
+        let same = |layer: &Layer| picture(*layer) == present;
+        if let Some(top) = self.layers.iter().rposition(same) {
+            self.is_cut = top + 1 < self.layers.len();
+            self.layers.truncate(top + 1);
+            self.bps.truncate(top + 1);
+        }
+    }
+
+    fn changes_picture(&self, choice: Choice) -> bool {
+        let (before, next) = (self.picture(self.present), self.picture(choice));
+        before.is_some() && next.is_some() && before != next
+    }
+
+    fn picture(&self, choice: Choice) -> Option<(u8, u8)> {
+        match choice {
+            Choice::Layer(at) => self.layers.get(at).copied().map(picture),
+            Choice::Paused => None,
         }
     }
 
@@ -99,9 +126,13 @@ impl Engine {
         let sendings = subscriber.sendings.iter().enumerate();
         let ladders: SmallVec<[Ladder; 4]> = sendings
             .filter(|(_, sending)| sending.is_taken() && sending.switched_on)
-            .map(|(at, sending)| Ladder {
-                priority: priority(important, sending),
-                ..ladder(now, &self.tracks, at, sending)
+            .map(|(at, sending)| {
+                let mut ladder = ladder(now, &self.tracks, at, sending);
+                ladder.priority = priority(important, sending);
+                if !sending.climb.is_allowed(now.instant, budget_bps) {
+                    ladder.cut();
+                }
+                ladder
             })
             .collect();
         if ladders.iter().all(|ladder| ladder.audio) {
@@ -121,6 +152,12 @@ impl Engine {
             }
             let was_paused = sending.target == Target::Paused;
             let choice = patiently(now.instant, sending, *choice, suffers);
+            if ladder.changes_picture(choice) {
+                match choice > ladder.present {
+                    true => sending.climb.rise(now.instant, budget_bps),
+                    false => sending.climb.fall(now.instant, budget_bps),
+                }
+            }
             let flowing = sending.flowing().filter(|_| suffers);
             if flowing.is_some_and(|layer| ladder.is_far_above(layer, choice, left_bps)) {
                 sending.stop_encoding();
@@ -135,6 +172,11 @@ impl Engine {
             self.tracks.want_key_frame(now.instant, key);
         }
     }
+}
+
+/// What of `layer` shows: another of these takes a key frame.
+fn picture(layer: Layer) -> (u8, u8) {
+    (layer.encoding, layer.spatial)
 }
 
 fn priority(important: &[(TrackId, Priority)], sending: &Sending) -> Priority {
@@ -187,7 +229,7 @@ fn target(ladder: &Ladder, choice: Choice) -> Target {
         Choice::Layer(at) => at,
     };
     match ladder.layers.get(at) {
-        Some(_) if at + 1 == ladder.layers.len() => Target::Best,
+        Some(_) if at + 1 == ladder.layers.len() && !ladder.is_cut => Target::Best,
         Some(layer) => Target::Upto(*layer),
         None => Target::Best,
     }
@@ -201,6 +243,7 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
         layers: SmallVec::new(),
         bps: SmallVec::new(),
         present: Choice::Paused,
+        is_cut: false,
     };
     let is_layered = sending.info.kind == MediaKind::Video && sending.is_layered();
     let published = match is_layered {

@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod climb;
 pub mod feedback;
 pub mod journal;
 pub mod layers;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::climb::Climb;
 use super::feedback::REPORT_INTERVAL;
 use super::layers::{Keys, Layered};
 use super::measure::Period;
@@ -76,6 +77,8 @@ pub struct Sending {
     /// Since when the path has had too little room for its lowest layer; or, while it is paused for
     /// that, since when it is. `None` while there is room.
     pub short_since: Option<Instant>,
+    /// Which better pictures the path is not to be tried with again yet.
+    pub climb: Climb,
     /// Rows of the picture that the player wants at most; 0: any.
     pub max_height: u32,
     /// SSRCs and counters.
@@ -357,6 +360,7 @@ mod tests {
             layers: None,
             target: Target::Best,
             short_since: None,
+            climb: Climb::default(),
             max_height: 0,
             enabled: true,
             switched_on: true,

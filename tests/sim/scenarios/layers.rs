@@ -275,22 +275,28 @@ fn the_layer_follows_the_link_without_a_long_pause() {
     });
 }
 
-/// An encoding at half its frame rate and the one below at all of it cost about as much: which
-/// of them is more changes every second.
+/// Where the link's rate is near the cost of a picture the estimate is above it now and below it
+/// then; and an encoding at half its frame rate costs as much as the one below at all of it, so
+/// that which of them is more changes every second.
 #[test]
-fn layers_that_cost_the_same_do_not_take_turns() {
-    seeds::for_each(4, |seed| {
-        let mut world = World::new(70 + seed, 1);
-        let (_, viewer) = call(&mut world, 0);
-        world.run(Duration::from_secs(5));
-        world.network.narrow(viewer, Direction::Down, 420_000);
-        world.run(Duration::from_secs(10));
-        let before = heights(&world, viewer).len();
-        world.run(Duration::from_secs(60));
-        let changes = heights(&world, viewer).len() - before;
-        println!("{seed}: {changes}");
-        assert!(changes <= 12, "{seed}: {changes} changes in a minute");
-    });
+fn a_viewer_between_two_pictures_does_not_change_them_all_the_time() {
+    for kbps in [320, 420, 520, 600] {
+        seeds::for_each(3, |seed| {
+            let mut world = World::new(70 + seed, 1);
+            let (_, viewer) = call(&mut world, 0);
+            world.run(Duration::from_secs(5));
+            world.network.narrow(viewer, Direction::Down, kbps * 1000);
+            world.run(Duration::from_secs(15));
+            let before = heights(&world, viewer).len();
+            world.run(Duration::from_secs(60));
+            let changes = heights(&world, viewer).len() - before;
+            println!("{kbps} {seed}: {changes}");
+            assert!(
+                changes <= 12,
+                "{kbps} {seed}: {changes} changes in a minute"
+            );
+        });
+    }
 }
 
 /// To whom nothing can be sent again there are no probes: what has not been proved is tried, less
