@@ -53,8 +53,12 @@ pub struct Broadcast {
     pub(super) speakers: Vec<StreamId>,
     /// When its speakers were given what they are due last, milliseconds since 1970; 0: never.
     pub(super) heeded_ms: u64,
+    /// When its plays were told their audio slots last, milliseconds since 1970; 0: never.
+    pub(super) audio_told_ms: u64,
     /// Who was granted to play it.
     pub(super) players: BTreeMap<ConnId, Play>,
+    /// How many of them are connected.
+    viewers: usize,
 }
 
 /// How far a broadcast is.
@@ -105,8 +109,6 @@ pub struct Play {
     pub(super) important: Vec<(TrackId, Priority)>,
     /// The video slots that it was told last.
     pub(super) listed: Vec<VideoSlot>,
-    /// When it was told its audio slots last, milliseconds since 1970; 0: never.
-    pub(super) audio_told_ms: u64,
 }
 
 impl Broadcast {
@@ -139,7 +141,9 @@ impl Broadcast {
             voice: Voice::default(),
             speakers: Vec::new(),
             heeded_ms: 0,
+            audio_told_ms: 0,
             players: BTreeMap::new(),
+            viewers: 0,
         }
     }
 
@@ -224,7 +228,7 @@ impl Broadcast {
 
     /// Connected players.
     pub fn viewers(&self) -> usize {
-        self.connected_players().count()
+        self.viewers
     }
 
     /// Who they are, in the order of their connections' numbers.
@@ -245,10 +249,7 @@ impl Broadcast {
 
     /// Players that hold a place, connected or not, `conn` left out.
     pub(super) fn places_besides(&self, conn: ConnId) -> usize {
-        self.players
-            .keys()
-            .filter(|&&player| player != conn)
-            .count()
+        self.players.len() - usize::from(self.players.contains_key(&conn))
     }
 
     /// Gives `player` a place. A play of the same connection that is there already is replaced.
@@ -269,8 +270,8 @@ impl Broadcast {
             told,
             important: Vec::new(),
             listed: Vec::new(),
-            audio_told_ms: 0,
         };
+        self.released(player);
         self.players.insert(player, play);
     }
 
@@ -278,13 +279,17 @@ impl Broadcast {
     /// True when it was not connected before.
     pub(super) fn connected(&mut self, player: ConnId) -> bool {
         let play = self.players.get_mut(&player);
-        play.is_some_and(|play| !std::mem::replace(&mut play.is_live, true))
+        let is_new = play.is_some_and(|play| !std::mem::replace(&mut play.is_live, true));
+        self.viewers += usize::from(is_new);
+        is_new
     }
 
     /// The place of `player` is free. True when its play was connected.
     pub(super) fn released(&mut self, player: ConnId) -> bool {
         let play = self.players.remove(&player);
-        play.is_some_and(|play| play.is_live)
+        let was_live = play.is_some_and(|play| play.is_live);
+        self.viewers -= usize::from(was_live);
+        was_live
     }
 
     /// Every worker that has its tracks or players.

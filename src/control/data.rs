@@ -58,8 +58,8 @@ impl Directory {
         to: DataTargets,
         text: impl Into<String>,
     ) {
-        let workers: BTreeSet<WorkerId> =
-            self.broadcasts(&app).flat_map(Broadcast::workers).collect();
+        let workers = to.iter().flat_map(|target| self.workers_with(&app, target));
+        let workers: BTreeSet<WorkerId> = workers.collect();
         let relay = Arc::new(DataRelay {
             app,
             stream,
@@ -70,6 +70,25 @@ impl Directory {
         for worker in workers {
             self.mail(worker, WorkerMail::Data(relay.clone()));
         }
+    }
+
+    /// Every worker that may have peers of `target`.
+    fn workers_with(&self, app: &AppName, target: &DataTarget) -> BTreeSet<WorkerId> {
+        let (DataTarget::Publishers(stream) | DataTarget::Players(stream)) = target;
+        let Some(broadcast) = self.broadcast(app, stream) else {
+            return BTreeSet::new();
+        };
+        let mut workers = broadcast.workers();
+        if let DataTarget::Publishers(_) = target {
+            let subtracks = broadcast.subtracks.iter();
+            let subtracks = subtracks.filter_map(|id| self.broadcast(app, id));
+            workers.extend(
+                subtracks
+                    .filter_map(Broadcast::publisher)
+                    .map(|conn| conn.worker),
+            );
+        }
+        workers
     }
 
     /// Sends one client a message of the server itself over the data channel of its play of

@@ -7,6 +7,7 @@
 mod calls;
 mod events;
 mod information;
+mod plays;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Directory {
 pub(super) struct App {
     pub(super) settings: Arc<AppSettings>,
     pub(super) broadcasts: BTreeMap<StreamId, Broadcast>,
+    /// Who plays which of them (`directory/plays.rs`).
+    plays: BTreeSet<(ConnId, StreamId)>,
     calls: Calls,
 }
 
@@ -75,6 +78,7 @@ impl Directory {
         let empty = |settings| App {
             settings,
             broadcasts: BTreeMap::new(),
+            plays: BTreeSet::new(),
             calls: Calls::default(),
         };
         Self {
@@ -308,9 +312,12 @@ impl Directory {
         if known.is_some_and(|broadcast| broadcast.is_held_against(conn)) {
             return Err(Definition::StreamIdInUse);
         }
+        let limit = app.settings.ingesting_stream_limit;
         let is_other = |b: &&Broadcast| *b.stream != *stream && b.publisher().is_some();
-        let others = app.broadcasts.values().filter(is_other).count();
-        if reaches(others, app.settings.ingesting_stream_limit) {
+        // Counted only where there may be as many.
+        if reaches(app.broadcasts.len(), limit)
+            && reaches(app.broadcasts.values().filter(is_other).count(), limit)
+        {
             return Err(Definition::HighResourceUsage);
         }
         Ok(())
@@ -422,8 +429,8 @@ impl Directory {
                 false => broadcast.main_track.clone(),
             },
         };
-        if let Some(broadcast) = self.broadcast_mut(app, stream) {
-            broadcast.admit(conn, ask, filter, slots, lineup);
+        if let Some(state) = self.apps.get_mut(app) {
+            state.admit(conn, stream, ask, (filter, slots, lineup));
         }
         Ok(grant)
     }
@@ -493,8 +500,8 @@ impl Directory {
     }
 
     fn play_released(&mut self, conn: ConnId, app: &AppName, stream: &StreamId) {
-        let broadcast = self.broadcast_mut(app, stream);
-        if broadcast.is_some_and(|broadcast| broadcast.released(conn)) {
+        let state = self.apps.get_mut(app);
+        if state.is_some_and(|state| state.release(conn, stream)) {
             self.tell_play(app, stream, conn, false);
         }
     }
@@ -669,11 +676,8 @@ impl Directory {
     /// that it frees its tracks.
     pub(super) fn remove(&mut self, app: &AppName, stream: &StreamId) {
         self.tell_plays_ended(app, stream);
-        let Some(broadcast) = self
-            .apps
-            .get_mut(app)
-            .and_then(|app| app.broadcasts.remove(stream))
-        else {
+        let state = self.apps.get_mut(app);
+        let Some(broadcast) = state.and_then(|app| app.remove(stream)) else {
             return;
         };
         for worker in broadcast.workers() {

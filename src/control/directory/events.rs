@@ -34,7 +34,7 @@ impl Directory {
             return;
         };
         self.tell(app, stream, EventAction::SubtrackAdded);
-        if self.on_air_in(app, &main) == 1 {
+        if self.is_alone_in(app, &main) {
             self.tell(app, stream, EventAction::FirstSubtrackAdded);
         }
     }
@@ -99,7 +99,7 @@ impl Directory {
             return;
         }
         self.tell(app, stream, EventAction::SubtrackLeft);
-        if self.on_air_in(app, main) == 1 {
+        if self.is_alone_in(app, main) {
             self.push(Event {
                 app: app.clone(),
                 stream: main.clone(),
@@ -225,10 +225,12 @@ impl Directory {
         self.broadcast(app, stream)?.main_track.clone()
     }
 
-    /// How many subtracks of `main` are on air.
-    fn on_air_in(&self, app: &AppName, main: &StreamId) -> usize {
-        let is_in = |b: &&Broadcast| b.main_track.as_ref() == Some(main) && is_on_air(b);
-        self.broadcasts(app).filter(is_in).count()
+    /// True when one subtrack of `main` is on air.
+    fn is_alone_in(&self, app: &AppName, main: &StreamId) -> bool {
+        let group = self.broadcast(app, main);
+        let subtracks = group.into_iter().flat_map(|group| &group.subtracks);
+        let known = subtracks.filter_map(|id| self.broadcast(app, id));
+        known.filter(|b| is_on_air(b)).take(2).count() == 1
     }
 }
 

@@ -42,7 +42,7 @@ impl Directory {
                 let list = |mut found: Vec<&Broadcast>| {
                     found.retain(|b| search.as_ref().is_none_or(|text| has_text(b, text)));
                     sort(&mut found, sort_by.as_deref(), order_by.as_deref());
-                    let shown = page_of(&found, *page).iter();
+                    let shown = page_of(found.into_iter(), *page);
                     let texts = as_long_as_may_be(shown.map(|b| json(now, b)));
                     info::subtrack_list(stream, &texts)
                 };
@@ -63,8 +63,7 @@ impl Directory {
             }
             Information::Subscribers { stream, page } => {
                 let list = |b: &Broadcast| {
-                    let players: Vec<_> = b.connected_players().collect();
-                    let shown = page_of(&players, *page).iter();
+                    let shown = page_of(b.connected_players(), *page);
                     let texts = as_long_as_may_be(shown.map(|p| subscriber(stream, p)));
                     info::subscriber_list(stream, &texts)
                 };
@@ -221,11 +220,9 @@ fn sort(broadcasts: &mut [&Broadcast], by: Option<&str>, order: Option<&str>) {
     });
 }
 
-fn page_of<T>(all: &[T], page: Page) -> &[T] {
+fn page_of<T>(all: impl Iterator<Item = T>, page: Page) -> impl Iterator<Item = T> {
     let size = page.size.unwrap_or(MAX_PAGE).min(MAX_PAGE) as usize;
-    let from = (page.offset as usize).min(all.len());
-    let to = from.saturating_add(size).min(all.len());
-    all.get(from..to).unwrap_or_default()
+    all.skip(page.offset as usize).take(size)
 }
 
 /// The first of `texts`, [`MAX_PAGE_LEN`] bytes at most.

@@ -499,12 +499,10 @@ impl Directory {
                     .main
                     .as_ref()
                     .map(|main| main.subtracks_limit);
-                let others = app.broadcasts.values().filter(|other| {
-                    let main_track = other.main_track.as_deref();
-                    main_track.is_some()
-                        && main_track == question.main_track.as_deref()
-                        && *other.stream != *stream
-                });
+                let main = question.main_track.as_deref();
+                let group = main.and_then(|main| app.broadcasts.get(main));
+                let subtracks = group.into_iter().flat_map(|group| &group.subtracks);
+                let others = subtracks.filter(|other| ***other != *stream);
                 if limit.is_some_and(|limit| reaches(others.count(), limit)) {
                     return Err(Definition::SubtrackLimitReached);
                 }

@@ -62,6 +62,7 @@ impl World {
 
     fn tell(&mut self, mail: ControlMail) {
         self.directory.handle_mail(self.now, mail);
+        self.directory.apps[APP].assert_consistent();
     }
 
     /// Takes the oldest step; false when there is none.
@@ -71,6 +72,7 @@ impl World {
         };
         let result = self.outcome(step);
         self.directory.handle_step(self.now, id, result);
+        self.directory.apps[APP].assert_consistent();
         true
     }
 

@@ -44,6 +44,7 @@ impl World {
             let result = step.in_an_empty_world();
             self.directory.handle_step(self.now, id, result);
         }
+        self.directory.apps[APP].assert_consistent();
     }
 
     fn pass(&mut self, ms: u64) {

@@ -183,33 +183,30 @@ impl Directory {
 
     /// Tells the plays of `main` whose audio is limited who is heard, five times a second.
     fn tell_audio_assignments(&mut self, now_ms: u64, app: &AppName, main: &StreamId) {
+        let Some(group) = self.broadcast_mut(app, main) else {
+            return;
+        };
+        if now_ms.abs_diff(group.audio_told_ms) < AUDIO_PERIOD_MS {
+            return;
+        }
+        group.audio_told_ms = now_ms;
         let Some(state) = self.apps.get(app) else {
             return;
         };
         let Some(group) = state.broadcasts.get(main) else {
             return;
         };
-        let is_due =
-            |play: &Play| play.is_live && now_ms.abs_diff(play.audio_told_ms) >= AUDIO_PERIOD_MS;
-        let due = group.players.iter().filter(|(_, play)| is_due(play));
-        let due: Vec<(ConnId, &Assignment)> = due
-            .filter_map(|(conn, play)| Some((*conn, play.slots.audio.as_ref()?)))
-            .collect();
-        if due.is_empty() {
+        let live = group.players.iter().filter(|(_, play)| play.is_live);
+        let limited = live.filter_map(|(conn, play)| Some((*conn, play.slots.audio.as_ref()?)));
+        let limited: Vec<(ConnId, &Assignment)> = limited.collect();
+        if limited.is_empty() {
             return;
         }
         let voices = state.voices(group);
         let text = |slots| event::audio_track_assignments(main, &audio_slots(slots, &voices));
-        let texts: Vec<(ConnId, String)> = due
-            .into_iter()
-            .map(|(conn, slots)| (conn, text(slots)))
-            .collect();
+        let texts = limited.into_iter().map(|(conn, slots)| (conn, text(slots)));
+        let texts: Vec<(ConnId, String)> = texts.collect();
         for (conn, text) in texts {
-            if let Some(group) = self.broadcast_mut(app, main)
-                && let Some(play) = group.players.get_mut(&conn)
-            {
-                play.audio_told_ms = now_ms;
-            }
             self.send_event(conn, main, text);
         }
     }
@@ -218,10 +215,8 @@ impl Directory {
 /// The main track of the play that a client means by `stream`, which may be the main track, its
 /// own publish, or any participant.
 fn meant(state: &App, conn: ConnId, stream: &StreamId) -> Option<StreamId> {
-    let groups = state.broadcasts.values().filter(|b| b.is_group());
-    let plays: Vec<(&Broadcast, &Play)> = groups
-        .filter_map(|group| Some((group, group.players.get(&conn)?)))
-        .collect();
+    let plays = state.plays_of(conn).filter(|(group, _)| group.is_group());
+    let plays: Vec<(&Broadcast, &Play)> = plays.collect();
     let named = plays.iter().find(|(group, _)| group.stream == *stream);
     let own = || {
         plays
@@ -312,6 +307,6 @@ fn audio_slots(audio: &Assignment, voices: &Voices) -> Vec<AudioSlot> {
 /// Least time between two looks at who speaks in a room: the period of reports.
 const HEEDING_PERIOD_MS: u64 = 200;
 
-/// Least time between two messages about audio slots; less than the period of reports, so that
-/// each report of a lone speaker is told.
+/// Least time between two messages about the audio slots of a room; less than the period of
+/// reports, so that each report of a lone speaker is told.
 const AUDIO_PERIOD_MS: u64 = 150;

@@ -52,6 +52,7 @@ impl World {
             let result = step.in_an_empty_world();
             self.directory.handle_step(self.now, id, result);
         }
+        self.directory.apps[APP].assert_consistent();
     }
 
     fn mails(&mut self) -> Vec<WorkerMail> {
@@ -550,3 +551,17 @@ fn a_play_is_sent_no_more_sources_than_it_may() {
 }
 
 mod slots;
+
+#[test]
+fn what_is_sent_to_a_room_goes_to_the_workers_of_its_members_alone() {
+    let mut w = World::new(AppSettings::default());
+    w.publish(ALICE, "a", "r");
+    w.publish(BOB, "b", "r");
+    w.publish(conn(5, 1), "x", "other");
+    w.play(conn(2, 1), "r");
+    w.mails();
+    assert_eq!(w.directory.send_data(APP, "r", "hello"), Ok(()));
+    let mails = std::iter::from_fn(|| w.directory.poll_mail());
+    let workers: Vec<u16> = mails.map(|(worker, _)| worker.0).collect();
+    assert_eq!(workers, [0, 1, 2]);
+}
