@@ -8,6 +8,7 @@ mod calls;
 mod events;
 mod information;
 mod plays;
+mod question;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::model::mail::{
 };
 use crate::model::settings::AppSettings;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
-pub(super) use questions::Question;
+pub(super) use question::Question;
 use questions::Questions;
 
 /// Every application and its broadcasts.

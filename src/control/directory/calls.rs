@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Directory;
-use super::questions::Question;
+use super::question::Question;
 use crate::base::clock::Now;
 use crate::base::ids::ConnId;
 use crate::control::admission::Asked;

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Broadcast;
 use super::Directory;
+use super::question::Question;
 use crate::auth::token::hash_of;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
@@ -36,7 +37,7 @@ use crate::model::room::{Joined, RoomAnswer};
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
 use crate::signal::reply;
-use crate::store::{AdmissionFacts, AdmissionQuery, Note, StoreError};
+use crate::store::{AdmissionFacts, Note, StoreError};
 
 /// Everything about questions that wait and about who was let in.
 #[derive(Debug, Default)]
@@ -53,71 +54,6 @@ pub(super) struct Questions {
     /// The server is going: nobody is let in.
     is_stopping: bool,
     notes: VecDeque<Note>,
-}
-
-/// One question on its way.
-#[derive(Debug)]
-pub(in crate::control) struct Question {
-    conn: ConnId,
-    request: u64,
-    app: AppName,
-    asked: Asked,
-    /// Nobody waits for the answer any more.
-    is_withdrawn: bool,
-    /// The room that the broadcast is in, or will be.
-    main_track: Option<String>,
-    /// What is stored about it; empty before that is known.
-    facts: Box<AdmissionFacts>,
-    /// The token is to be used up as the last step.
-    uses_up: bool,
-    /// It has a place among the openings, which a refusal gives back.
-    is_opening: bool,
-}
-
-impl Question {
-    /// A question that no step was taken for.
-    pub fn new(conn: ConnId, request: u64, app: AppName, asked: Asked) -> Self {
-        Self {
-            conn,
-            request,
-            app,
-            asked,
-            is_withdrawn: false,
-            main_track: None,
-            facts: Box::default(),
-            uses_up: false,
-            is_opening: false,
-        }
-    }
-
-    /// What a grant of it opens; `None` when that is no peer.
-    fn opening(&self) -> Option<SeatKey> {
-        match &self.asked {
-            Asked::Publish(_) | Asked::Play(_) => {
-                let stream = StreamId::from(self.asked.stream()?);
-                Some((self.conn, stream, self.asked.kind()))
-            }
-            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => None,
-        }
-    }
-
-    fn is(&self, (conn, stream, kind): &SeatKey) -> bool {
-        let is_kind = match self.asked {
-            Asked::Publish(_) | Asked::Play(_) => self.asked.kind() == *kind,
-            Asked::Tracks(_) | Asked::Join(..) | Asked::Room(..) => false,
-        };
-        is_kind && self.conn == *conn && self.asked.stream() == Some(stream)
-    }
-
-    fn query(&self) -> AdmissionQuery {
-        AdmissionQuery {
-            app: self.app.clone(),
-            stream: self.asked.stream().unwrap_or_default().to_owned(),
-            main_track: self.main_track.clone(),
-            subscriber_id: self.asked.subscriber_id().map(str::to_owned),
-            token: self.asked.token().map(str::to_owned),
-        }
-    }
 }
 
 impl Directory {
