@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use super::admission::{Asked, reaches};
 use super::broadcast::{Broadcast, Phase};
 use super::calls::Calls;
-use super::slots::Slots;
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::{ConnId, TrackId, WorkerId};
@@ -32,6 +31,7 @@ use crate::model::mail::{
     AppName, Client, ControlMail, PlayAsk, PublishAsk, PublishEnding, PublishMeasure, WorkerMail,
 };
 use crate::model::settings::AppSettings;
+use crate::model::slots::SlotCommand;
 use crate::model::track::{Flow, PlayGrant, StreamId, TrackInfo};
 pub(super) use question::Question;
 use questions::Questions;
@@ -183,7 +183,7 @@ impl Directory {
                 let mail = WorkerMail::Text { conn, text };
                 self.outbox.push_back((conn.worker, mail));
             }
-            Errand::Slots(command) => self.assign(conn, app, &command),
+            Errand::Slots(command) => self.assign(conn, app, command),
             Errand::Switch {
                 stream,
                 kind,
@@ -396,12 +396,14 @@ impl Directory {
         }
     }
 
-    /// The place is given; everything else was checked in `questions.rs`.
+    /// The place is given; everything else was checked in `questions.rs`. `said` is what the client
+    /// has said of its slots since it asked.
     fn decide_play(
         &mut self,
         conn: ConnId,
         app: &AppName,
         ask: &PlayAsk,
+        said: &[SlotCommand],
     ) -> Result<PlayGrant, Definition> {
         let stream = ask
             .stream
@@ -414,14 +416,7 @@ impl Directory {
             .get(stream)
             .ok_or(Definition::NoStreamExist)?;
         let filter = state.filter(broadcast, ask);
-        let mut slots = Slots::of(&state.settings);
-        let lineup = state.line_up(
-            broadcast,
-            conn,
-            &filter,
-            &state.voices(broadcast),
-            &mut slots,
-        );
+        let (slots, lineup) = state.first_line_up(broadcast, conn, &filter, said);
         let grant = PlayGrant {
             lineup: lineup.clone(),
             data_channel: state.settings.data_channel_enabled,

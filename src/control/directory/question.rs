@@ -1,9 +1,11 @@
 //! One question: may this connection publish, or play? Its story is in `questions.rs`.
 
 use crate::base::ids::ConnId;
+use crate::base::limits::MAX_COMMANDS_HELD;
 use crate::control::admission::Asked;
 use crate::control::seats::SeatKey;
-use crate::model::mail::AppName;
+use crate::model::mail::{AppName, PlayAsk};
+use crate::model::slots::SlotCommand;
 use crate::model::track::StreamId;
 use crate::store::{AdmissionFacts, AdmissionQuery};
 
@@ -24,6 +26,8 @@ pub(in crate::control) struct Question {
     pub(super) uses_up: bool,
     /// It has a place among the openings, which a refusal gives back.
     pub(super) is_opening: bool,
+    /// What its client has said since of the slots of the play that it asks for.
+    pub(super) said: Vec<SlotCommand>,
 }
 
 impl Question {
@@ -39,6 +43,28 @@ impl Question {
             facts: Box::default(),
             uses_up: false,
             is_opening: false,
+            said: Vec::new(),
+        }
+    }
+
+    /// The play that `conn` waits for; `None` when this is about something else.
+    pub(super) fn play_of(&self, conn: ConnId, app: &AppName) -> Option<&PlayAsk> {
+        match &self.asked {
+            Asked::Play(ask) if self.conn == conn && self.app == *app => {
+                Some(ask).filter(|_| !self.is_withdrawn)
+            }
+            Asked::Play(_)
+            | Asked::Publish(_)
+            | Asked::Tracks(_)
+            | Asked::Join(..)
+            | Asked::Room(..) => None,
+        }
+    }
+
+    /// Keeps a command until the play is granted. Beyond [`MAX_COMMANDS_HELD`] they are ignored.
+    pub(super) fn hold(&mut self, command: SlotCommand) {
+        if self.said.len() < MAX_COMMANDS_HELD {
+            self.said.push(command);
         }
     }
 

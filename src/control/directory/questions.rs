@@ -32,9 +32,10 @@ use crate::model::access::{
 use crate::model::broadcast::BroadcastStatus;
 use crate::model::call::CallNews;
 use crate::model::definition::Definition;
-use crate::model::mail::{AppName, PublishAsk, WorkerMail};
+use crate::model::mail::{AppName, PlayAsk, PublishAsk, WorkerMail};
 use crate::model::room::{Joined, RoomAnswer};
 use crate::model::settings::AppSettings;
+use crate::model::slots::SlotCommand;
 use crate::model::track::{PlayGrant, StreamId, TrackInfo};
 use crate::signal::reply;
 use crate::store::{AdmissionFacts, Note, StoreError};
@@ -180,6 +181,23 @@ impl Directory {
         let id = CheckId(self.questions.asked);
         let step = Step::Look(Box::new(question.query()));
         self.questions.wait(id, question, step);
+    }
+
+    /// The plays that `conn` has asked for and waits for.
+    pub(in crate::control) fn asked_plays(
+        &self,
+        conn: ConnId,
+        app: &AppName,
+    ) -> impl Iterator<Item = (CheckId, &PlayAsk)> {
+        let waiting = self.questions.waiting.iter();
+        waiting.filter_map(move |(id, question)| Some((*id, question.play_of(conn, app)?)))
+    }
+
+    /// Keeps a command until the play that question `id` is about is granted.
+    pub(in crate::control) fn hold_command(&mut self, id: CheckId, command: SlotCommand) {
+        if let Some(question) = self.questions.waiting.get_mut(&id) {
+            question.hold(command);
+        }
     }
 
     /// Limits of handshakes in progress, in all and per address.
@@ -487,7 +505,7 @@ impl Directory {
                 .map(Granted::Publish),
             Asked::Play(ask) => self
                 .judge_last(now, &question)
-                .and_then(|()| self.decide_play(conn, &app, ask))
+                .and_then(|()| self.decide_play(conn, &app, ask, &question.said))
                 .map(Granted::Play),
             Asked::Tracks(ask) => return self.tell_tracks(conn, &app, ask),
             Asked::Join(ask, _) => return self.join(conn, &app, question.request, ask),
@@ -499,7 +517,12 @@ impl Directory {
             self.take_seat(&question);
         }
         let registered = registered_room(&question).filter(|_| granted.is_ok());
+        let played = question.asked.stream().map(StreamId::from);
+        let said = std::mem::take(&mut question.said);
         self.answer(question, granted);
+        if let Some(main) = played.filter(|_| !said.is_empty()) {
+            self.answer_slots(&app, &main, conn, &said);
+        }
         // Behind the decision, so that it cannot be taken for one about an earlier publish.
         if let Some((stream, room)) = registered {
             self.tell_moved(conn, stream, Some(room));

@@ -3,15 +3,24 @@
 use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::ConnId;
+use crate::control::admission::CheckId;
 use crate::control::broadcast::{Broadcast, Play};
 use crate::control::directory::{App, Directory};
+use crate::control::filter::Filter;
 use crate::control::slots::{self, Assignment, SILENCE, Slots, Voices};
 use crate::model::data::DataTarget;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::slots::SlotCommand;
-use crate::model::track::StreamId;
+use crate::model::track::{Lineup, StreamId};
 use crate::signal::reply::event::{self, AudioSlot, VideoSlot};
 use crate::signal::reply::info;
+
+/// A room play of a client.
+struct Meant {
+    main: StreamId,
+    /// The question that it waits for; `None` when it was granted.
+    question: Option<CheckId>,
+}
 
 impl App {
     /// How loud everybody in `main` is.
@@ -29,6 +38,31 @@ impl App {
         speakers.map(|broadcast| broadcast.stream.clone()).collect()
     }
 
+    /// What a play of `main` that begins is sent, and who is on its slots: as the application has
+    /// it, and then as the client has `said`, which holds from the first offer on.
+    pub(in crate::control) fn first_line_up(
+        &self,
+        main: &Broadcast,
+        player: ConnId,
+        filter: &Filter,
+        said: &[SlotCommand],
+    ) -> (Slots, Lineup) {
+        let voices = self.voices(main);
+        let mut slots = Slots::of(&self.settings);
+        let mut lineup = self.line_up(main, player, filter, &voices, &mut slots);
+        for command in said.iter().filter(|_| main.is_group()) {
+            carry_out(command, &mut slots, &self.wanted(main, player, filter));
+            lineup = self.line_up(main, player, filter, &voices, &mut slots);
+        }
+        (slots, lineup)
+    }
+
+    /// Who of `group` may be on a video slot of a play.
+    fn wanted(&self, group: &Broadcast, player: ConnId, filter: &Filter) -> Vec<StreamId> {
+        let participants = self.participants(group, player, filter);
+        slots::of_kind(&participants, MediaKind::Video)
+    }
+
     /// The subtracks of `main`, and itself.
     fn all_of<'a>(&'a self, main: &'a Broadcast) -> impl Iterator<Item = &'a Broadcast> {
         let subtracks = main.subtracks.iter();
@@ -38,38 +72,89 @@ impl App {
 }
 
 impl Directory {
-    /// A player says, or asks, who is on its slots; a command that means none of its plays is
-    /// passed over.
-    pub(in crate::control) fn assign(
-        &mut self,
-        conn: ConnId,
-        app: &AppName,
-        command: &SlotCommand,
-    ) {
-        let Some(state) = self.apps.get(app) else {
+    /// A player says, or asks, who is on its slots. A command for a play that is not granted yet
+    /// waits for that; one that means none of its plays is passed over.
+    pub(in crate::control) fn assign(&mut self, conn: ConnId, app: &AppName, command: SlotCommand) {
+        let Some(Meant { main, question }) = self.meant(conn, app, command.stream()) else {
             return;
         };
-        let Some(main) = meant(state, conn, command.stream()) else {
+        if let Some(question) = question {
+            return self.hold_command(question, command);
+        }
+        let Some(state) = self.apps.get(app) else {
             return;
         };
         let Some((group, play)) = play_of(state, &main, conn) else {
             return;
         };
         let mut slots = play.slots.clone();
-        carry_out(command, &mut slots, &wanted(state, group, conn, play));
+        carry_out(
+            &command,
+            &mut slots,
+            &state.wanted(group, conn, &play.filter),
+        );
         let voices = state.voices(group);
         let lineup = state.line_up(group, conn, &play.filter, &voices, &mut slots);
         self.tell_lineup(app, &main, conn, slots, lineup);
         self.tell_assignments(app, &main, conn, true);
         self.tell_priorities(app, &main, conn);
+        self.list_slots(app, &main, conn, &command);
+    }
+
+    /// A play was granted whose client had `said` this before: answers what it asked. What it set
+    /// is told when the play is connected.
+    pub(in crate::control) fn answer_slots(
+        &mut self,
+        app: &AppName,
+        main: &StreamId,
+        conn: ConnId,
+        said: &[SlotCommand],
+    ) {
+        for command in said {
+            if let SlotCommand::Get { .. } = command {
+                self.tell_assignments(app, main, conn, true);
+                self.list_slots(app, main, conn, command);
+            }
+        }
+    }
+
+    /// Sends who is on the slots of a play of the group `main`, if `command` asks for that.
+    fn list_slots(&mut self, app: &AppName, main: &StreamId, conn: ConnId, command: &SlotCommand) {
         if let SlotCommand::Get { .. } = command
             && let Some(state) = self.apps.get(app)
-            && let Some((_, play)) = play_of(state, &main, conn)
+            && let Some((group, play)) = play_of(state, main, conn)
+            && group.is_group()
         {
-            let text = info::video_track_assignment_list(&main, &play.listed);
+            let text = info::video_track_assignment_list(main, &play.listed);
             let mail = WorkerMail::Text { conn, text };
             self.outbox.push_back((conn.worker, mail));
         }
+    }
+
+    /// The room play that a client means by `stream`, which may be the main track, its own
+    /// publish, or any participant.
+    fn meant(&self, conn: ConnId, app: &AppName, stream: &StreamId) -> Option<Meant> {
+        let state = self.apps.get(app)?;
+        let group = |main: &StreamId| state.broadcasts.get(main).filter(|b| b.is_group());
+        let granted = state
+            .plays_of(conn)
+            .map(|(b, play)| (&b.stream, play.filter.own(), None));
+        let granted = granted.filter(|(main, ..)| group(main).is_some());
+        let asked = self.asked_plays(conn, app).filter_map(|(id, ask)| {
+            let main = ask.stream.as_ref()?;
+            // What is not there yet may become a room by then.
+            let may_be = group(main).is_some() || !state.broadcasts.contains_key(main);
+            may_be.then_some((main, ask.user_publish_id.as_deref(), Some(id)))
+        });
+        let plays: Vec<_> = granted.chain(asked).collect();
+        let named = plays.iter().find(|(main, ..)| *main == stream);
+        let own = || plays.iter().find(|(_, own, _)| *own == Some(&**stream));
+        let only = || plays.first().filter(|_| plays.len() == 1);
+        let holds = |main: &StreamId| group(main).is_some_and(|g| g.subtracks.contains(stream));
+        let holding = || plays.iter().find(|(main, ..)| holds(main));
+        let &(main, _, question) = named.or_else(own).or_else(only).or_else(holding)?;
+        let main = main.clone();
+        Some(Meant { main, question })
     }
 
     /// Tells a connected play of the group `main` who is on its video slots, where that changed;
@@ -212,32 +297,9 @@ impl Directory {
     }
 }
 
-/// The main track of the play that a client means by `stream`, which may be the main track, its
-/// own publish, or any participant.
-fn meant(state: &App, conn: ConnId, stream: &StreamId) -> Option<StreamId> {
-    let plays = state.plays_of(conn).filter(|(group, _)| group.is_group());
-    let plays: Vec<(&Broadcast, &Play)> = plays.collect();
-    let named = plays.iter().find(|(group, _)| group.stream == *stream);
-    let own = || {
-        plays
-            .iter()
-            .find(|(_, p)| p.filter.own() == Some(&**stream))
-    };
-    let only = || plays.first().filter(|_| plays.len() == 1);
-    let holding = || plays.iter().find(|(g, _)| g.subtracks.contains(stream));
-    let found = named.or_else(own).or_else(only).or_else(holding);
-    found.map(|(group, _)| group.stream.clone())
-}
-
 fn play_of<'a>(state: &'a App, main: &StreamId, conn: ConnId) -> Option<(&'a Broadcast, &'a Play)> {
     let group = state.broadcasts.get(main)?;
     Some((group, group.players.get(&conn)?))
-}
-
-/// Who of `group` may be on a video slot of `play`.
-fn wanted(state: &App, group: &Broadcast, conn: ConnId, play: &Play) -> Vec<StreamId> {
-    let participants = state.participants(group, conn, &play.filter);
-    slots::of_kind(&participants, MediaKind::Video)
 }
 
 fn carry_out(command: &SlotCommand, slots: &mut Slots, wanted: &[StreamId]) {

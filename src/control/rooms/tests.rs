@@ -48,6 +48,10 @@ impl World {
 
     fn tell(&mut self, mail: ControlMail) {
         self.directory.handle_mail(self.now, mail);
+        self.take_steps();
+    }
+
+    fn take_steps(&mut self) {
         while let Some((id, step)) = self.directory.poll_step() {
             let result = step.in_an_empty_world();
             self.directory.handle_step(self.now, id, result);

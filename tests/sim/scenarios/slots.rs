@@ -253,3 +253,39 @@ fn a_slot_whose_participant_has_gone_is_sent_the_next_one() {
         assert!(of_guest.count() > 0, "worker {worker}");
     }
 }
+
+#[test]
+fn slots_that_are_set_right_behind_a_play_are_those_of_its_first_offer() {
+    seeds::for_each(3, |seed| {
+        let mut world = World::new(seed, 2);
+        let members = ["a", "b", "c"].map(|id| {
+            let members = world.participate(0, id, "room");
+            world.connect();
+            members
+        });
+        world.control.is_slow = true;
+        let viewer = world.play(1, "room");
+        for command in [
+            json!({ "command": "setMaxVideoTrackCountCommand", "maxTrackCount": 1 }),
+            json!({
+                "command": "assignVideoTrackCommand", "streamId": "c",
+                "videoTrackId": "videoTrack0", "enabled": true,
+            }),
+        ] {
+            let mut command = command;
+            command["streamId"] = command.get("streamId").unwrap_or(&json!("room")).clone();
+            world.clients[viewer].out.texts.push(command.to_string());
+        }
+        world.say(viewer, json!({ "command": "ping" }));
+        world.run(Duration::from_millis(500));
+        assert_eq!(offers(&world, viewer), 0, "nothing is decided");
+        // The next mail of whomever finds the store at work again.
+        world.control.is_slow = false;
+        world.connect();
+        world.run(Duration::from_secs(2));
+        assert_eq!(offers(&world, viewer), 1);
+        assert_eq!(listed(&world, viewer), "c");
+        let video = sent(&world, &members, viewer, "videoTrack0");
+        assert_eq!(assert_continuous(&video), [2]);
+    });
+}

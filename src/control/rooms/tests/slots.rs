@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::base::limits::MAX_COMMANDS_HELD;
 use crate::model::information::Page;
 use crate::model::layers::Priority;
 use crate::model::slots::SlotCommand;
@@ -35,6 +36,29 @@ fn command(w: &mut World, conn: ConnId, command: SlotCommand) {
     });
 }
 
+/// The same, while the questions before it wait for the store.
+fn early(w: &mut World, conn: ConnId, command: SlotCommand) {
+    let mail = ControlMail::Errand {
+        conn,
+        app: APP.into(),
+        client: Arc::default(),
+        errand: Errand::Slots(command),
+    };
+    w.directory.handle_mail(w.now, mail);
+}
+
+/// Asks to play, and nothing is looked up yet.
+fn begin_play(w: &mut World, conn: ConnId, ask: PlayAsk) {
+    let (request, app) = (1, APP.into());
+    let mail = ControlMail::AskPlay {
+        conn,
+        request,
+        app,
+        ask,
+    };
+    w.directory.handle_mail(w.now, mail);
+}
+
 /// The publisher reports this level five times a second.
 fn talk(w: &mut World, stream: &str, level: u8, millis: u64) {
     for _ in 0..millis / 200 {
@@ -47,8 +71,8 @@ fn talk(w: &mut World, stream: &str, level: u8, millis: u64) {
     }
 }
 
-/// What `conn` heard since the last look: `sources of participants` for media, the slots for a
-/// list (a pinned one in brackets), `text: slots` for a notification.
+/// What `conn` heard since the last look: `offer: sources` for a grant, `sources of participants`
+/// for media, the slots for a list (a pinned one in brackets), `text: slots` for a notification.
 fn heard(w: &mut World, conn: ConnId) -> Vec<String> {
     let told = w.mails().into_iter().filter_map(|mail| match mail {
         WorkerMail::PlaySources {
@@ -62,6 +86,14 @@ fn heard(w: &mut World, conn: ConnId) -> Vec<String> {
                 sources.join(" "),
                 lineup.participants.join("")
             ))
+        }
+        WorkerMail::PlayDecision {
+            conn: to,
+            result: Ok(grant),
+            ..
+        } if to == conn => {
+            let ids = ids(&grant.lineup.sources).join(" ");
+            Some(format!("offer: {ids}"))
         }
         WorkerMail::DataEvent {
             conn: to, message, ..
@@ -258,6 +290,101 @@ fn a_command_finds_the_play_that_it_means() {
     );
     command(&mut w, DAVE, get("anything"));
     assert_eq!(heard(&mut w, DAVE), [""; 0]);
+}
+
+fn set(stream: &str, count: i64) -> SlotCommand {
+    let stream = stream.into();
+    SlotCommand::SetMax { stream, count }
+}
+
+#[test]
+fn what_is_said_right_behind_a_play_holds_from_its_first_offer() {
+    let mut w = story(-1);
+    w.mails();
+    begin_play(&mut w, DAVE, play_ask("r"));
+    early(&mut w, DAVE, set("r", 2));
+    early(&mut w, DAVE, pin("c", "videoTrack0", true));
+    early(&mut w, DAVE, get("r"));
+    assert_eq!(heard(&mut w, DAVE), [""; 0]);
+    w.take_steps();
+    let story = ["offer: videoTrack0 videoTrack1", "[c] b", "text: [c] b"];
+    assert_eq!(heard(&mut w, DAVE), story);
+    connect(&mut w, DAVE);
+    assert_eq!(heard(&mut w, DAVE), ["[c] b"]);
+    let priorities = w.directory.broadcast(APP, "r").unwrap().players[&DAVE]
+        .important
+        .clone();
+    assert_eq!(priorities[0].1, Priority::Pinned);
+    // Another play of the same socket begins as the application has it.
+    w.publish(conn(3, 3), "x", "other");
+    assert_eq!(w.play(DAVE, "other"), ["x"]);
+}
+
+#[test]
+fn an_early_command_finds_the_play_that_it_means() {
+    let own = PlayAsk {
+        user_publish_id: Some("d".into()),
+        ..play_ask("r")
+    };
+    let limited = |w: &World, room: &str| {
+        let play = &w.directory.broadcast(APP, room).unwrap().players[&DAVE];
+        play.slots.video.is_some()
+    };
+    for (stream, meant) in [
+        ("r", "r"),
+        ("d", "r"),
+        ("c", "r"),
+        ("other", "other"),
+        ("z", ""),
+    ] {
+        let mut w = story(-1);
+        w.publish(conn(3, 3), "x", "other");
+        w.play(DAVE, "other");
+        begin_play(&mut w, DAVE, own.clone());
+        early(&mut w, CAROL, set("r", 0));
+        early(&mut w, DAVE, set(stream, 1));
+        assert_eq!(limited(&w, "other"), meant == "other", "{stream}");
+        w.take_steps();
+        for room in ["r", "other"] {
+            assert_eq!(limited(&w, room), meant == room, "{stream}: {room}");
+        }
+    }
+    // A plain broadcast has no slots, granted or not.
+    let mut w = story(-1);
+    w.play(DAVE, "r");
+    begin_play(&mut w, DAVE, play_ask("a"));
+    early(&mut w, DAVE, set("anything", 1));
+    assert_eq!(heard(&mut w, DAVE), ["videoTrack0=1 of abc", "a"]);
+    w.take_steps();
+    assert_eq!(heard(&mut w, DAVE), ["offer: a"]);
+}
+
+#[test]
+fn a_bounded_number_of_early_commands_waits_and_goes_with_its_play() {
+    let mut w = story(-1);
+    w.mails();
+    begin_play(&mut w, DAVE, play_ask("r"));
+    for count in 0..2 * MAX_COMMANDS_HELD as i64 {
+        early(&mut w, DAVE, set("r", count));
+    }
+    w.take_steps();
+    let play = &w.directory.broadcast(APP, "r").unwrap().players[&DAVE];
+    let slots = play.slots.video.as_ref().unwrap().slots();
+    assert_eq!(slots.len(), MAX_COMMANDS_HELD - 1);
+    w.mails();
+    let release = ControlMail::PlayReleased {
+        conn: DAVE,
+        app: APP.into(),
+        stream: "r".into(),
+    };
+    w.tell(release.clone());
+    begin_play(&mut w, DAVE, play_ask("r"));
+    early(&mut w, DAVE, set("r", 1));
+    w.directory.handle_mail(w.now, release);
+    early(&mut w, DAVE, set("r", 2));
+    begin_play(&mut w, DAVE, play_ask("r"));
+    w.take_steps();
+    assert_eq!(heard(&mut w, DAVE), ["offer: a b c"]);
 }
 
 #[test]
