@@ -102,10 +102,14 @@ pub const MAX_TEXT_LEN: usize = 1024;
 /// is `text_too_long`.
 pub const MAX_META_DATA_LEN: usize = 8 * 1024;
 
-/// Bytes of broadcasts or subscribers in one answer; a page ends there, and a room's list leaves
-/// out names and `metaData` from there on. Quoted once more as JSON within JSON it stays well below
-/// [`MAX_CONN_BACKLOG_LEN`].
+/// Bytes of broadcasts or subscribers in one answer; a page ends there, a list of ids too, and a
+/// room's list leaves out names and `metaData` from there on. Twice in a message, or quoted once
+/// more as JSON within JSON, it stays well below [`MAX_CONN_BACKLOG_LEN`].
 pub const MAX_PAGE_LEN: usize = 256 * 1024;
+
+/// Bytes of subtracks' ids in a broadcast that a client is shown: the rest of it fits into a page
+/// with them.
+pub const MAX_SUBTRACK_IDS_LEN: usize = MAX_PAGE_LEN / 2;
 
 /// Source addresses validated per peer; the oldest is forgotten.
 pub const MAX_ADDRESSES_PER_PEER: usize = 8;

@@ -61,6 +61,19 @@ pub struct Broadcast {
     viewers: usize,
 }
 
+/// The first of `ids` that take `max_len` bytes at most in a list, at `each` bytes and their own.
+pub(super) fn fitting<'a>(
+    ids: impl Iterator<Item = &'a StreamId>,
+    each: usize,
+    max_len: usize,
+) -> impl Iterator<Item = &'a StreamId> {
+    let mut len = 0;
+    ids.take_while(move |id| {
+        len += id.len() + each;
+        len <= max_len
+    })
+}
+
 /// How far a broadcast is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

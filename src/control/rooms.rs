@@ -76,27 +76,35 @@ impl App {
     /// Who is on air in `room`, without `own`, and without what `caller` publishes when it does
     /// not say which id is its own.
     ///
-    /// Everybody's id is there, because pages play by it; names and `metaData` are until they are
-    /// [`MAX_PAGE_LEN`] bytes as they are written: who asks must not be taken for a slow reader.
+    /// Ids are there until they are [`MAX_PAGE_LEN`] bytes as they are written, because pages play
+    /// by them; names and `metaData` until those are as many: who asks must not be taken for a slow
+    /// reader.
     fn streams(&self, room: &Broadcast, caller: ConnId, own: Option<&StreamId>) -> Vec<RoomStream> {
         let mut len = 0;
         let mut fitting = |text: &Option<String>| {
             len += text.as_deref().map_or(0, reply::written_len);
             text.clone().filter(|_| len <= MAX_PAGE_LEN)
         };
-        let listed = room.subtracks.iter().filter_map(|id| {
-            let subtrack = self.broadcasts.get(id).filter(|b| b.is_on_air())?;
-            let is_own = match own {
-                Some(own) => subtrack.stream == *own,
-                None => subtrack.publisher() == Some(caller),
-            };
-            (!is_own).then(|| RoomStream {
-                stream: subtrack.stream.clone(),
-                name: fitting(&subtrack.name),
-                meta_data: fitting(&subtrack.meta_data),
-            })
+        let known = room
+            .subtracks
+            .iter()
+            .filter_map(|id| self.broadcasts.get(id));
+        let is_own = |subtrack: &Broadcast| match own {
+            Some(own) => subtrack.stream == *own,
+            None => subtrack.publisher() == Some(caller),
+        };
+        let others = known.filter(|b| b.is_on_air() && !is_own(b));
+        let mut ids_len = 0;
+        let listed = others.take_while(|subtrack| {
+            ids_len += subtrack.stream.len() + ENTRY_LEN;
+            ids_len <= MAX_PAGE_LEN
         });
-        listed.collect()
+        let stream = |subtrack: &Broadcast| RoomStream {
+            stream: subtrack.stream.clone(),
+            name: fitting(&subtrack.name),
+            meta_data: fitting(&subtrack.meta_data),
+        };
+        listed.map(stream).collect()
     }
 }
 
@@ -316,6 +324,9 @@ impl App {
             .or_insert_with(|| Broadcast::grouping(main.clone(), now))
     }
 }
+
+/// Bytes of an entry without texts, by each of the two times that its id is in a message.
+const ENTRY_LEN: usize = 28;
 
 mod assignments;
 mod priorities;

@@ -4,8 +4,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::broadcast::{Broadcast, Phase};
+use super::broadcast::{Broadcast, Phase, fitting};
+use crate::base::limits::MAX_SUBTRACK_IDS_LEN;
 use crate::model::broadcast::{BroadcastRecord, BroadcastStatus};
+use crate::model::track::StreamId;
 
 /// The Broadcast object of REST v2. Fields that mean nothing in an SFU hold Ant Media's fillers;
 /// unset texts are null.
@@ -100,6 +102,21 @@ pub struct BroadcastView {
 impl BroadcastView {
     /// `broadcast` as it is at `now_unix_us`, microseconds since 1970.
     pub fn of(broadcast: &Broadcast, now_unix_us: u64) -> Self {
+        Self::listing(broadcast, broadcast.subtracks.iter(), now_unix_us)
+    }
+
+    /// The same for a client, who is shown [`MAX_SUBTRACK_IDS_LEN`] bytes of subtracks at most.
+    pub(super) fn for_client(broadcast: &Broadcast, now_unix_us: u64) -> Self {
+        let subtracks = broadcast.subtracks.iter();
+        let subtracks = fitting(subtracks, QUOTED_LEN, MAX_SUBTRACK_IDS_LEN);
+        Self::listing(broadcast, subtracks, now_unix_us)
+    }
+
+    fn listing<'a>(
+        broadcast: &Broadcast,
+        subtracks: impl Iterator<Item = &'a StreamId>,
+        now_unix_us: u64,
+    ) -> Self {
         let started = broadcast.started_unix_us;
         let on_air_us = if started == 0 {
             0
@@ -127,11 +144,7 @@ impl BroadcastView {
             update_time: broadcast.updated_unix_us / 1000,
             role: broadcast.role.clone(),
             main_track_stream_id: broadcast.main_track.as_ref().map(|id| id.to_string()),
-            sub_track_stream_ids: broadcast
-                .subtracks
-                .iter()
-                .map(|id| id.to_string())
-                .collect(),
+            sub_track_stream_ids: subtracks.map(|id| id.to_string()).collect(),
             is_virtual: broadcast.phase == Phase::Virtual,
             ..Self::empty()
         }
@@ -261,6 +274,9 @@ impl BroadcastView {
 fn whole(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
+
+/// Quotes and comma of an id in a list that is JSON within JSON.
+const QUOTED_LEN: usize = 5;
 
 #[cfg(test)]
 mod tests {

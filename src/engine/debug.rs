@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::Engine;
 use super::steering::Steering;
 use crate::base::ids::{ConnId, PeerId};
+use crate::base::limits::MAX_PAGE_LEN;
 use crate::peer::{Peer, Side};
 
 /// How many entries an engine's tables and queues hold.
@@ -49,7 +50,8 @@ impl Engine {
         }
     }
 
-    /// Every peer of `conn`: its state and address pair, and its tracks with what they carried.
+    /// The peers of `conn`: state and address pair, and their tracks with what they carried. Behind
+    /// [`MAX_PAGE_LEN`] bytes no other begins.
     pub(super) fn debug_info(&self, conn: ConnId) -> String {
         let mut text = format!("worker {}, connection {}", conn.worker.0, conn.serial);
         let peers: Vec<PeerId> = self.peers_of(conn).map(|(_, peer)| peer).collect();
@@ -57,6 +59,10 @@ impl Engine {
             text.push_str(", no peer connection");
         }
         for peer in peers.into_iter().filter_map(|id| self.peers.get(id)) {
+            if text.len() > MAX_PAGE_LEN {
+                text.push_str("\nand others");
+                break;
+            }
             self.describe_peer(peer, &mut text);
         }
         text

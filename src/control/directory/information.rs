@@ -9,7 +9,7 @@ use crate::base::clock::Now;
 use crate::base::codec::MediaKind;
 use crate::base::ids::ConnId;
 use crate::base::limits::MAX_PAGE_LEN;
-use crate::control::broadcast::{Broadcast, Play};
+use crate::control::broadcast::{Broadcast, Play, fitting};
 use crate::control::view::BroadcastView;
 use crate::model::definition::Definition;
 use crate::model::information::{Information, Page};
@@ -98,7 +98,7 @@ impl Directory {
         let subtracks = self.subtracks_of(app, broadcast);
         let all = std::iter::once(broadcast).chain(subtracks);
         let on_air = all.filter(|b| b.is_on_air());
-        let renditions: Vec<_> = on_air.flat_map(renditions).collect();
+        let renditions: Vec<_> = on_air.flat_map(renditions).take(MAX_RENDITIONS).collect();
         if renditions.is_empty() {
             return Err(Definition::NoStreamExist);
         }
@@ -121,7 +121,8 @@ impl Directory {
         }
         let subtracks = self.subtracks_of(app, broadcast).into_iter();
         let tracks = subtracks.filter(|b| b.is_on_air());
-        let ids: Vec<_> = tracks.map(|track| track.stream.to_string()).collect();
+        let ids = fitting(tracks.map(|track| &track.stream), QUOTED_LEN, MAX_PAGE_LEN);
+        let ids: Vec<_> = ids.map(ToString::to_string).collect();
         Ok(info::track_list(stream, &ids))
     }
 
@@ -194,7 +195,7 @@ fn renditions(broadcast: &Broadcast) -> Vec<Rendition> {
 
 /// The Broadcast object as JSON text.
 fn json(now: Now, broadcast: &Broadcast) -> String {
-    serde_json::to_string(&BroadcastView::of(broadcast, now.unix_us)).unwrap_or_default()
+    serde_json::to_string(&BroadcastView::for_client(broadcast, now.unix_us)).unwrap_or_default()
 }
 
 /// True when id or name hold `text`, in whatever case.
@@ -263,3 +264,10 @@ fn subscriber(stream: &str, player: &Play) -> String {
 
 /// Most entries of one answer, as in REST.
 const MAX_PAGE: u32 = 50;
+
+/// Most entries of a stream's information: [`MAX_PAGE_LEN`] bytes, at 160 each with the longest
+/// numbers.
+const MAX_RENDITIONS: usize = MAX_PAGE_LEN / 160;
+
+/// Quotes and comma of an id in a list.
+const QUOTED_LEN: usize = 3;

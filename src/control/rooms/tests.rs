@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::base::codec::{Codec, MediaKind};
 use crate::base::ids::{Pt, TrackId, WorkerId};
-use crate::base::limits::{MAX_META_DATA_LEN, MAX_TEXT_LEN};
+use crate::base::limits::{MAX_META_DATA_LEN, MAX_STREAM_ID_LEN, MAX_TEXT_LEN};
+use crate::model::access::Proof;
 use crate::model::errand::Errand;
+use crate::model::information::Information;
 use crate::model::mail::{ControlMail, PublishAsk, PublishEnding};
 use crate::model::settings::AppSettings;
 use crate::model::track::{PlayGrant, TrackInfo};
@@ -500,6 +502,58 @@ fn a_room_full_of_long_descriptions_is_told_in_an_answer_that_fits() {
         .map(|text| serde_json::to_string(text).unwrap().len())
         .sum();
     assert!(written <= MAX_PAGE_LEN, "{written}");
+}
+
+#[test]
+fn a_room_of_thousands_is_told_in_answers_that_fit() {
+    let mut w = world();
+    w.publish(ALICE, "a", "r");
+    let (room, now) = (StreamId::from("r"), w.now);
+    let broadcasts = &mut w.directory.apps.get_mut(APP).unwrap().broadcasts;
+    for number in 0..2000 {
+        let stream = StreamId::from(format!("{number:0>MAX_STREAM_ID_LEN$}"));
+        let publisher = conn(0, 100 + number);
+        let ask = publish_ask(&stream, "r");
+        let mut broadcast = Broadcast::granted(stream.clone(), publisher, ask, now);
+        broadcast.phase = Phase::Live { publisher };
+        broadcast.main_track = Some(room.clone());
+        broadcasts.insert(stream.clone(), broadcast);
+        broadcasts.get_mut("r").unwrap().subtracks.push(stream);
+    }
+    let others = w.join(conn(1, 9), "r", "me").unwrap().others;
+    let each = MAX_STREAM_ID_LEN + ENTRY_LEN;
+    assert_eq!(others.len(), (MAX_PAGE_LEN - (1 + ENTRY_LEN)) / each + 1);
+    assert_eq!(w.information(conn(1, 9), None).unwrap().len(), others.len());
+    w.mails();
+    for question in [
+        Information::StreamInfo {
+            stream: room.clone(),
+        },
+        Information::BroadcastObject {
+            stream: room.clone(),
+        },
+        Information::TrackList {
+            stream: room.clone(),
+            proof: Proof::default(),
+        },
+    ] {
+        w.tell(ControlMail::Errand {
+            conn: CAROL,
+            app: APP.into(),
+            client: Arc::default(),
+            errand: Errand::Question(question.clone()),
+        });
+        let texts = w.mails().into_iter().filter_map(|mail| match mail {
+            WorkerMail::Text { text, .. } => Some(text),
+            _ => None,
+        });
+        let texts: Vec<String> = texts.collect();
+        let lens: Vec<usize> = texts.iter().map(String::len).collect();
+        assert!(
+            matches!(lens[..], [len] if (MAX_PAGE_LEN / 2..=MAX_PAGE_LEN + 256).contains(&len)),
+            "{question:?}: {lens:?}"
+        );
+    }
 }
 
 #[test]
