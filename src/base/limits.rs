@@ -269,15 +269,21 @@ pub const MAX_DATA_RELAYED_LEN: usize = 16 * 1024 * 1024;
 /// Messages in them.
 pub const MAX_DATA_RELAYED: usize = MAX_WORKER_MAILS / 2;
 
-/// Bytes of data channel messages that wait to be handed to a web hook; the oldest are forgotten.
+/// Bytes of data channel messages that wait to be posted to web hooks; when there are more, the
+/// oldest of the application that has most are dropped and logged.
 pub const MAX_DATA_HOOKS_LEN: usize = 4 * 1024 * 1024;
 
 /// Messages in them.
 pub const MAX_DATA_HOOKS: usize = 1024;
 
+/// Broadcasts of an application that have a message under way to its web hook; those of further
+/// ones wait. At most 2 MiB of each application.
+pub const MAX_DATA_HOOKS_UNDER_WAY: usize = 8;
+
 // What waits for a web hook must not hold up the workers' senders.
 const _: () = assert!(MAX_DATA_HOOKS_LEN < MAX_DATA_RELAYED_LEN);
 const _: () = assert!(MAX_DATA_HOOKS < MAX_DATA_RELAYED);
+const _: () = assert!(MAX_DATA_HOOKS_UNDER_WAY <= MAX_WEBHOOKS_UNDER_WAY);
 
 const _: () = assert!(DATA_RECEIVE_WINDOW_LEN >= 2 * MAX_DATA_MESSAGE_LEN);
 const _: () = assert!(MAX_DATA_BACKLOG_LEN >= 2 * MAX_DATA_MESSAGE_LEN);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::broadcast::Broadcast;
 use super::directory::Directory;
 use crate::base::ids::{ConnId, WorkerId};
-use crate::base::limits::{MAX_DATA_HOOKS, MAX_DATA_HOOKS_LEN, MAX_DATA_MESSAGE_LEN};
+use crate::base::limits::{MAX_DATA_HOOKS, MAX_DATA_MESSAGE_LEN};
 use crate::model::data::{DataMessage, DataRelay, DataTarget, DataTargets};
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::track::StreamId;
@@ -102,28 +102,16 @@ impl Directory {
         self.mail(conn.worker, mail);
     }
 
-    /// True when [`poll_data_message`](Self::poll_data_message) has one.
-    pub fn has_data_message(&self) -> bool {
-        !self.data_messages.is_empty()
-    }
-
     /// The next message of a client for the application's `dataChannelWebHookURL`.
     pub fn poll_data_message(&mut self) -> Option<Arc<DataRelay>> {
-        let relay = self.data_messages.pop_front()?;
-        self.data_messages_len -= relay.message.bytes.len();
-        Some(relay)
+        self.data_messages.pop_front()
     }
 
-    /// A client of an application with a web hook sent a message.
+    /// A client of an application with a web hook sent a message. Bounded, although the shell reads
+    /// after every few mails; their bytes are by `limits::MAX_DATA_RELAYED_LEN` of their workers.
     pub(super) fn data_message(&mut self, relay: Arc<DataRelay>) {
-        self.data_messages_len += relay.message.bytes.len();
-        self.data_messages.push_back(relay);
-        while self.data_messages.len() > MAX_DATA_HOOKS
-            || self.data_messages_len > MAX_DATA_HOOKS_LEN
-        {
-            if self.poll_data_message().is_none() {
-                return;
-            }
+        if self.data_messages.len() < MAX_DATA_HOOKS {
+            self.data_messages.push_back(relay);
         }
     }
 }

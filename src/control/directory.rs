@@ -49,7 +49,6 @@ pub struct Directory {
     /// Newcomers are refused.
     is_overloaded: bool,
     pub(super) data_messages: VecDeque<Arc<DataRelay>>,
-    pub(super) data_messages_len: usize,
 }
 
 /// One application.

@@ -29,7 +29,6 @@ use crate::base::crowd::{Crowd, Place};
 use crate::base::ids::WorkerId;
 use crate::control::Directory;
 use crate::metrics::Snapshot;
-use crate::model::data::DataRelay;
 use crate::model::mail::{AppName, WorkerMail};
 use crate::model::settings::AppSettings;
 use crate::store::Store;
@@ -120,7 +119,7 @@ impl Shared {
         &self.0.overrides
     }
 
-    /// Events on their way out.
+    /// Events and messages on their way out.
     pub fn webhooks(&self) -> &Webhooks {
         &self.0.webhooks
     }
@@ -176,13 +175,8 @@ impl Shared {
         look(&state.directory, state.clock.now())
     }
 
-    /// The next message of a data channel for a web hook.
-    pub fn take_data_message(&self) -> Option<Arc<DataRelay>> {
-        self.lock().directory.poll_data_message()
-    }
-
     /// Changes the directory, posts the mail and takes the steps that follow from it, hands its
-    /// events to the webhooks, and lets the control loop look at its deadlines again.
+    /// events and messages to the webhooks, and lets the control loop look at its deadlines again.
     pub fn update<R>(&self, change: impl FnOnce(&mut Directory, Now) -> R) -> R {
         let state = &mut *self.lock();
         let before = state.wake_at();
@@ -195,8 +189,8 @@ impl Shared {
         while let Some(event) = state.directory.poll_event() {
             self.0.webhooks.push(event);
         }
-        if state.directory.has_data_message() {
-            self.0.webhooks.tell_data();
+        while let Some(relay) = state.directory.poll_data_message() {
+            self.0.webhooks.push_data(relay);
         }
         while let Some((id, step)) = state.directory.poll_step() {
             tokio::spawn(checks::take(self.clone(), id, step));

@@ -1,8 +1,8 @@
 //! Webhooks: every event of a broadcast is posted to the broadcast's own `listenerHookURL`, or to
-//! the application's.
+//! the application's; what is said over data channels to `dataChannelWebHookURL` (`data.rs`).
 //!
 //! `queue.rs` says which is next, `body.rs` what it says. Delivery is bounded in every way: the
-//! queue drops its oldest, a request has [`TIMEOUT`], redirects are not followed and no answer's
+//! queues drop their oldest, a request has [`TIMEOUT`], redirects are not followed and no answer's
 //! body is read. Status 200 is success; everything else is repeated as the application says, and
 //! who waits for that holds up its own broadcast, and no other application whatever their number.
 
@@ -23,23 +23,27 @@ use super::shared::Shared;
 use crate::base::limits::MAX_DELETED_HOOKS;
 use crate::metrics::WebhookFigures;
 use crate::model::broadcast::BroadcastRecord;
+use crate::model::data::DataRelay;
 use crate::model::event::Event;
 use crate::model::mail::AppName;
 use crate::model::settings::AppSettings;
+use crate::model::track::StreamId;
 use queue::Queue;
 
-/// Events on their way out.
+/// Events, and messages of data channels, on their way out.
 #[derive(Debug, Default)]
 pub struct Webhooks {
     state: Mutex<State>,
     changed: Notify,
-    data: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    queue: Queue,
+    queue: Queue<Event>,
     figures: WebhookFigures,
+    messages: Queue<Arc<DataRelay>>,
+    /// Messages that had to go.
+    lost: u64,
     deleted: VecDeque<Deleted>,
 }
 
@@ -102,12 +106,11 @@ impl Webhooks {
     /// Takes an event to be delivered.
     pub fn push(&self, event: Event) {
         let dropped = self.with(|state| {
-            let dropped = state.queue.push(event);
-            state.figures.dropped += u64::from(dropped);
-            dropped.then_some(state.figures.dropped)
+            let before = state.figures.dropped;
+            state.figures.dropped += state.queue.push(event);
+            is_noted(before, state.figures.dropped).then_some(state.figures.dropped)
         });
-        // The 1st, 2nd, 4th, 8th and so on are logged.
-        if let Some(dropped) = dropped.filter(|n| n.is_power_of_two()) {
+        if let Some(dropped) = dropped {
             tracing::warn!(
                 dropped,
                 "the queue of webhooks is full; the oldest of who has most is dropped"
@@ -116,13 +119,21 @@ impl Webhooks {
         self.changed.notify_one();
     }
 
-    /// Messages of data channels wait to be posted.
-    pub fn tell_data(&self) {
-        self.data.notify_one();
-    }
-
-    async fn data_waiting(&self) {
-        self.data.notified().await;
+    /// Takes a message of a data channel to be posted.
+    pub fn push_data(&self, relay: Arc<DataRelay>) {
+        let dropped = self.with(|state| {
+            let before = state.lost;
+            state.lost += state.messages.push(relay);
+            is_noted(before, state.lost).then_some(state.lost)
+        });
+        if let Some(dropped) = dropped {
+            tracing::warn!(
+                dropped,
+                "too many messages wait for dataChannelWebHookURL; the oldest of who has most are \
+                 dropped"
+            );
+        }
+        self.changed.notify_one();
     }
 
     /// What `/metrics` shows.
@@ -142,7 +153,7 @@ impl Webhooks {
 
     fn settle(&self, event: &Event, is_delivered: bool) {
         self.with(|state| {
-            state.queue.done(event);
+            state.queue.done(&event.app, &event.stream);
             state.figures.delivered += u64::from(is_delivered);
             state.figures.failed += u64::from(!is_delivered);
         });
@@ -150,7 +161,12 @@ impl Webhooks {
     }
 
     fn skip(&self, event: &Event) {
-        self.with(|state| state.queue.done(event));
+        self.with(|state| state.queue.done(&event.app, &event.stream));
+        self.changed.notify_one();
+    }
+
+    fn done_data(&self, app: &AppName, stream: &StreamId) {
+        self.with(|state| state.messages.done(app, stream));
         self.changed.notify_one();
     }
 
@@ -159,17 +175,25 @@ impl Webhooks {
     }
 }
 
+/// Whether a count that went from `before` to `after` is logged: the 1st, 2nd, 4th, 8th and so on.
+fn is_noted(before: u64, after: u64) -> bool {
+    before.checked_ilog2() != after.checked_ilog2()
+}
+
 /// Delivers until it is aborted.
 pub async fn run(shared: Shared) {
     let client = match outgoing::builder().timeout(TIMEOUT).build() {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "webhooks cannot be delivered"),
     };
-    tokio::spawn(data::run(shared.clone(), client.clone()));
     let webhooks = shared.webhooks();
     loop {
         while let Some((event, requests)) = webhooks.with(|state| state.queue.take()) {
             tokio::spawn(deliver(shared.clone(), client.clone(), event, requests));
+        }
+        // As many as may be begun may be sent: none is repeated.
+        while let Some((relay, _)) = webhooks.with(|state| state.messages.take()) {
+            tokio::spawn(data::deliver(shared.clone(), client.clone(), relay));
         }
         webhooks.changed.notified().await;
     }
