@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::overrides::FileChange;
 use super::shared::Shared;
@@ -80,8 +81,9 @@ impl Reload {
         if now == state.looked_at || now != std::mem::replace(&mut state.seen, now) {
             return;
         }
+        let read = self.read(shared, &mut state, now).await;
         state.looked_at = now;
-        match self.read(shared, &mut state).await {
+        match read {
             Ok(Reloaded { applied, waiting }) => {
                 state.untold.extend(applied.iter().cloned());
                 let (applied, waiting) = (applied.join(", "), waiting.join(", "));
@@ -99,11 +101,20 @@ impl Reload {
     /// have been looked at between the writing and the asking.
     ///
     /// # Errors
-    /// What is wrong with the file, in words; nothing was changed then.
+    /// What is wrong with the file, in words, or that it cannot be read within [`DISK_TIME`];
+    /// nothing was changed then.
     pub async fn now(&self, shared: &Shared) -> Result<Reloaded, String> {
+        let reloaded = timeout(DISK_TIME, self.read_now(shared)).await;
+        reloaded.unwrap_or_else(|_| Err(TOO_SLOW.to_owned()))
+    }
+
+    async fn read_now(&self, shared: &Shared) -> Result<Reloaded, String> {
         let mut state = self.state.lock().await;
-        state.looked_at = self.stamp().await;
-        let mut reloaded = self.read(shared, &mut state).await?;
+        let stamp = self.stamp().await;
+        let read = self.read(shared, &mut state, stamp).await;
+        // Not before: what was given up is looked at again.
+        state.looked_at = stamp;
+        let mut reloaded = read?;
         let mut applied = std::mem::take(&mut state.untold);
         applied.extend(reloaded.applied);
         reloaded.applied = applied.into_iter().collect();
@@ -116,8 +127,14 @@ impl Reload {
         spawn_blocking(move || stamp(&flags)).await.ok().flatten()
     }
 
-    async fn read(&self, shared: &Shared, state: &mut State) -> Result<Reloaded, String> {
-        let has_text = has_text(state.looked_at);
+    /// INVARIANT: given up while it waits, it has changed nothing.
+    async fn read(
+        &self,
+        shared: &Shared,
+        state: &mut State,
+        stamp: Option<Stamp>,
+    ) -> Result<Reloaded, String> {
+        let has_text = has_text(stamp);
         if state.from_file && !has_text {
             // By default every check is off: nobody means that by moving a file, or by a full disk.
             return Err("it is gone or empty; what it said stays until a restart".to_owned());
@@ -193,9 +210,61 @@ fn has_text(stamp: Option<Stamp>) -> bool {
     stamp.is_some_and(|(_, len)| len > 0)
 }
 
+/// How long somebody who asks waits for the disk.
+const DISK_TIME: Duration = Duration::from_secs(10);
+
+const TOO_SLOW: &str = "the disk does not answer; what the file says is applied when it does";
+
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::process::Command;
+
+    use tokio::time::advance;
+
     use super::*;
+
+    /// Once somebody reads it; who reads it waits until this is dropped.
+    async fn write_to(pipe: &Path) -> File {
+        let pipe = pipe.to_owned();
+        let open = spawn_blocking(move || OpenOptions::new().write(true).open(pipe));
+        open.await.unwrap().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_is_waited_for_no_longer_than_that() {
+        let name = format!("leafcutter-reload-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let flags = Flags {
+            config: Some(path.clone()),
+            ..Flags::default()
+        };
+        let reload = Reload::new(flags, 1, BTreeMap::new());
+        let shared = Shared::alone(BTreeMap::new());
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let wait = async {
+            let read = write_to(&path).await;
+            advance(DISK_TIME).await;
+            read
+        };
+        let (first, second, read) = tokio::join!(reload.now(&shared), reload.now(&shared), wait);
+        assert_eq!(first, Err(TOO_SLOW.to_owned()));
+        assert_eq!(second, first);
+        assert_eq!(
+            reload.state.lock().await.looked_at,
+            None,
+            "it is looked at again"
+        );
+        drop(read);
+        // It is read twice: what it means, and what is written in it.
+        drop(write_to(&path).await);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "[limits]\nmax_sockets = 7\n").unwrap();
+        let reloaded = reload.now(&shared).await.unwrap();
+        assert!(reloaded.waiting.contains(&"limits.max_sockets".to_owned()));
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn keys_that_differ_are_named() {

@@ -104,6 +104,21 @@ impl Shared {
         }))
     }
 
+    /// Without workers, and with a disk that does not answer.
+    #[cfg(test)]
+    pub fn alone(apps: std::collections::BTreeMap<AppName, Arc<AppSettings>>) -> Self {
+        let flags = crate::config::Flags::default();
+        Self::new(
+            Directory::new(apps.clone()),
+            Workers::new(Vec::new()),
+            Store::standing_still(crate::worker::clock::instant),
+            None,
+            Arc::new(Reload::new(flags, 1, apps)),
+            Limits::default(),
+            [7; 32],
+        )
+    }
+
     /// The client of authentication webhooks.
     pub fn hooks(&self) -> &Hooks {
         &self.0.hooks

@@ -56,7 +56,6 @@ pub async fn deliver(shared: Shared, client: Client, relay: Arc<DataRelay>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -65,16 +64,9 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::config::Flags;
-    use crate::control::Directory;
-    use crate::front::reload::Reload;
-    use crate::front::run::Limits;
-    use crate::front::workers::Workers;
     use crate::model::data::{DataMessage, DataTargets};
     use crate::model::mail::ControlMail;
     use crate::model::settings::AppSettings;
-    use crate::store::Store;
-    use crate::worker::clock;
 
     /// Applications with their hooks' addresses, without workers.
     fn server(apps: &[(&str, SocketAddr)]) -> Shared {
@@ -82,19 +74,10 @@ mod tests {
             data_channel_web_hook_url: format!("http://{hook}/"),
             ..AppSettings::default()
         };
-        let apps: BTreeMap<AppName, _> = apps
+        let apps = apps
             .iter()
-            .map(|(app, hook)| (AppName::from(*app), Arc::new(settings(hook))))
-            .collect();
-        Shared::new(
-            Directory::new(apps.clone()),
-            Workers::new(Vec::new()),
-            Store::standing_still(clock::instant),
-            None,
-            Arc::new(Reload::new(Flags::default(), 1, apps)),
-            Limits::default(),
-            [7; 32],
-        )
+            .map(|(app, hook)| (AppName::from(*app), Arc::new(settings(hook))));
+        Shared::alone(apps.collect())
     }
 
     fn say(shared: &Shared, app: &str, stream: &str, text: &str) {
