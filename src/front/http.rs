@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use super::seats::{Passing, Seat, Seats};
+use super::seats::{NoSeat, Passing, Seat, Seats};
 use super::tls::Certificates;
 use crate::base::redact::Address;
 
@@ -81,8 +81,20 @@ pub struct Door {
     pub certificates: Option<Certificates>,
 }
 
-/// Accepts until it is aborted.
-pub async fn accept(door: Door, router: Router, seats: Seats) {
+/// What connections are served, and how many of them.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What.
+    pub router: Router,
+    /// How many.
+    pub seats: Seats,
+    /// Whether one connection may ask again.
+    pub is_kept: bool,
+}
+
+/// Accepts until it is aborted. Who comes while somebody works for every connection of `all` is
+/// served what is in `reserve`, where nothing waits for anything.
+pub async fn accept(door: Door, all: Service, reserve: Service) {
     loop {
         let (stream, remote) = match door.listener.accept().await {
             Ok(accepted) => accepted,
@@ -93,10 +105,14 @@ pub async fn accept(door: Door, router: Router, seats: Seats) {
                 continue;
             }
         };
-        // Dropped, which closes it, when its address has enough of them.
-        if let Some(seat) = seats.take(remote.ip()).await {
-            let (certificates, router) = (door.certificates.clone(), router.clone());
-            tokio::spawn(receive(stream, remote, certificates, router, seat));
+        let (seat, service) = match all.seats.take(remote.ip()).await {
+            Err(NoSeat::AllBusy) => (reserve.seats.take(remote.ip()).await, &reserve),
+            seat => (seat, &all),
+        };
+        // Dropped, which closes it, when there is no seat for it.
+        if let Ok(seat) = seat {
+            let (certificates, service) = (door.certificates.clone(), service.clone());
+            tokio::spawn(receive(stream, remote, certificates, service, seat));
         }
     }
 }
@@ -105,7 +121,7 @@ async fn receive(
     stream: TcpStream,
     remote: SocketAddr,
     certificates: Option<Certificates>,
-    router: Router,
+    service: Service,
     seat: Seat,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -114,9 +130,9 @@ async fn receive(
     let seat = Arc::new(seat);
     let served = async {
         match certificates {
-            None => serve(stream, remote, router, &seat).await,
+            None => serve(stream, remote, service, &seat).await,
             Some(certificates) => match certificates.accept(stream).await {
-                Ok(stream) => serve(stream, remote, router, &seat).await,
+                Ok(stream) => serve(stream, remote, service, &seat).await,
                 Err(error) => {
                     tracing::debug!(remote = %Address(remote), %error, "no TLS handshake");
                 }
@@ -135,13 +151,16 @@ async fn receive(
 
 /// Each request is handled to its end, even when its client has gone: what a handler has begun
 /// elsewhere it alone can finish or undo. It holds the connection's seat for as long.
-async fn serve<S>(stream: S, remote: SocketAddr, router: Router, seat: &Arc<Seat>)
+async fn serve<S>(stream: S, remote: SocketAddr, service: Service, seat: &Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let taken = Progress::default();
     let progress = taken.clone();
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let Service {
+        router, is_kept, ..
+    } = service;
+    let handle = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Remote(remote));
         request.extensions_mut().insert(progress.clone());
         let seat = seat.clone();
@@ -156,7 +175,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(MAX_HEAD_LEN)
-        .serve_connection(TokioIo::new(stream), service)
+        .keep_alive(is_kept)
+        .serve_connection(TokioIo::new(stream), handle)
         .with_upgrades();
     let mut conn = pin!(conn);
     if timeout(CONN_TIME, conn.as_mut()).await.is_ok() {
@@ -201,6 +221,8 @@ const AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use axum::Extension;
     use axum::http::HeaderValue;
     use axum::routing::{get, post};
@@ -210,6 +232,8 @@ mod tests {
     use tokio_util::io::{InspectReader, ReaderStream};
 
     use super::*;
+    use crate::front::routes;
+    use crate::front::shared::Shared;
 
     /// What a client gets of a response that comes in pieces of `len` bytes, one every 5 s, for
     /// 400 s, when it reads all it can; how long that took.
@@ -233,8 +257,9 @@ mod tests {
         let (mut client, server) = duplex(1024 * 1024);
         let began = tokio::time::Instant::now();
         let remote: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let seat = Seats::new(1, 0).take(remote.ip()).await.unwrap();
-        tokio::spawn(async move { serve(server, remote, router, &Arc::new(seat)).await });
+        let service = service(1, router);
+        let seat = service.seats.take(remote.ip()).await.unwrap();
+        tokio::spawn(async move { serve(server, remote, service, &Arc::new(seat)).await });
         let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         client.write_all(request).await.unwrap();
         let mut all = Vec::new();
@@ -257,16 +282,29 @@ mod tests {
         assert!(took <= CONN_TIME + 2 * LAST_RESPONSE_TIME, "{took:?}");
     }
 
+    /// One that newcomers wait for.
+    fn service(count: usize, router: Router) -> Service {
+        Service {
+            router,
+            seats: Seats::new(count, 0, 2 * PATIENCE),
+            is_kept: true,
+        }
+    }
+
     /// A door with `count` seats: how many are taken, and where it is.
     async fn open(count: usize, router: Router) -> (Seats, SocketAddr) {
+        open_with(service(count, router), service(1, Router::new())).await
+    }
+
+    async fn open_with(all: Service, reserve: Service) -> (Seats, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seats = Seats::new(count, 0);
+        let seats = all.seats.clone();
         let door = Door {
             listener,
             certificates: None,
         };
-        tokio::spawn(accept(door, router, seats.clone()));
+        tokio::spawn(accept(door, all, reserve));
         (seats, address)
     }
 
@@ -349,6 +387,51 @@ mod tests {
         while seats.taken() > 0 {
             yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_everybody_is_worked_for_is_served_what_waits_for_nothing() {
+        let (begun, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (begins, until) = (begun.clone(), done.clone());
+        let work = move || async move {
+            begins.notify_one();
+            until.notified().await;
+            "done"
+        };
+        let router = Router::new()
+            .route("/", get(async || "ok"))
+            .route("/work", get(work));
+        let shared = Shared::alone(BTreeMap::new());
+        let all = Service {
+            seats: Seats::new(1, 0, Duration::ZERO),
+            ..service(1, router)
+        };
+        let reserve = Service {
+            is_kept: false,
+            ..service(1, routes::reserve(shared))
+        };
+        let (seats, address) = open_with(all, reserve).await;
+        let work = "GET /work HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut busy = connect(&seats, address, work).await;
+        begun.notified().await;
+        // Whoever says nothing there makes room, and nobody may ask twice.
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        for (path, status) in [("/healthz", 200), ("/metrics", 200), ("/", 503)] {
+            let mut newcomer = TcpStream::connect(address).await.unwrap();
+            let twice = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2);
+            newcomer.write_all(twice.as_bytes()).await.unwrap();
+            let heard = hear(&mut newcomer).await;
+            assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{heard}");
+            assert_eq!(heard.matches("HTTP/1.1").count(), 1, "{heard}");
+        }
+        assert_eq!(hear(&mut idle).await, "");
+        done.notify_one();
+        assert!(hear(&mut busy).await.ends_with("done"));
+        while seats.taken() > 0 {
+            yield_now().await;
+        }
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut newcomer, "/").await.ends_with("ok"));
     }
 
     const PATIENCE: Duration = Duration::from_secs(60);

@@ -129,6 +129,13 @@ pub async fn nothing() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "There is nothing at this path.\n")
 }
 
+/// Every path that may wait for something, while too many do.
+pub async fn later() -> Response {
+    let headers = [(header::RETRY_AFTER, "1")];
+    let text = "Too many requests are under way.\n";
+    (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response()
+}
+
 fn file(files: &[File], name: &str) -> Response {
     let Some((_, content_type, text)) = files.iter().find(|(known, ..)| *known == name) else {
         return (StatusCode::NOT_FOUND, "There is no such file.\n").into_response();

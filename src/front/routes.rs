@@ -14,11 +14,8 @@ use super::{pages, rest, upgrade, whip};
 
 /// Every path of the server, which is asked by `host_names`.
 pub fn router(shared: Shared, host_names: Arc<[String]>) -> Router {
-    Router::new()
+    watched()
         .route("/", get(pages::root))
-        .route("/healthz", get(pages::health))
-        .route("/readyz", get(pages::ready))
-        .route("/metrics", get(pages::metrics))
         .route("/{app}", get(pages::app).head(pages::app_exists))
         .route("/{app}/", get(pages::index))
         .route("/{app}/{asset}", get(pages::asset))
@@ -32,6 +29,23 @@ pub fn router(shared: Shared, host_names: Arc<[String]>) -> Router {
         .fallback(pages::nothing)
         .layer(from_fn(finish))
         .with_state(shared)
+}
+
+/// What there is for those who come while every connection has a request that is worked on: whoever
+/// operates the server sees how it is, all others come later.
+pub fn reserve(shared: Shared) -> Router {
+    watched()
+        .fallback(pages::later)
+        .layer(from_fn(finish))
+        .with_state(shared)
+}
+
+/// How the server is; nothing here waits for anything.
+fn watched() -> Router<Shared> {
+    Router::new()
+        .route("/healthz", get(pages::health))
+        .route("/readyz", get(pages::ready))
+        .route("/metrics", get(pages::metrics))
 }
 
 /// Answers preflights, and lets pages of any origin read every answer, as Ant Media does: the

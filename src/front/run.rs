@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::census::Answer;
-use super::http::Door;
+use super::http::{Door, Service};
 use super::reload::Reload;
-use super::shared::Shared;
+use super::seats::Seats;
+use super::shared::{HTTP_PATIENCE, Shared};
 use super::tls::Certificates;
 use super::workers::Workers;
 use super::{host, http, routes, webhooks};
@@ -112,11 +113,7 @@ pub async fn serve(front: Front) {
     let watching = certificates.iter().cloned().map(Certificates::watch);
     let mut serving: Vec<JoinHandle<()>> = watching.map(tokio::spawn).collect();
     serving.push(tokio::spawn(look_at_settings(shared.clone())));
-    let host_names: Arc<[String]> = front.host_names.into();
-    serving.extend(front.doors.into_iter().map(|door| {
-        let router = routes::router(shared.clone(), host_names.clone());
-        tokio::spawn(http::accept(door, router, shared.http_seats().clone()))
-    }));
+    serving.extend(open(&shared, front.doors, front.host_names.into()));
     let driving = tokio::spawn(drive(shared.clone(), front.mails));
 
     let name = match early {
@@ -143,6 +140,29 @@ pub async fn serve(front: Front) {
     }
     noting.abort();
     calling.abort();
+}
+
+/// Lets HTTP in.
+fn open(
+    shared: &Shared,
+    doors: Vec<Door>,
+    host_names: Arc<[String]>,
+) -> impl Iterator<Item = JoinHandle<()>> {
+    let all = Service {
+        router: routes::router(shared.clone(), host_names),
+        seats: shared.http_seats().clone(),
+        is_kept: true,
+    };
+    // One request each: answers that nobody takes must not fill it.
+    let reserve = Service {
+        router: routes::reserve(shared.clone()),
+        seats: Seats::new(RESERVE, 0, HTTP_PATIENCE),
+        is_kept: false,
+    };
+    doors.into_iter().map(move |door| {
+        let (all, reserve) = (all.clone(), reserve.clone());
+        tokio::spawn(http::accept(door, all, reserve))
+    })
 }
 
 /// Waits for the workers, which were told to stop. The ends of the broadcasts are noted and told
@@ -328,6 +348,9 @@ impl Signals {
         }
     }
 }
+
+/// HTTP connections at once while everybody else is worked for: probes come every few seconds.
+const RESERVE: usize = 64;
 
 /// Mails handled before HTTP gets its turn again.
 const MAILS_AT_ONCE: usize = 256;

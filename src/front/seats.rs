@@ -1,22 +1,25 @@
 //! How many HTTP connections there are at once: of each address, and in all. When all seats are
 //! taken, the connection that has waited longest for its client makes room for the next one, so
-//! that idle ones keep nobody out.
+//! that idle ones keep nobody out. When none waits, a newcomer waits for a while, and then there is
+//! no seat.
 //!
 //! A connection waits for its client during the handshake of TLS, between requests, and while a
 //! request is on its way. Whoever a handler works for stays, until its answer was taken up by the
 //! connection.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::HttpBody;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::base::crowd::{Crowd, CrowdLimits, Place};
 
@@ -28,6 +31,9 @@ pub struct Seats(Arc<Inner>);
 struct Inner {
     free: Arc<Semaphore>,
     count: usize,
+    patience: Duration,
+    /// Somebody has waited that long in vain, and nobody got a seat since.
+    is_full: AtomicBool,
     crowd: Mutex<Crowd>,
     waiting: Mutex<Waiting>,
     /// There is one more that waits for its client.
@@ -53,12 +59,24 @@ pub struct Seat {
     _of_address: Place,
 }
 
+/// Why there is no seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSeat {
+    /// Its address has enough of them.
+    OfAddress,
+    /// Somebody works for everybody who has one.
+    AllBusy,
+}
+
 impl Seats {
-    /// `count` in all, `per_address` of one address; 0 is no limit of that.
-    pub fn new(count: usize, per_address: usize) -> Self {
+    /// `count` in all, `per_address` of one address; 0 is no limit of that. While somebody works
+    /// for everybody, newcomers wait for `patience`.
+    pub fn new(count: usize, per_address: usize, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             free: Arc::new(Semaphore::new(count)),
             count,
+            patience,
+            is_full: AtomicBool::new(false),
             crowd: Mutex::new(Crowd::new(CrowdLimits {
                 all: 0,
                 per_address,
@@ -69,38 +87,52 @@ impl Seats {
     }
 
     /// A seat for a connection from `from`; where none is free, the one who has waited longest for
-    /// its client is told to go, or the next that begins to. `None` when its address has enough.
-    pub async fn take(&self, from: IpAddr) -> Option<Seat> {
+    /// its client is told to go, or the next that begins to.
+    ///
+    /// # Errors
+    /// See [`NoSeat`].
+    pub async fn take(&self, from: IpAddr) -> Result<Seat, NoSeat> {
         let crowd = &self.0.crowd;
         let of_address = crowd
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .enter(from)?;
+            .enter(from)
+            .ok_or(NoSeat::OfAddress)?;
         let free = tokio::select! {
             biased;
-            free = self.0.free.clone().acquire_owned() => free.ok()?,
-            never = self.make_room() => match never {},
+            free = self.0.free.clone().acquire_owned() => free.ok(),
+            () = self.make_room() => None,
         };
+        self.0.is_full.store(free.is_none(), Ordering::Relaxed);
         let seat = Seat {
             seats: self.clone(),
             to_go: Arc::default(),
             turn: Mutex::default(),
-            _free: free,
+            _free: free.ok_or(NoSeat::AllBusy)?,
             _of_address: of_address,
         };
         seat.wait();
-        Some(seat)
+        Ok(seat)
     }
 
-    /// Tells one to go, which leaves a seat soon; then there is nothing more to do.
-    async fn make_room(&self) -> Infallible {
-        loop {
-            let longest = self.waiting().told.pop_first();
-            if let Some((_, to_go)) = longest {
-                to_go.notify_one();
-                return pending().await;
+    /// Tells one to go, which leaves a seat soon; then there is nothing more to do. Returns when
+    /// there is none, and not for a while.
+    async fn make_room(&self) {
+        let patience = match self.0.is_full.load(Ordering::Relaxed) {
+            true => Duration::ZERO,
+            false => self.0.patience,
+        };
+        let one_goes = async {
+            loop {
+                let longest = self.waiting().told.pop_first();
+                if let Some((_, to_go)) = longest {
+                    return to_go.notify_one();
+                }
+                self.0.one_waits.notified().await;
             }
-            self.0.one_waits.notified().await;
+        };
+        if timeout(patience, one_goes).await.is_ok() {
+            pending().await
         }
     }
 

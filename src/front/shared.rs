@@ -89,7 +89,7 @@ impl Shared {
             }),
             changed: Notify::new(),
             stopping: AtomicBool::new(false),
-            http_seats: Seats::new(MAX_HTTP_CONNS, limits.http_per_address),
+            http_seats: Seats::new(MAX_HTTP_CONNS, limits.http_per_address, HTTP_PATIENCE),
             sockets: Mutex::new(Crowd::new(limits.sockets)),
             store,
             hooks: Hooks::default(),
@@ -379,9 +379,12 @@ const ID_LEN: usize = 24;
 const ID_LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// HTTP connections that are open at once, WebSockets not counted. When full, one that waits for
-/// its client makes room; where none does, further ones wait in the kernel's queue. Each holds at
+/// its client makes room; where none does, further ones find the reserve (`run.rs`). Each holds at
 /// most about 64 KiB.
 const MAX_HTTP_CONNS: usize = 1024;
+
+/// How long the first of those waits before: for a burst of requests, not for a disk or a hook.
+pub const HTTP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How soon mail for a full inbox is tried again: a few turns.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
