@@ -181,6 +181,10 @@ pub const MAX_STRANGERS_PASSED: usize = 64;
 /// and counted.
 pub const MAX_CAPTURE_QUEUE: usize = 4096;
 
+/// REST requests that are worked on at once; further ones are answered 503. Half of the HTTP
+/// connections: where all of them wait for a disk, WebSockets are let in still.
+pub const MAX_REST_UNDER_WAY: usize = 512;
+
 /// Bytes of a REST request's body; more is answered 413.
 pub const MAX_REST_BODY_LEN: usize = 64 * 1024;
 

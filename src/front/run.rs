@@ -153,7 +153,7 @@ fn open(
         seats: shared.http_seats().clone(),
         is_kept: true,
     };
-    // One request each: answers that nobody takes must not fill it.
+    // One request each: what waits for nothing is done at once, and makes room.
     let reserve = Service {
         router: routes::reserve(shared.clone()),
         seats: Seats::new(RESERVE, 0, HTTP_PATIENCE),

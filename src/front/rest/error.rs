@@ -45,6 +45,8 @@ pub enum RestError {
     BodyTooLong,
     /// The body did not come to its end.
     BodyCut,
+    /// As many requests as may be are worked on.
+    TooMany,
     /// The store did not do it.
     Store(StoreError),
 }
@@ -125,6 +127,10 @@ impl RestError {
                 (StatusCode::PAYLOAD_TOO_LARGE, text.into())
             }
             Self::BodyCut => (bad, "The body did not come to its end".into()),
+            Self::TooMany => {
+                let text = "Too many requests are under way";
+                (StatusCode::SERVICE_UNAVAILABLE, text.into())
+            }
             Self::Store(StoreError::Unavailable) => {
                 let text = Definition::DataStoreNotAvailable.text();
                 (StatusCode::SERVICE_UNAVAILABLE, text.into())
@@ -148,7 +154,7 @@ impl IntoResponse for RestError {
     }
 }
 
-/// Documents what any operation may answer besides success: 400 and 403.
+/// Documents what any operation may answer besides success: 400, 403 and 503.
 #[derive(Debug)]
 pub struct Refusals;
 
@@ -162,6 +168,10 @@ impl IntoResponses for Refusals {
             documented(
                 StatusCode::FORBIDDEN,
                 "Refused by the IP filter or the JWT filter",
+            ),
+            documented(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many requests are under way",
             ),
         ])
     }
@@ -187,7 +197,8 @@ pub struct StoreDown;
 impl IntoResponses for StoreDown {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        BTreeMap::from([documented(status, "data_store_not_available")])
+        let text = "data_store_not_available, or too many requests are under way";
+        BTreeMap::from([documented(status, text)])
     }
 }
 

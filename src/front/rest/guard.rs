@@ -8,6 +8,7 @@ use axum::extract::{Extension, RawPathParams, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use super::error::RestError;
 use crate::auth::{addresses, jwt};
@@ -17,9 +18,9 @@ use crate::front::shared::Shared;
 use crate::model::settings::AppSettings;
 
 /// Lets a request pass when the application exists and both of its filters allow it; handlers
-/// find the application in the request's extensions.
+/// find the application in the request's extensions. Each takes one of `places` until it is done.
 pub async fn guard(
-    State((shared, host_names)): State<(Shared, Arc<[String]>)>,
+    State((shared, host_names, places)): State<(Shared, Arc<[String]>, Arc<Semaphore>)>,
     params: Result<RawPathParams, RawPathParamsRejection>,
     Extension(Remote(remote)): Extension<Remote>,
     mut request: Request,
@@ -38,6 +39,9 @@ pub async fn guard(
     if let Err(refusal) = check(&app.settings, ip, headers, now_unix_s, &host_names) {
         return refusal.into_response();
     }
+    let Ok(_place) = places.try_acquire() else {
+        return RestError::TooMany.into_response();
+    };
     request.extensions_mut().insert(app);
     next.run(request).await
 }
