@@ -569,7 +569,7 @@ impl Engine {
 
     /// A broadcast of `app` is over: its players here are told.
     fn end_plays(&mut self, now: Now, app: &AppName, stream: &StreamId) {
-        for conn in self.conn_ids(|conn| conn.app == *app) {
+        for conn in self.conn_ids(|conn| conn.app == *app && conn.session.plays(stream)) {
             self.with_session(now, conn, |session, actions| {
                 session.handle_broadcast_ended(now, stream, actions);
             });

@@ -438,6 +438,11 @@ impl Session {
         }
     }
 
+    /// True when it plays the broadcast, or has asked to.
+    pub fn plays(&self, stream: &StreamId) -> bool {
+        self.plays.contains_key(stream)
+    }
+
     /// A broadcast is over: its play on this connection ends, if there is one.
     pub fn handle_broadcast_ended(
         &mut self,
