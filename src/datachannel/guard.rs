@@ -15,7 +15,7 @@
 use std::collections::HashSet;
 
 use crate::base::bytes::Reader;
-use crate::base::limits::{DATA_RECEIVE_WINDOW_LEN, MAX_DATA_CHUNKS};
+use crate::base::limits::{DATA_RECEIVE_WINDOW_LEN, MAX_DATA_CHUNKS, MAX_DATAGRAM_LEN};
 
 /// What is known of one association's receiving side.
 #[derive(Debug, Default)]
@@ -28,6 +28,13 @@ pub(super) struct Guard {
     came: HashSet<u32>,
     /// DATA chunks that were let in, less those of messages that were read.
     held: usize,
+    /// The window that the last SACK told the peer of.
+    told: usize,
+    /// Bytes that were let in since, and that were read.
+    came_len: usize,
+    read_len: usize,
+    /// DATA chunks of the last packet that the library had no room for.
+    late: Vec<u8>,
     orders: Vec<Order>,
     pending: Option<Reset>,
     /// The last reset request that was performed.
@@ -65,6 +72,16 @@ pub(super) enum Verdict {
     Lose,
     /// No peer may send it: the association ends.
     End,
+}
+
+/// What makes the library tell the peer of its window.
+#[derive(Debug)]
+pub(super) struct Update {
+    /// A TSN that the library has taken long since.
+    pub old_tsn: u32,
+    /// DATA chunks that it had no room for: mostly the one by which the peer probes. Handed to it
+    /// once there is, they save the peer a retransmission that is seconds away by then.
+    pub late: Vec<u8>,
 }
 
 impl Guard {
@@ -179,9 +196,17 @@ impl Guard {
         let Some(mut chunks) = Chunks::of(packet) else {
             return;
         };
+        let is_full = self.acked.is_some() && self.told + self.read_len <= self.came_len;
+        let mut late = Vec::new();
+        let mut rest = chunks.reader.rest();
         while let Some(Some(chunk)) = chunks.next() {
+            let (bytes, behind) = rest.split_at(rest.len() - chunks.reader.len());
+            rest = behind;
             match chunk {
-                Chunk::Data(data) if !self.is_old(data.tsn) => self.note_data(&data),
+                Chunk::Data(data) if !self.is_old(data.tsn) => {
+                    self.note_data(&data);
+                    late.extend_from_slice(bytes);
+                }
                 Chunk::ForwardTsn { tsn, mut streams } => {
                     if !self.is_old(tsn) && !self.continues(tsn) {
                         self.expected = tsn.wrapping_add(1);
@@ -200,11 +225,15 @@ impl Guard {
                 Chunk::Data(_) | Chunk::Reset(_) | Chunk::Other => {}
             }
         }
+        if is_full && !late.is_empty() {
+            self.late = late;
+        }
     }
 
     fn note_data(&mut self, data: &Data) {
         if self.came.insert(data.tsn) {
             self.held += 1;
+            self.came_len += data.len;
             self.advance();
         }
         self.with_order(data.stream, |order| match data.is_unordered() {
@@ -230,15 +259,31 @@ impl Guard {
         }
     }
 
-    /// A message of `chunks` chunks was read.
-    pub fn note_read(&mut self, stream: u16, chunks: usize) {
+    /// A message of `chunks` chunks and `len` bytes was read.
+    pub fn note_read(&mut self, stream: u16, chunks: usize, len: usize) {
         self.held = self.held.saturating_sub(chunks);
+        self.read_len += len;
         // As long as it may have been an unordered one it is taken for such: `lowest` may stay
         // behind, and never gets ahead.
         self.with_order(stream, |order| match order.unordered.checked_sub(1) {
             Some(less) => order.unordered = less,
             None => order.lowest = order.lowest.wrapping_add(1),
         });
+    }
+
+    /// What the library is to be handed once the peer should hear that there is more room than the
+    /// last SACK said (RFC 9260 §6.2): twice as much, and by two packets or more (RFC 1122
+    /// §4.2.3.3). `None` again until more is read.
+    pub fn take_update(&mut self) -> Option<Update> {
+        let is_due = self.is_update_due();
+        let old_tsn = self.acked.filter(|_| is_due)?;
+        self.read_len = 0;
+        let late = std::mem::take(&mut self.late);
+        Some(Update { old_tsn, late })
+    }
+
+    pub fn is_update_due(&self) -> bool {
+        self.acked.is_some() && self.read_len >= self.told.max(2 * MAX_DATAGRAM_LEN)
     }
 
     /// A packet that the library has just made. True when it says that a reset was performed,
@@ -286,6 +331,10 @@ impl Guard {
         self.came.retain(|came| is_after(*came, tsn));
         self.expected = tsn.wrapping_add(1);
         self.advance();
+        (self.told, self.came_len, self.read_len) = (room, 0, 0);
+        if room > 0 {
+            self.late = Vec::new();
+        }
         // Each chunk has a byte at least, and what the window lacks is all that is held.
         let held_len = DATA_RECEIVE_WINDOW_LEN.saturating_sub(room);
         self.held = self.held.min(held_len);

@@ -18,7 +18,7 @@ use sctp_proto::{
 };
 
 use super::dcep::Reliability;
-use super::guard::{Guard, Verdict};
+use super::guard::{Guard, Update, Verdict};
 use crate::base::bytes::Reader;
 use crate::base::limits::{
     DATA_RECEIVE_WINDOW_LEN, MAX_DATA_BACKLOG_LEN, MAX_DATA_CHANNELS, MAX_DATA_MESSAGE_LEN,
@@ -31,6 +31,10 @@ pub(super) struct Link {
     /// Boxed: it is large, and a peer that never uses its channels has none.
     association: Option<(AssociationHandle, Box<Association>)>,
     guard: Guard,
+    /// Ports and verification tag of the peer's packets.
+    header: [u8; TAG_END],
+    /// Since when the peer should hear that its window is open again.
+    update_at: Option<Instant>,
     state: State,
     /// When this side initiates because the peer has not.
     initiate_at: Instant,
@@ -97,6 +101,8 @@ impl Link {
             endpoint: Endpoint::new(endpoint_config(), Some(server_config())),
             association: None,
             guard: Guard::default(),
+            header: [0; TAG_END],
+            update_at: None,
             state: State::Waiting,
             initiate_at: now + PATIENCE,
             remote,
@@ -131,6 +137,7 @@ impl Link {
             Verdict::Lose => return,
             Verdict::End => return self.abort(),
         }
+        let header = packet.first_chunk().copied();
         let handled = self.endpoint.handle(now, NOWHERE, None, None, packet);
         match handled {
             None => {}
@@ -154,6 +161,7 @@ impl Link {
                         self.endpoint.reject_new_associations();
                     }
                     association.handle_event(event);
+                    self.header = header.unwrap_or(self.header);
                 }
             }
         }
@@ -168,7 +176,32 @@ impl Link {
         if let Some((_, association)) = &mut self.association {
             association.handle_timeout(now);
         }
+        self.update_window(now);
         self.settle(now);
+    }
+
+    /// Has a SACK made when the peer is to hear of a window that is open again: by a copy of what
+    /// has come long since, which has to be acknowledged at once (RFC 9260 §6.2) and of which the
+    /// library takes no other notice. It sends none by itself when messages are read, and the peer
+    /// would wait until it probes (RFC 9260 §6.1 A).
+    fn update_window(&mut self, now: Instant) {
+        if self.update_at.take().is_none() {
+            return;
+        }
+        let Some(Update { old_tsn, late }) = self.guard.take_update() else {
+            return;
+        };
+        let packet = update(&self.header, old_tsn, &late);
+        if self.guard.admit(&packet) != Verdict::Take {
+            return;
+        }
+        let handled = self.endpoint.handle(now, NOWHERE, None, None, packet);
+        if let (Some((own, association)), Some((handle, event))) = (&mut self.association, handled)
+            && *own == handle
+            && let DatagramEvent::AssociationEvent(event) = event
+        {
+            association.handle_event(event);
+        }
     }
 
     fn initiate(&mut self) {
@@ -189,12 +222,16 @@ impl Link {
         match (&self.association, self.state) {
             (None, State::Waiting) => Some(self.initiate_at),
             (_, State::Lost) | (None, _) => None,
-            (Some((_, association)), _) => association.poll_timeout(),
+            (Some((_, association)), _) => {
+                let due = [association.poll_timeout(), self.update_at];
+                due.into_iter().flatten().min()
+            }
         }
     }
 
     /// The next SCTP packet to send.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        self.update_window(now);
         while self.out.is_empty() {
             let (_, association) = self.association.as_mut()?;
             let Some(transmit) = association.poll_transmit(now) else {
@@ -229,7 +266,8 @@ impl Link {
                 self.readable.pop_front();
                 continue;
             };
-            self.guard.note_read(stream, chunks.chunks.len());
+            self.guard
+                .note_read(stream, chunks.chunks.len(), chunks.len());
             let mut bytes = vec![0; chunks.len()];
             if chunks.read(&mut bytes).is_err() {
                 continue;
@@ -396,6 +434,9 @@ impl Link {
         let counted = self.buffered.iter().chain(&self.orphaned);
         self.backlog_len = counted.map(|(_, len)| len).sum();
         self.note_backlog(now);
+        if self.guard.is_update_due() {
+            self.update_at.get_or_insert(now);
+        }
         if hoards {
             self.abort();
         }
@@ -406,6 +447,29 @@ impl Link {
 fn is_init(packet: &[u8]) -> bool {
     let mut reader = Reader::new(packet);
     reader.skip(COMMON_HEADER_LEN).is_some() && reader.u8() == Some(INIT)
+}
+
+/// A packet of a DATA chunk that wants an answer at once (RFC 9260 §3.3.1), and others.
+fn update(header: &[u8; TAG_END], old_tsn: u32, late: &[u8]) -> Bytes {
+    let mut packet = header.to_vec();
+    packet.extend([0; 4]);
+    packet.extend([DATA, IMMEDIATE | BEGINS | ENDS, 0, 17]);
+    packet.extend(old_tsn.to_be_bytes());
+    // Of stream 0: the library looks at the TSN first.
+    packet.extend([0; 12]);
+    packet.extend(late);
+    let sum = crc32c(&packet).to_le_bytes();
+    packet.splice(TAG_END..COMMON_HEADER_LEN, sum);
+    packet.into()
+}
+
+/// The checksum of SCTP (RFC 9260 appendix A), bit by bit: for few packets.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
+        })
+    })
 }
 
 fn endpoint_config() -> Arc<EndpointConfig> {
@@ -466,8 +530,17 @@ const RTO_MAX_MS: u64 = 10_000;
 /// RFC 9260 §3.1.
 const COMMON_HEADER_LEN: usize = 12;
 
-/// RFC 9260 §3.2.
+/// Its first part: everything before the checksum.
+const TAG_END: usize = 8;
+
+/// Chunk types (RFC 9260 §3.2).
+const DATA: u8 = 0;
 const INIT: u8 = 1;
+
+/// Flags of DATA (RFC 9260 §3.3.1).
+const ENDS: u8 = 1;
+const BEGINS: u8 = 2;
+const IMMEDIATE: u8 = 8;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,6 @@ const REMOTE: Remote = Remote {
     max_message_len: MAX_DATA_MESSAGE_LEN as u32,
 };
 
-const BEGINS: u8 = 2;
-const ENDS: u8 = 1;
 const WHOLE: u8 = BEGINS | ENDS;
 const UNORDERED: u8 = 4;
 
@@ -513,4 +511,91 @@ fn an_association_that_was_given_up_keeps_nothing() {
     let late = peer.poll_transmit(now).unwrap();
     link.handle_packet(now, late);
     assert!(link.is_lost() && !link.is_readable() && link.poll_timeout().is_none());
+}
+
+/// Four megabytes to a server that does not read while it has over half a megabyte to pass on, to
+/// somebody who takes nothing at first and then `rate` bytes in 10 ms: how long it took, the
+/// packets and the SACKs.
+fn pass_on(nothing: Duration, rate: usize) -> (Duration, u32, u32) {
+    let mut network = Network::new(8, 0);
+    assert!(network.ends[1].open(1));
+    let began = network.now;
+    let (mut sent, mut read, mut packets, mut sacks) = (0, 0, 0, 0);
+    let (mut waiting, mut is_pressed) = (0usize, false);
+    while read < 256 || waiting > 0 {
+        while sent < 256 && network.ends[1].backlog_len() < 512 * 1024 {
+            network.send(1, sent, 16 * 1024);
+            sent += 1;
+        }
+        while let Some(packet) = network.ends[1].poll_transmit(network.now) {
+            packets += 1;
+            network.ends[0].handle_packet(network.now, packet);
+        }
+        if network.now >= began + nothing {
+            waiting = waiting.saturating_sub(rate);
+        }
+        is_pressed &= waiting >= MAX_DATA_BACKLOG_LEN / 4;
+        while !is_pressed && let Some(received) = network.ends[0].read() {
+            assert_eq!(number_of(&received), read);
+            read += 1;
+            waiting += received.bytes.len();
+            is_pressed = waiting > MAX_DATA_BACKLOG_LEN / 2;
+        }
+        let _ = network.ends[0].poll_closed(network.now);
+        while let Some(packet) = network.ends[0].poll_transmit(network.now) {
+            sacks += u32::from(packet[12] == 3);
+            network.ends[1].handle_packet(network.now, packet);
+        }
+        network.now += Duration::from_millis(10);
+        for end in &mut network.ends {
+            if end.poll_timeout().is_some_and(|due| due <= network.now) {
+                end.handle_timeout(network.now);
+            }
+        }
+    }
+    (network.now - began, packets, sacks)
+}
+
+#[test]
+fn a_sender_whose_window_was_full_goes_on_as_soon_as_it_is_read() {
+    for (nothing, rate) in [(0, 4), (0, 16), (0, 32), (0, 64), (1000, 64), (4500, 64)] {
+        let (nothing, rate) = (Duration::from_millis(nothing), rate * 1024);
+        let (took, packets, sacks) = pass_on(nothing, rate);
+        let least = nothing + Duration::from_millis(10) * (4 * 1024 * 1024 / rate) as u32;
+        let slack = Duration::from_millis(200);
+        assert!(took < least + slack, "{nothing:?} {rate}: {took:?}");
+        // Those that had no room, and were sent again.
+        assert!(packets < 3900, "{packets}");
+        assert!(sacks < packets / 20, "{sacks} for {packets}");
+    }
+}
+
+#[test]
+fn what_had_no_room_arrives_once_there_is_some() {
+    let mut victim = Victim::new();
+    let full = DATA_RECEIVE_WINDOW_LEN as u32;
+    let count = full / 1024;
+    for tsn in 0..count {
+        let chunk = victim.data(tsn, WHOLE, 9, tsn as u16, 1024);
+        victim.hear(&[chunk]);
+    }
+    let last = |count| victim.tsn.wrapping_add(count).wrapping_sub(1);
+    let (all, more) = (last(count), last(count + 1));
+    assert_eq!(victim.sack(), Some((all, 0)));
+    let probe = victim.data(count, WHOLE, 9, count as u16, 1024);
+    victim.hear(&[probe]);
+    assert_eq!(victim.sack(), Some((all, 0)));
+    // Too little room to speak of.
+    assert!(victim.link.read().is_some());
+    let _ = victim.link.poll_closed(victim.now);
+    assert_eq!(victim.sack(), None);
+    for _ in 0..2 {
+        assert!(victim.link.read().is_some());
+    }
+    let _ = victim.link.poll_closed(victim.now);
+    assert_eq!(victim.link.poll_timeout(), Some(victim.now));
+    assert_eq!(victim.sack(), Some((more, 2 * 1024)));
+    assert_eq!(victim.sack(), None);
+    assert_eq!(victim.read(), count as usize - 2);
+    assert_eq!(victim.sack(), Some((more, full)));
 }

@@ -321,3 +321,26 @@ fn a_receiver_that_takes_nothing_holds_nobody_up_and_costs_a_bounded_backlog() {
     let taken = MAX_DATA_BACKLOG_LEN / 50_000;
     assert_eq!(world.counters(0).data_dropped, 100 - taken as u64);
 }
+
+#[test]
+fn a_large_transfer_to_a_slow_viewer_goes_on_whenever_there_is_room() {
+    let mut world = World::new(17, 1);
+    let (publisher, viewers) = stage(&mut world, 1, 1);
+    let far = Link {
+        delay: Duration::from_millis(200),
+        ..Link::CLEAN
+    };
+    world.set_links(viewers[0], Link::CLEAN, far);
+    let message = Message::Binary(vec![5; 16 * 1024]);
+    let (mut sent, mut took) = (0, Duration::ZERO);
+    while world.clients[viewers[0]].messages.len() < 512 {
+        while sent < 512 && world.send_data(publisher, &message) {
+            sent += 1;
+        }
+        let step = Duration::from_millis(10);
+        world.run(step);
+        took += step;
+        // Over 8 s when the publisher finds out by its own timer that it may go on.
+        assert!(took < Duration::from_secs(6));
+    }
+}
