@@ -8,26 +8,18 @@
 //! association. Reads headers, no user data; changes no packet. Called by `link.rs`.
 //!
 //! INVARIANT: the ordered messages that one stream holds have numbers in `lowest..lowest + 2^14`.
-//! Whatever is put there passes [`Guard::admit`] while its number is in that range, and `lowest`
+//! Whatever is put there passes [`Guard::judge`] while its number is in that range, and `lowest`
 //! moves only past what is gone: with each ordered message that is read, which is the lowest, and
 //! when nothing is held at all. FORWARD-TSN takes away and adds nothing.
 
-use std::collections::HashSet;
-
+use super::tally::{Piece, Tally, is_after};
 use crate::base::bytes::Reader;
 use crate::base::limits::{DATA_RECEIVE_WINDOW_LEN, MAX_DATA_CHUNKS, MAX_DATAGRAM_LEN};
 
 /// What is known of one association's receiving side.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
-    /// The cumulative TSN of the last SACK sent.
-    acked: Option<u32>,
-    /// The TSN that would continue what came without a gap, if the library took all of it.
-    expected: u32,
-    /// TSNs beyond `acked` that were let in.
-    came: HashSet<u32>,
-    /// DATA chunks that were let in, less those of messages that were read.
-    held: usize,
+    tally: Tally,
     /// The window that the last SACK told the peer of.
     told: usize,
     /// Bytes that were let in since, and that were read.
@@ -85,20 +77,13 @@ pub(super) struct Update {
 }
 
 impl Guard {
-    /// Judges a packet of the peer, and takes note of what is in it when it passes.
-    pub fn admit(&mut self, packet: &[u8]) -> Verdict {
-        match self.judge(packet) {
-            Some(Verdict::Take) => {
-                self.note(packet);
-                Verdict::Take
-            }
-            Some(verdict) => verdict,
-            None => Verdict::Lose,
-        }
+    /// Judges a packet of the peer, before the library sees it.
+    pub fn judge(&self, packet: &[u8]) -> Verdict {
+        self.look_at(packet).unwrap_or(Verdict::Lose)
     }
 
     /// `None` for what is not whole.
-    fn judge(&self, packet: &[u8]) -> Option<Verdict> {
+    fn look_at(&self, packet: &[u8]) -> Option<Verdict> {
         let request = find_reset(packet)?;
         let request = match request {
             // One at a time (RFC 6525 §5.1.1); copies of what was done long ago do nothing.
@@ -113,25 +98,25 @@ impl Guard {
             }
             request => request,
         };
-        let (mut fresh, mut continues) = (0, self.acked.is_none());
+        let (mut fresh, mut continues) = (0, self.tally.acked().is_none());
         let mut chunks = Chunks::of(packet)?;
         while let Some(chunk) = chunks.next()? {
             match chunk {
                 // RFC 9260 §6.2.
                 Chunk::Data(data) if data.len == 0 => return Some(Verdict::End),
                 Chunk::Data(data) => {
-                    if self.is_old(data.tsn) {
+                    if self.tally.is_old(data.tsn) {
                         continue;
                     }
                     let beyond = request.as_ref().is_some_and(|r| r.is_before(&data));
                     if beyond || !self.may_hold(&data) {
                         return None;
                     }
-                    fresh += usize::from(!self.came.contains(&data.tsn));
-                    continues |= self.continues(data.tsn);
+                    fresh += usize::from(!self.tally.has(data.tsn));
+                    continues |= self.tally.continues(data.tsn);
                 }
                 Chunk::ForwardTsn { tsn, mut streams } => {
-                    if !self.is_old(tsn) && self.is_far(tsn) {
+                    if !self.tally.is_old(tsn) && self.is_far(tsn) {
                         return None;
                     }
                     // The library keeps these for as long as the stream is not read.
@@ -141,10 +126,10 @@ impl Guard {
                         }
                     }
                 }
-                Chunk::Reset(_) | Chunk::Other => {}
+                Chunk::Reset(_) | Chunk::Sack | Chunk::Other => {}
             }
         }
-        let held = self.held.max(self.came.len()) + fresh;
+        let held = self.held() + fresh;
         // What continues may complete what is held, and is let in for longer.
         let most = match continues {
             true => 2 * MAX_DATA_CHUNKS,
@@ -156,19 +141,9 @@ impl Guard {
         }
     }
 
-    /// True for a TSN of which the library takes no notice.
-    fn is_old(&self, tsn: u32) -> bool {
-        self.acked.is_some_and(|acked| !is_after(tsn, acked))
-    }
-
     fn is_far(&self, tsn: u32) -> bool {
-        let ahead = self.acked.map(|acked| tsn.wrapping_sub(acked));
+        let ahead = self.tally.acked().map(|acked| tsn.wrapping_sub(acked));
         ahead.is_some_and(|ahead| ahead > MAX_AHEAD)
-    }
-
-    fn continues(&self, tsn: u32) -> bool {
-        let Some(acked) = self.acked else { return true };
-        tsn.wrapping_sub(acked) <= self.expected.wrapping_sub(acked)
     }
 
     fn was_performed(&self, number: u32) -> bool {
@@ -178,10 +153,8 @@ impl Guard {
 
     fn may_hold(&self, data: &Data) -> bool {
         let pending = self.pending.as_ref();
-        let waits = pending.is_some_and(|reset| {
-            let affected = reset.streams.is_empty() || reset.streams.contains(&data.stream);
-            affected && is_after(data.tsn, reset.last_tsn)
-        });
+        let waits = pending
+            .is_some_and(|reset| reset.affects(data.stream) && is_after(data.tsn, reset.last_tsn));
         // A peer does not go on with a stream before its reset is confirmed (RFC 6525 §5.1.2);
         // whatever comes early is costly for the library to keep.
         if waits || self.closing.contains(&data.stream) || self.is_far(data.tsn) {
@@ -192,37 +165,28 @@ impl Guard {
         data.is_unordered() || data.ssn.wrapping_sub(lowest) < SPAN
     }
 
-    fn note(&mut self, packet: &[u8]) {
+    /// A packet that passed is handed to the association.
+    pub fn note(&mut self, packet: &[u8]) {
         let Some(mut chunks) = Chunks::of(packet) else {
             return;
         };
-        let is_full = self.acked.is_some() && self.told + self.read_len <= self.came_len;
+        let is_plain = is_plain(packet).unwrap_or(false);
+        let is_full = self.tally.acked().is_some() && self.told + self.read_len <= self.came_len;
         let mut late = Vec::new();
         let mut rest = chunks.reader.rest();
         while let Some(Some(chunk)) = chunks.next() {
             let (bytes, behind) = rest.split_at(rest.len() - chunks.reader.len());
             rest = behind;
             match chunk {
-                Chunk::Data(data) if !self.is_old(data.tsn) => {
+                Chunk::Data(data) if !self.tally.is_old(data.tsn) => {
                     self.note_data(&data);
                     late.extend_from_slice(bytes);
                 }
-                Chunk::ForwardTsn { tsn, mut streams } => {
-                    if !self.is_old(tsn) && !self.continues(tsn) {
-                        self.expected = tsn.wrapping_add(1);
-                        self.advance();
-                    }
-                    while let Some((stream, ssn)) = streams.next() {
-                        let order = self.orders.iter_mut().find(|o| o.stream == stream);
-                        if let Some(order) = order {
-                            order.reach(ssn);
-                        }
-                    }
-                }
+                Chunk::ForwardTsn { tsn, streams } => self.note_forward(tsn, streams, is_plain),
                 Chunk::Reset(request) if !self.was_performed(request.number) => {
                     self.pending.get_or_insert_with(|| request.to_owned());
                 }
-                Chunk::Data(_) | Chunk::Reset(_) | Chunk::Other => {}
+                Chunk::Data(_) | Chunk::Reset(_) | Chunk::Sack | Chunk::Other => {}
             }
         }
         if is_full && !late.is_empty() {
@@ -231,14 +195,40 @@ impl Guard {
     }
 
     fn note_data(&mut self, data: &Data) {
-        if self.came.insert(data.tsn) {
-            self.held += 1;
+        let piece = Piece {
+            stream: data.stream,
+            order: (!data.is_unordered()).then_some(data.ssn),
+            begins: data.flags & BEGINS != 0,
+            ends: data.flags & ENDS != 0,
+            counts: true,
+        };
+        if self.tally.note_data(data.tsn, piece) {
             self.came_len += data.len;
-            self.advance();
         }
         self.with_order(data.stream, |order| match data.is_unordered() {
             true => order.unordered += usize::from(data.flags & ENDS != 0),
             false => order.reach(data.ssn),
+        });
+    }
+
+    fn note_forward(&mut self, tsn: u32, mut streams: Forwarded<'_>, is_plain: bool) {
+        let mut named: Vec<(u16, u16)> = Vec::new();
+        while let Some((stream, ssn)) = streams.next() {
+            if let Some(order) = self.orders.iter_mut().find(|o| o.stream == stream) {
+                order.reach(ssn);
+                named.retain(|(of, _)| *of != stream);
+                named.push((stream, ssn));
+            }
+        }
+        let (closing, pending) = (&self.closing, self.pending.as_ref());
+        self.tally.note_forward(tsn, |stream, order| {
+            // Of streams that are reset the library puts it off.
+            let is_reset = closing.contains(&stream) || pending.is_some_and(|p| p.affects(stream));
+            let is_named = order.is_none_or(|ssn| {
+                let named = named.iter().find(|(of, _)| *of == stream);
+                named.is_some_and(|(_, last)| last.wrapping_sub(ssn) < SPAN)
+            });
+            is_plain && is_named && !is_reset
         });
     }
 
@@ -253,15 +243,9 @@ impl Guard {
         }
     }
 
-    fn advance(&mut self) {
-        while self.came.contains(&self.expected) {
-            self.expected = self.expected.wrapping_add(1);
-        }
-    }
-
     /// A message of `chunks` chunks and `len` bytes was read.
     pub fn note_read(&mut self, stream: u16, chunks: usize, len: usize) {
-        self.held = self.held.saturating_sub(chunks);
+        self.tally.note_read(chunks);
         self.read_len += len;
         // As long as it may have been an unordered one it is taken for such: `lowest` may stay
         // behind, and never gets ahead.
@@ -276,14 +260,14 @@ impl Guard {
     /// §4.2.3.3). `None` again until more is read.
     pub fn take_update(&mut self) -> Option<Update> {
         let is_due = self.is_update_due();
-        let old_tsn = self.acked.filter(|_| is_due)?;
+        let old_tsn = self.tally.acked().filter(|_| is_due)?;
         self.read_len = 0;
         let late = std::mem::take(&mut self.late);
         Some(Update { old_tsn, late })
     }
 
     pub fn is_update_due(&self) -> bool {
-        self.acked.is_some() && self.read_len >= self.told.max(2 * MAX_DATAGRAM_LEN)
+        self.tally.acked().is_some() && self.read_len >= self.told.max(2 * MAX_DATAGRAM_LEN)
     }
 
     /// A packet that the library has just made. True when it says that a reset was performed,
@@ -300,7 +284,11 @@ impl Guard {
             SACK => {
                 reader.skip(3)?;
                 let (tsn, room) = (reader.u32()?, reader.u32()?);
-                self.note_sack(tsn, room as usize);
+                let count = reader.u16()?;
+                reader.skip(2)?;
+                let gap = |_| Some((reader.u16()?, reader.u16()?));
+                let gaps: Vec<_> = (0..count).map_while(gap).collect();
+                self.note_sack(tsn, room as usize, &gaps);
                 None
             }
             RE_CONFIG => {
@@ -326,18 +314,14 @@ impl Guard {
         }
     }
 
-    fn note_sack(&mut self, tsn: u32, room: usize) {
-        self.acked = Some(tsn);
-        self.came.retain(|came| is_after(*came, tsn));
-        self.expected = tsn.wrapping_add(1);
-        self.advance();
+    fn note_sack(&mut self, tsn: u32, room: usize, gaps: &[(u16, u16)]) {
         (self.told, self.came_len, self.read_len) = (room, 0, 0);
         if room > 0 {
             self.late = Vec::new();
         }
         // Each chunk has a byte at least, and what the window lacks is all that is held.
         let held_len = DATA_RECEIVE_WINDOW_LEN.saturating_sub(room);
-        self.held = self.held.min(held_len);
+        self.tally.note_sack(tsn, gaps, held_len);
         if held_len == 0 {
             for order in &mut self.orders {
                 order.restart();
@@ -351,7 +335,7 @@ impl Guard {
             return;
         };
         self.performed = Some(reset.number);
-        let affected = |stream: &u16| reset.streams.is_empty() || reset.streams.contains(stream);
+        let affected = |stream: &u16| reset.affects(*stream);
         for stream in streams.iter().filter(|stream| affected(stream)) {
             if !self.closing.contains(stream) {
                 self.closing.push(*stream);
@@ -364,12 +348,19 @@ impl Guard {
     /// A stream was reset and read to its end: it may begin again, at number 0.
     pub fn note_finished(&mut self, stream: u16) {
         self.closing.retain(|closing| *closing != stream);
+        self.tally.note_finished(stream);
         self.orders.retain(|order| order.stream != stream);
     }
 
     /// DATA chunks that may be held, at most: `2 * limits::MAX_DATA_CHUNKS`.
     pub fn held(&self) -> usize {
-        self.held.max(self.came.len())
+        self.tally.held()
+    }
+}
+
+impl Reset {
+    fn affects(&self, stream: u16) -> bool {
+        self.streams.is_empty() || self.streams.contains(&stream)
     }
 }
 
@@ -469,6 +460,7 @@ enum Chunk<'a> {
     Data(Data),
     ForwardTsn { tsn: u32, streams: Forwarded<'a> },
     Reset(Request<'a>),
+    Sack,
     Other,
 }
 
@@ -482,8 +474,9 @@ struct Chunks<'a> {
 impl<'a> Chunks<'a> {
     fn of(packet: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(packet);
-        reader.skip(COMMON_HEADER_LEN)?;
-        Some(Self { reader })
+        let (source, destination) = (reader.u16()?, reader.u16()?);
+        reader.skip(COMMON_HEADER_LEN - 4)?;
+        (source != 0 && destination != 0).then_some(Self { reader })
     }
 
     /// The next one, `Some(None)` behind the last; `None` for what the library does not take, or
@@ -495,12 +488,17 @@ impl<'a> Chunks<'a> {
         let (kind, flags) = (self.reader.u8()?, self.reader.u8()?);
         let len = usize::from(self.reader.u16()?).checked_sub(4)?;
         let value = self.reader.sub(len)?;
-        self.reader.skip(padded(len) - len)?;
+        let padding = self.reader.take(padded(len) - len)?;
+        // Of others the library does not look at it.
+        if self.reader.is_empty() && padding.iter().any(|byte| *byte != 0) {
+            return None;
+        }
         let chunk = match kind {
             DATA => Chunk::Data(read_data(flags, value)?),
             FORWARD_TSN => read_forward(value, false)?,
             I_FORWARD_TSN => read_forward(value, true)?,
             RE_CONFIG => read_re_config(value)?,
+            SACK => Chunk::Sack,
             _ => Chunk::Other,
         };
         let understood = match kind {
@@ -582,6 +580,20 @@ fn find_reset(packet: &[u8]) -> Option<Option<Request<'_>>> {
     Some(found)
 }
 
+/// True when the library takes all of a packet, or ends the association: it has none but chunks
+/// that are understood here as there, and FORWARD-TSN for messages of one number each.
+fn is_plain(packet: &[u8]) -> Option<bool> {
+    let mut chunks = Chunks::of(packet)?;
+    while let Some(chunk) = chunks.next()? {
+        match chunk {
+            Chunk::ForwardTsn { streams, .. } if streams.interleaved => return Some(false),
+            Chunk::Data(_) | Chunk::Sack | Chunk::ForwardTsn { .. } => {}
+            Chunk::Reset(_) | Chunk::Other => return Some(false),
+        }
+    }
+    Some(true)
+}
+
 fn sack_len(mut value: Reader<'_>) -> Option<usize> {
     value.skip(8)?;
     let (gaps, copies) = (value.u16()?, value.u16()?);
@@ -633,12 +645,6 @@ fn causes_len(mut value: Reader<'_>) -> Option<usize> {
     Some(len)
 }
 
-/// Serial number arithmetic (RFC 1982); a number half the circle away counts as after.
-const fn is_after(tsn: u32, other: u32) -> bool {
-    let ahead = tsn.wrapping_sub(other);
-    ahead != 0 && ahead <= 1 << 31
-}
-
 const fn padded(len: usize) -> usize {
     len.next_multiple_of(4)
 }
@@ -672,6 +678,7 @@ const I_FORWARD_TSN: u8 = 194;
 
 /// Flags of DATA (RFC 9260 §3.3.1).
 const ENDS: u8 = 1;
+const BEGINS: u8 = 2;
 const UNORDERED: u8 = 4;
 
 /// Parameter types (RFC 6525 §4, RFC 4895 §3.3, RFC 3758 §3.1).

@@ -132,13 +132,14 @@ impl Link {
         if self.state == State::Lost || self.state == State::Up && is_init(&packet) {
             return;
         }
-        match self.guard.admit(&packet) {
+        match self.guard.judge(&packet) {
             Verdict::Take => {}
             Verdict::Lose => return,
             Verdict::End => return self.abort(),
         }
-        let header = packet.first_chunk().copied();
-        let handled = self.endpoint.handle(now, NOWHERE, None, None, packet);
+        let handled = self
+            .endpoint
+            .handle(now, NOWHERE, None, None, packet.clone());
         match handled {
             None => {}
             Some((handle, DatagramEvent::NewAssociation(association))) => {
@@ -160,8 +161,9 @@ impl Link {
                         self.state = State::Connecting;
                         self.endpoint.reject_new_associations();
                     }
+                    self.guard.note(&packet);
                     association.handle_event(event);
-                    self.header = header.unwrap_or(self.header);
+                    self.header = packet.first_chunk().copied().unwrap_or(self.header);
                 }
             }
         }
@@ -192,14 +194,17 @@ impl Link {
             return;
         };
         let packet = update(&self.header, old_tsn, &late);
-        if self.guard.admit(&packet) != Verdict::Take {
+        if self.guard.judge(&packet) != Verdict::Take {
             return;
         }
-        let handled = self.endpoint.handle(now, NOWHERE, None, None, packet);
+        let handled = self
+            .endpoint
+            .handle(now, NOWHERE, None, None, packet.clone());
         if let (Some((own, association)), Some((handle, event))) = (&mut self.association, handled)
             && *own == handle
             && let DatagramEvent::AssociationEvent(event) = event
         {
+            self.guard.note(&packet);
             association.handle_event(event);
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! Sans-IO: the plaintext of DTLS application data in and out, time as an argument. SCTP itself is
 //! `sctp-proto`'s; `link.rs` is the border to it and keeps what it could be made to hoard within
-//! bounds, `guard.rs` loses packets that would do it harm, `channels.rs` is the machine that
+//! bounds, `guard.rs` loses packets that would do it harm, `tally.rs` counts
+//! what it holds, `channels.rs` is the machine that
 //! `peer/` holds. Reads no message: who is to receive it is the engine's business. A peer whose
 //! association is lost keeps its media.
 #![cfg_attr(
@@ -20,5 +21,6 @@ mod channels;
 pub mod dcep;
 mod guard;
 mod link;
+mod tally;
 
 pub use channels::{DataChannels, DataEvent, MAX_PACKET_LEN, NotSent, Remote};

@@ -247,6 +247,83 @@ proptest! {
             prop_assert!(victim.link.held() <= 2 * MAX_DATA_CHUNKS);
         }
     }
+
+    #[test]
+    fn no_fewer_chunks_are_counted_than_are_held(
+        packets in proptest::collection::vec(
+            (proptest::collection::vec(any_fragment(), 1..8), any::<bool>()), 1..60
+        )
+    ) {
+        let mut victim = Victim::new();
+        let mut next = 0u32;
+        for (pieces, reads) in packets {
+            let chunks = pieces.into_iter().map(|piece| match piece {
+                Piece::Data { ahead, flags, stream, ssn } => {
+                    let tsn = (next + ahead).saturating_sub(3);
+                    next = next.max(tsn + 1);
+                    victim.data(tsn, flags, stream, ssn, 1)
+                }
+                Piece::Forward { ahead, streams } => {
+                    victim.forward((next + ahead).saturating_sub(4), &streams)
+                }
+                Piece::Reset { number, ahead, streams } => {
+                    victim.reset(number, next + ahead, &streams)
+                }
+            });
+            let chunks: Vec<_> = chunks.collect();
+            victim.hear(&chunks);
+            if reads {
+                victim.read();
+            }
+            if let Some((_, window)) = victim.sack() {
+                let held = DATA_RECEIVE_WINDOW_LEN - window as usize;
+                prop_assert!(held <= victim.link.held(), "{} of {}", victim.link.held(), held);
+            }
+        }
+    }
+}
+
+/// Of few messages, so that they meet.
+fn any_fragment() -> impl Strategy<Value = Piece> {
+    let data = (0u32..6, 0u8..8, 8u16..10, 0u16..5);
+    let named = proptest::collection::vec((8u16..10, 0u16..6), 0..3);
+    let reset = (0u32..4, 0u32..4, proptest::collection::vec(8u16..10, 0..3));
+    prop_oneof![
+        20 => data.prop_map(|(ahead, flags, stream, ssn)| Piece::Data {
+            ahead, flags, stream, ssn
+        }),
+        4 => (0u32..6, named).prop_map(|(ahead, streams)| Piece::Forward { ahead, streams }),
+        1 => reset.prop_map(|(number, ahead, streams)| Piece::Reset { number, ahead, streams }),
+    ]
+}
+
+#[test]
+fn a_peer_that_gives_up_what_has_half_arrived_goes_on_for_ever() {
+    for flags in [0, UNORDERED] {
+        let mut victim = Victim::new();
+        let full = DATA_RECEIVE_WINDOW_LEN as u32;
+        let mut rest = Vec::new();
+        for round in 0..4000u16 {
+            // A message that loses its middle, and the first half of a reliable one.
+            let tsn = 11 * u32::from(round);
+            let torn = [(0, BEGINS), (2, ENDS)].map(|(at, part)| (tsn + at, part | flags, 1));
+            let first = [(3, BEGINS), (4, 0), (5, 0), (6, 0)].map(|(at, part)| (tsn + at, part, 3));
+            let chunk = |(tsn, part, stream)| victim.data(tsn, part, stream, round, 1100);
+            let chunks: Vec<_> = torn.into_iter().chain(first).map(chunk).collect();
+            let more = (7..11).map(|at| (tsn + at, if at == 10 { ENDS } else { 0 }, 3));
+            let more: Vec<_> = more.map(chunk).collect();
+            // Something is always held: the other half comes with the next ones.
+            victim.hear(&std::mem::replace(&mut rest, more));
+            chunks.chunks(1).for_each(|chunk| victim.hear(chunk));
+            let named: &[_] = if flags == 0 { &[(1, round)] } else { &[] };
+            victim.hear(&[victim.forward(tsn + 2, named)]);
+            assert_eq!(victim.read(), usize::from(round > 0), "round {round}");
+            let (_, window) = victim.sack().unwrap();
+            assert_eq!(window, full - 4 * 1100);
+            assert!(victim.link.held() < 40, "{} in {round}", victim.link.held());
+        }
+        assert!(victim.link.is_up());
+    }
 }
 
 #[test]
