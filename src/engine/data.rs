@@ -410,6 +410,8 @@ impl Engine {
             self.data.look_at = None;
             for id in std::mem::take(&mut self.data.waiting) {
                 self.read_data(now, id);
+                // Its sender is to hear of the room that this made.
+                self.data.mark_ready(id);
             }
         }
     }

@@ -62,8 +62,9 @@ fn build() -> Option<Client> {
         .ok()
 }
 
-/// How long the store may take; a disk that stands still must not hold questions for ever.
-const STORE_TIME: Duration = Duration::from_secs(5);
+/// How long the store may take; a disk that stands still must not hold questions or events for
+/// ever.
+pub(super) const STORE_TIME: Duration = Duration::from_secs(5);
 
 /// Ant Media's times.
 const CONNECT_TIME: Duration = Duration::from_secs(2);

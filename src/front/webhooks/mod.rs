@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
+use super::checks::STORE_TIME;
 use super::outgoing;
 use super::shared::Shared;
 use crate::base::limits::MAX_DELETED_HOOKS;
@@ -208,10 +209,10 @@ async fn deliver(shared: Shared, client: Client, event: Event, requests: Arc<Sem
         return webhooks.skip(&event);
     };
     // Without a store the application's own hook is told all the same.
-    let record = shared.store().broadcast(&event.app, &event.stream).await;
-    let hook = match record.ok().flatten() {
-        Some(record) => Hook::of(&record),
-        None => webhooks.remembered(&event).unwrap_or_default(),
+    let record = shared.store().broadcast(&event.app, &event.stream);
+    let hook = match timeout(STORE_TIME, record).await {
+        Ok(Ok(Some(record))) => Hook::of(&record),
+        Ok(Ok(None) | Err(_)) | Err(_) => webhooks.remembered(&event).unwrap_or_default(),
     };
     let Some(url) = target(hook.url.as_deref(), &settings) else {
         return webhooks.skip(&event);
@@ -267,3 +268,37 @@ const LAST_WORDS_MS: u64 = 5000;
 
 /// Between two looks whether everything is delivered, at the end of the process.
 const DRAIN_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::model::event::EventAction;
+
+    #[tokio::test]
+    async fn a_disk_that_stands_still_keeps_no_event_from_the_applications_own_hook() {
+        let hook = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = AppSettings {
+            listener_hook_url: format!("http://{}/", hook.local_addr().unwrap()),
+            ..AppSettings::default()
+        };
+        let shared = Shared::alone([("live".into(), Arc::new(settings))].into());
+        shared.webhooks().push(Event {
+            app: "live".into(),
+            stream: "s".into(),
+            action: EventAction::LiveStreamStarted,
+            unix_ms: 1,
+            name: None,
+            meta_data: None,
+            main_track: None,
+            subscriber_id: None,
+        });
+        tokio::spawn(run(shared));
+        let asked = timeout(Duration::from_secs(60), hook.accept()).await;
+        asked.expect("nothing is posted").unwrap();
+    }
+}
