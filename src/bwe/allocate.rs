@@ -31,13 +31,14 @@ pub enum Choice {
     Layer(usize),
 }
 
-/// Sets `choices[i]` to what `wishes[i]` is to be sent as within `budget_bps`; both are of one
+/// Sets `choices[i]` to what `wishes[i]` is to be sent as within `budget_bps`, and within
+/// `up_bps` where that is above what it is sent as at present; both are of one
 /// length, surplus entries of the longer one are left alone. Returns what that costs, which is
 /// more than the budget only for audio and tracks not measured.
 ///
 /// A layer above the present one must fit with [`UP_PERCENT`] to spare, the present one and those
 /// below may be [`KEEP_PERCENT`] of their rate: estimates and rates both waver.
-pub fn allocate(budget_bps: u64, wishes: &[Wish<'_>], choices: &mut [Choice]) -> u64 {
+pub fn allocate(budget_bps: u64, up_bps: u64, wishes: &[Wish<'_>], choices: &mut [Choice]) -> u64 {
     let mut spent = 0_u64;
     for (wish, choice) in wishes.iter().zip(choices.iter_mut()) {
         let free = wish.audio || wish.layers_bps.is_empty();
@@ -51,7 +52,8 @@ pub fn allocate(budget_bps: u64, wishes: &[Wish<'_>], choices: &mut [Choice]) ->
         }
     }
     // Every round takes one step, and each track has few: this ends.
-    while let Some((at, next, cost)) = best_step(budget_bps, spent, wishes, choices) {
+    let budgets = (budget_bps, up_bps.min(budget_bps));
+    while let Some((at, next, cost)) = best_step(budgets, spent, wishes, choices) {
         spent = spent.saturating_add(cost);
         if let Some(choice) = choices.get_mut(at) {
             *choice = Choice::Layer(next);
@@ -71,7 +73,7 @@ pub fn wanted_bps(wishes: &[Wish<'_>]) -> u64 {
 
 /// The step that comes next, of those that fit: track, layer, and what it adds.
 fn best_step(
-    budget_bps: u64,
+    (budget_bps, up_bps): (u64, u64),
     spent: u64,
     wishes: &[Wish<'_>],
     choices: &[Choice],
@@ -79,7 +81,8 @@ fn best_step(
     let pairs = wishes.iter().zip(choices).enumerate();
     let steps = pairs.filter_map(|(at, (wish, choice))| {
         let step = Step::of(wish, *choice)?;
-        let fits = spent.saturating_add(step.must_fit_bps) <= budget_bps;
+        let most_bps = if step.is_up { up_bps } else { budget_bps };
+        let fits = spent.saturating_add(step.must_fit_bps) <= most_bps;
         fits.then_some((at, wish, step))
     });
     let (at, _, step) = steps.min_by_key(|(_, wish, step)| {
@@ -98,6 +101,8 @@ fn best_step(
 #[derive(Clone, Copy, Debug)]
 struct Step {
     layer: usize,
+    /// Above what it is sent as at present.
+    is_up: bool,
     adds_bps: u64,
     /// What of the budget must be left for it.
     must_fit_bps: u64,
@@ -114,14 +119,12 @@ impl Step {
             Choice::Layer(layer) => (layer + 1, *wish.layers_bps.get(layer)?),
         };
         let costs_bps = *wish.layers_bps.get(layer)?;
-        let percent = if Choice::Layer(layer) > wish.present {
-            UP_PERCENT
-        } else {
-            KEEP_PERCENT
-        };
+        let is_up = Choice::Layer(layer) > wish.present;
+        let percent = if is_up { UP_PERCENT } else { KEEP_PERCENT };
         let counted = costs_bps.saturating_mul(percent) / 100;
         Some(Self {
             layer,
+            is_up,
             adds_bps: costs_bps.saturating_sub(has_bps),
             must_fit_bps: counted.saturating_sub(has_bps),
         })
@@ -131,8 +134,9 @@ impl Step {
 /// A step up must fit with this much to spare.
 pub const UP_PERCENT: u64 = 115;
 
-/// What is being sent is kept while this much of it fits.
-pub const KEEP_PERCENT: u64 = 95;
+/// What is being sent is kept while this much of it fits: a cut that answers a short queue takes
+/// about a tenth of the estimate.
+pub const KEEP_PERCENT: u64 = 91;
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +166,7 @@ mod tests {
 
     fn choose(budget_bps: u64, wishes: &[Wish<'_>]) -> Vec<Choice> {
         let mut choices = vec![Choice::Paused; wishes.len()];
-        allocate(budget_bps, wishes, &mut choices);
+        allocate(budget_bps, u64::MAX, wishes, &mut choices);
         choices
     }
 
@@ -206,8 +210,8 @@ mod tests {
         let at = |present| [video(Priority::Normal, present)];
         assert_eq!(choose(520_000, &at(Choice::Layer(0))), [Choice::Layer(0)]);
         assert_eq!(choose(580_000, &at(Choice::Layer(0))), [Choice::Layer(1)]);
-        assert_eq!(choose(480_000, &at(Choice::Layer(1))), [Choice::Layer(1)]);
-        assert_eq!(choose(470_000, &at(Choice::Layer(1))), [Choice::Layer(0)]);
+        assert_eq!(choose(460_000, &at(Choice::Layer(1))), [Choice::Layer(1)]);
+        assert_eq!(choose(450_000, &at(Choice::Layer(1))), [Choice::Layer(0)]);
         assert_eq!(choose(160_000, &at(Choice::Paused)), [Choice::Paused]);
         assert_eq!(choose(175_000, &at(Choice::Paused)), [Choice::Layer(0)]);
     }
@@ -242,7 +246,7 @@ mod tests {
                 }
             }).collect();
             let mut choices = vec![Choice::Paused; wishes.len()];
-            let spent = allocate(budget, &wishes, &mut choices);
+            let spent = allocate(budget, u64::MAX, &wishes, &mut choices);
             let cost: u64 = wishes.iter().zip(&choices).map(|(wish, choice)| match choice {
                 Choice::Paused => 0,
                 Choice::Layer(layer) => wish.layers_bps[*layer],

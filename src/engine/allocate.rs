@@ -15,6 +15,7 @@ use crate::base::codec::MediaKind;
 use crate::base::ids::{PeerId, TrackId};
 use crate::bwe::allocate::{Choice, Wish, allocate};
 use crate::model::layers::{Layer, LayerFigures, Priority, Target};
+use crate::peer::climb::Climb;
 use crate::peer::subscriber::Sending;
 use crate::peer::{Peer, Side};
 use crate::router::tracks::{TrackKey, Tracks};
@@ -30,8 +31,6 @@ struct Ladder {
     /// What each costs; where `layers` is empty, what all of it does.
     bps: SmallVec<[u64; 9]>,
     present: Choice,
-    /// There are better layers, which are not to be tried yet.
-    is_cut: bool,
 }
 
 impl Ladder {
@@ -60,22 +59,12 @@ impl Ladder {
         }
     }
 
-    /// Leaves out the better pictures.
-    fn cut(&mut self) {
-        let Some(present) = self.picture(self.present) else {
-            return;
-        };
-        let same = |layer: &Layer| picture(*layer) == present;
-        if let Some(top) = self.layers.iter().rposition(same) {
-            self.is_cut = top + 1 < self.layers.len();
-            self.layers.truncate(top + 1);
-            self.bps.truncate(top + 1);
+    /// What `choice` costs.
+    fn costs(&self, choice: Choice) -> u64 {
+        match choice {
+            Choice::Layer(at) => self.bps.get(at).copied().unwrap_or(0),
+            Choice::Paused => 0,
         }
-    }
-
-    fn changes_picture(&self, choice: Choice) -> bool {
-        let (before, next) = (self.picture(self.present), self.picture(choice));
-        before.is_some() && next.is_some() && before != next
     }
 
     fn picture(&self, choice: Choice) -> Option<(u8, u8)> {
@@ -126,13 +115,9 @@ impl Engine {
         let sendings = subscriber.sendings.iter().enumerate();
         let ladders: SmallVec<[Ladder; 4]> = sendings
             .filter(|(_, sending)| sending.is_taken() && sending.switched_on)
-            .map(|(at, sending)| {
-                let mut ladder = ladder(now, &self.tracks, at, sending);
-                ladder.priority = priority(important, sending);
-                if !sending.climb.is_allowed(now.instant, budget_bps) {
-                    ladder.cut();
-                }
-                ladder
+            .map(|(at, sending)| Ladder {
+                priority: priority(important, sending),
+                ..ladder(now, &self.tracks, at, sending)
             })
             .collect();
         if ladders.iter().all(|ladder| ladder.audio) {
@@ -140,7 +125,16 @@ impl Engine {
         }
         let wishes: SmallVec<[Wish<'_>; 4]> = ladders.iter().map(wish).collect();
         let mut choices: SmallVec<[Choice; 4]> = wishes.iter().map(|_| Choice::Paused).collect();
-        let spent_bps = allocate(budget_bps, &wishes, &mut choices);
+        let climb = &mut subscriber.climb;
+        let present_bps = ladders.iter().map(|l| l.costs(l.present)).sum();
+        let allowed_bps = match climb.is_settling(now.instant) && !suffers {
+            true => budget_bps.max(present_bps),
+            false => budget_bps,
+        };
+        let limit_bps = climb.limit_bps(now.instant);
+        let spent_bps = allocate(allowed_bps, limit_bps, &wishes, &mut choices);
+        let sums = (budget_bps, present_bps, spent_bps);
+        note_climb(climb, now.instant, &ladders, &choices, sums);
         let left_bps = budget_bps.saturating_sub(spent_bps);
         let mut resumed: SmallVec<[TrackKey; 2]> = SmallVec::new();
         for (ladder, choice) in ladders.iter().zip(&choices) {
@@ -152,12 +146,6 @@ impl Engine {
             }
             let was_paused = sending.target == Target::Paused;
             let choice = patiently(now.instant, sending, *choice, suffers);
-            if ladder.changes_picture(choice) {
-                match choice > ladder.present {
-                    true => sending.climb.rise(now.instant, budget_bps),
-                    false => sending.climb.fall(now.instant, budget_bps),
-                }
-            }
             let flowing = sending.flowing().filter(|_| suffers);
             if flowing.is_some_and(|layer| ladder.is_far_above(layer, choice, left_bps)) {
                 sending.stop_encoding();
@@ -177,6 +165,28 @@ impl Engine {
 /// What of `layer` shows: another of these takes a key frame.
 fn picture(layer: Layer) -> (u8, u8) {
     (layer.encoding, layer.spatial)
+}
+
+/// Takes note when pictures get better and all comes to more, or worse and to less.
+fn note_climb(
+    climb: &mut Climb,
+    now: Instant,
+    ladders: &[Ladder],
+    choices: &[Choice],
+    (budget_bps, present_bps, spent_bps): (u64, u64, u64),
+) {
+    let pairs = ladders.iter().zip(choices);
+    let shrinks = pairs.clone().any(|(l, choice)| *choice < l.present);
+    let mut changed = pairs.filter(|(l, choice)| l.picture(l.present) != l.picture(**choice));
+    if spent_bps > present_bps && changed.any(|(ladder, choice)| *choice > ladder.present) {
+        climb.rise(now, budget_bps, present_bps);
+    } else if spent_bps < present_bps && changed.any(|(l, choice)| *choice < l.present) {
+        climb.fall(now, budget_bps, spent_bps);
+    } else if shrinks {
+        climb.shrink(spent_bps);
+    } else {
+        climb.stay(spent_bps);
+    }
 }
 
 fn priority(important: &[(TrackId, Priority)], sending: &Sending) -> Priority {
@@ -229,7 +239,7 @@ fn target(ladder: &Ladder, choice: Choice) -> Target {
         Choice::Layer(at) => at,
     };
     match ladder.layers.get(at) {
-        Some(_) if at + 1 == ladder.layers.len() && !ladder.is_cut => Target::Best,
+        Some(_) if at + 1 == ladder.layers.len() => Target::Best,
         Some(layer) => Target::Upto(*layer),
         None => Target::Best,
     }
@@ -243,7 +253,6 @@ fn ladder(now: Now, tracks: &Tracks, at: usize, sending: &Sending) -> Ladder {
         layers: SmallVec::new(),
         bps: SmallVec::new(),
         present: Choice::Paused,
-        is_cut: false,
     };
     let is_layered = sending.info.kind == MediaKind::Video && sending.is_layered();
     let published = match is_layered {

@@ -19,7 +19,6 @@ use crate::base::ids::{ConnId, Mid, PeerId};
 use crate::base::limits::MAX_MEDIA_SECTIONS;
 use crate::model::layers::Target;
 use crate::model::track::{PlayGrant, Source, StreamId, TrackInfo};
-use crate::peer::climb::Climb;
 use crate::peer::ssrcs::Ssrcs;
 use crate::peer::subscriber::{Sending, SendingState, Subscriber};
 use crate::peer::{Peer, Side};
@@ -245,7 +244,6 @@ impl Engine {
             layers: None,
             target: Target::Best,
             short_since: None,
-            climb: Climb::default(),
             max_height: 0,
             stream: SendStream::new(section.ssrc, rtx),
             rewriter: Rewriter::new(self.first_seq()),

@@ -16,7 +16,6 @@ use crate::base::limits::{MAX_DATAGRAM_LEN, MAX_SENT_RECORDS};
 use crate::model::layers::{Layer, Marks};
 use crate::model::track::TrackInfo;
 use crate::payload::dependency_descriptor::tests::frame_bytes;
-use crate::peer::climb::Climb;
 use crate::peer::layers::Layered;
 use crate::peer::send::Sent;
 use crate::peer::ssrcs::Ssrcs;
@@ -79,7 +78,6 @@ impl Bench {
             layers: None,
             target: Target::Best,
             short_since: None,
-            climb: Climb::default(),
             max_height: 0,
             stream: SendStream::new(Ssrc(1), None),
             rewriter: Rewriter::new(0x1_0000),

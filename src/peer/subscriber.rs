@@ -43,6 +43,8 @@ pub struct Subscriber {
     pub(super) report_from: usize,
     /// Transport-wide numbers, and what the path takes.
     pub path: Path,
+    /// What it did not carry a moment ago.
+    pub climb: Climb,
     /// What the player wants of what it is sent, or will be.
     pub wishes: Wishes,
     /// The videos that matter more to it than others.
@@ -77,8 +79,6 @@ pub struct Sending {
     /// Since when the path has had too little room for its lowest layer; or, while it is paused for
     /// that, since when it is. `None` while there is room.
     pub short_since: Option<Instant>,
-    /// Which better pictures the path is not to be tried with again yet.
-    pub climb: Climb,
     /// Rows of the picture that the player wants at most; 0: any.
     pub max_height: u32,
     /// SSRCs and counters.
@@ -135,6 +135,7 @@ impl Subscriber {
             mids: 0,
             report_from: 0,
             path: Path::default(),
+            climb: Climb::default(),
             wishes: Wishes::default(),
             important: Vec::new(),
             asked: Vec::new(),
@@ -360,7 +361,6 @@ mod tests {
             layers: None,
             target: Target::Best,
             short_since: None,
-            climb: Climb::default(),
             max_height: 0,
             enabled: true,
             switched_on: true,

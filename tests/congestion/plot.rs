@@ -23,7 +23,7 @@ fn layers(record: &Record) -> Vec<i32> {
                 present,
             };
             let mut choices = [Choice::Paused];
-            allocate(sample.flows[0].0 as u64, &[wish], &mut choices);
+            allocate(sample.flows[0].0 as u64, u64::MAX, &[wish], &mut choices);
             present = choices[0];
             match present {
                 Choice::Paused => -1,

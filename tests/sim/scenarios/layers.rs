@@ -299,6 +299,37 @@ fn a_viewer_between_two_pictures_does_not_change_them_all_the_time() {
     }
 }
 
+/// The same among four: what one gives up is not another's next.
+#[test]
+fn a_room_behind_a_narrow_link_does_not_change_all_the_time() {
+    let labels = ["a", "b", "c", "d"];
+    for kbps in [1400, 2200] {
+        let mut world = World::new(90, 1);
+        for label in labels {
+            world.participate_simulcast(0, label, "room");
+            world.connect();
+        }
+        let viewer = world.play(0, "room");
+        world.connect();
+        world.run(Duration::from_secs(5));
+        world.network.narrow(viewer, Direction::Down, kbps * 1000);
+        world.run(Duration::from_secs(15));
+        let from = world.clients[viewer].received.len();
+        world.run(Duration::from_secs(60));
+        let received = &world.clients[viewer].received[from..];
+        let shown = labels.map(|label| {
+            let of = received.iter().filter(|r| *r.label == *label);
+            heights_in(of)
+        });
+        let changes: usize = shown.iter().map(|heights| heights.len() - 1).sum();
+        let len: usize = received.iter().map(|r| r.payload.len() + 40).sum();
+        let percent = len as u64 * 8 * 100 / (kbps * 1000 * 60);
+        println!("{kbps}: {changes} changes, {percent} % of the link");
+        assert!(changes <= 60, "{kbps}: {changes} changes in a minute");
+        assert!(percent >= 60, "{kbps}: {percent} % of the link");
+    }
+}
+
 /// To whom nothing can be sent again there are no probes: what has not been proved is tried, less
 /// often each time that it does not hold, and the link's return is noticed all the same.
 #[test]
@@ -349,7 +380,7 @@ fn heights_around_a_stop(seed: u64, worker: u16, toggles: bool) -> (u32, u32) {
     world.connect();
     let viewer = world.play(worker, "room");
     world.connect();
-    world.network.narrow(viewer, Direction::Down, 1_050_000);
+    world.network.narrow(viewer, Direction::Down, 1_150_000);
     let height = |world: &mut World| {
         world.run(Duration::from_secs(15));
         let from = world.clients[viewer].received.len();
@@ -443,8 +474,13 @@ fn switch_camera(world: &mut World, publisher: usize, encoding: usize, running: 
 
 /// The heights that a viewer has seen, one entry per change.
 fn heights(world: &World, viewer: usize) -> Vec<u16> {
+    heights_in(world.clients[viewer].received.iter())
+}
+
+/// The same of one video.
+fn heights_in<'a>(received: impl Iterator<Item = &'a Received>) -> Vec<u16> {
     let of = |r: &&Received| r.kind == MediaKind::Video && !r.payload.is_empty();
-    let received = world.clients[viewer].received.iter().filter(of);
+    let received = received.filter(of);
     let by_seq: BTreeMap<u64, u16> = received
         .map(|r| (r.seq, Cameras::RIDS[r.identity().frame as usize >> 24].1))
         .collect();
