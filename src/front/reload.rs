@@ -101,7 +101,7 @@ impl Reload {
     /// have been looked at between the writing and the asking.
     ///
     /// # Errors
-    /// What is wrong with the file, in words, or that it cannot be read within [`DISK_TIME`];
+    /// What is wrong with the file, in words, or that it cannot be read within ten seconds;
     /// nothing was changed then.
     pub async fn now(&self, shared: &Shared) -> Result<Reloaded, String> {
         let reloaded = timeout(DISK_TIME, self.read_now(shared)).await;
