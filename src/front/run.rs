@@ -188,6 +188,9 @@ async fn finish(
     if told.is_err() {
         tracing::warn!("the last webhooks were not delivered in time");
     }
+    if timeout(LAST_NOTES, shared.store().close()).await.is_err() {
+        tracing::warn!("the store was not closed in time; leafcutter.db-wal holds a part of it");
+    }
 }
 
 fn end_at_once(signal: &str) {
@@ -371,7 +374,7 @@ const LOAD_TIME: Duration = Duration::from_secs(10);
 /// How often it is looked whether everybody has left.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
-/// How long the last notes may take to be on disk.
+/// How long the last notes may take to be on disk, and closing the file.
 const LAST_NOTES: Duration = Duration::from_secs(2);
 
 /// How long the last webhooks may take.

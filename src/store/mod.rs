@@ -93,6 +93,16 @@ impl Store {
         let _ = self.jobs.try_send(Message::Tick);
     }
 
+    /// Closes the file, by which all of it is in `leafcutter.db` itself: whoever copies that alone
+    /// has everything. Returns when it is done; from then on everything is
+    /// [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.jobs.send(Message::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
+
     /// Whether the file could be used when it was last tried.
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Relaxed)

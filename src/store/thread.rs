@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 
 use super::error::{Fault, StoreError};
 use super::open::{self, Opened};
@@ -16,6 +17,8 @@ pub(super) enum Message {
     Job(Job),
     /// Time has passed: look whether the file is well.
     Tick,
+    /// Close the file, and end; answered when that is done.
+    Close(oneshot::Sender<()>),
 }
 
 /// Work with the database, and whether it writes.
@@ -46,7 +49,7 @@ pub(super) struct Ran {
     pub settle: Settle,
 }
 
-/// Runs until the last handle has gone.
+/// Runs until the last handle has gone, or [`Message::Close`].
 pub(super) fn run(path: PathBuf, mut queue: Receiver<Message>, is_up: &AtomicBool) {
     let mut keeper = Keeper {
         path,
@@ -57,14 +60,15 @@ pub(super) fn run(path: PathBuf, mut queue: Receiver<Message>, is_up: &AtomicBoo
     keeper.open();
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while let Some(message) = queue.blocking_recv() {
-        let mut ticked = false;
+        let (mut ticked, mut closed) = (false, None);
         let mut next = Some(message);
         while let Some(message) = next {
             match message {
                 Message::Job(job) => batch.push(job),
                 Message::Tick => ticked = true,
+                Message::Close(done) => closed = Some(done),
             }
-            next = if batch.len() < MAX_BATCH {
+            next = if batch.len() < MAX_BATCH && closed.is_none() {
                 queue.try_recv().ok()
             } else {
                 None
@@ -74,6 +78,11 @@ pub(super) fn run(path: PathBuf, mut queue: Receiver<Message>, is_up: &AtomicBoo
             keeper.look();
         }
         keeper.run(&mut batch);
+        if let Some(done) = closed {
+            drop(keeper);
+            let _ = done.send(());
+            return;
+        }
     }
 }
 

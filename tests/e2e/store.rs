@@ -1,6 +1,8 @@
-//! The store under `kill -9`: what was acknowledged is there after the next start.
+//! The store under `kill -9`: what was acknowledged is there after the next start. And behind an
+//! orderly stop: all of it is in one file.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +11,7 @@ use std::thread;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
 
 use crate::server::Server;
 
@@ -33,6 +36,25 @@ fn nothing_acknowledged_is_lost_to_kill_9() {
     let (_, count) = conn.request("GET", "/count", "").unwrap();
     let count: serde_json::Value = serde_json::from_str(&count).unwrap();
     assert!(count["number"].as_u64().unwrap() >= acknowledged.len() as u64);
+}
+
+#[test]
+fn behind_an_orderly_stop_a_copy_of_the_one_file_has_everything() {
+    let server = Server::start(&[]);
+    let mut conn = Conn::open(server.addr);
+    let (status, body) = conn
+        .request("POST", "/create", r#"{"streamId":"kept"}"#)
+        .unwrap();
+    assert_eq!(status, 200, "{body}");
+    server.signal("TERM");
+    let stopped = server.ended();
+    let copied = tempfile::tempdir().unwrap();
+    let file = |directory: &TempDir| directory.path().join("leafcutter-data/leafcutter.db");
+    fs::create_dir_all(file(&copied).parent().unwrap()).unwrap();
+    fs::copy(file(&stopped), file(&copied)).unwrap();
+    let server = Server::start_in(copied, &[]);
+    let (status, body) = Conn::open(server.addr).request("GET", "/kept", "").unwrap();
+    assert_eq!(status, 200, "{body}");
 }
 
 /// Writes over several connections until `target` writes are acknowledged; then the server is
