@@ -657,11 +657,11 @@ const SPAN: u16 = 1 << 14;
 const MAX_AHEAD: u32 = 1 << 15;
 
 /// RFC 9260 §3.1.
-const COMMON_HEADER_LEN: usize = 12;
+pub(super) const COMMON_HEADER_LEN: usize = 12;
 
 /// Chunk types (RFC 9260 §3.2, RFC 3758 §3.2, RFC 6525 §3.1, RFC 8260 §2.3.1).
-const DATA: u8 = 0;
-const INIT: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const INIT: u8 = 1;
 const INIT_ACK: u8 = 2;
 const SACK: u8 = 3;
 const HEARTBEAT: u8 = 4;
@@ -677,9 +677,10 @@ const FORWARD_TSN: u8 = 192;
 const I_FORWARD_TSN: u8 = 194;
 
 /// Flags of DATA (RFC 9260 §3.3.1).
-const ENDS: u8 = 1;
-const BEGINS: u8 = 2;
+pub(super) const ENDS: u8 = 1;
+pub(super) const BEGINS: u8 = 2;
 const UNORDERED: u8 = 4;
+pub(super) const IMMEDIATE: u8 = 8;
 
 /// Parameter types (RFC 6525 §4, RFC 4895 §3.3, RFC 3758 §3.1).
 const RESET_REQUEST: u16 = 13;

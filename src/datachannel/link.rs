@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use crc::{CRC_32_ISCSI, Crc};
 use sctp_proto::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event,
     Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType, ServerConfig, StreamEvent,
@@ -18,7 +19,9 @@ use sctp_proto::{
 };
 
 use super::dcep::Reliability;
-use super::guard::{Guard, Update, Verdict};
+use super::guard::{
+    BEGINS, COMMON_HEADER_LEN, DATA, ENDS, Guard, IMMEDIATE, INIT, Update, Verdict,
+};
 use crate::base::bytes::Reader;
 use crate::base::limits::{
     DATA_RECEIVE_WINDOW_LEN, MAX_DATA_BACKLOG_LEN, MAX_DATA_CHANNELS, MAX_DATA_MESSAGE_LEN,
@@ -463,19 +466,13 @@ fn update(header: &[u8; TAG_END], old_tsn: u32, late: &[u8]) -> Bytes {
     // Of stream 0: the library looks at the TSN first.
     packet.extend([0; 12]);
     packet.extend(late);
-    let sum = crc32c(&packet).to_le_bytes();
+    let sum = CRC32C.checksum(&packet).to_le_bytes();
     packet.splice(TAG_END..COMMON_HEADER_LEN, sum);
     packet.into()
 }
 
-/// The checksum of SCTP (RFC 9260 appendix A), bit by bit: for few packets.
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
-        })
-    })
-}
+/// The checksum of SCTP (RFC 9260 appendix A).
+static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 fn endpoint_config() -> Arc<EndpointConfig> {
     static CONFIG: OnceLock<Arc<EndpointConfig>> = OnceLock::new();
@@ -532,20 +529,8 @@ const RTO_INITIAL_MS: u64 = 500;
 const RTO_MIN_MS: u64 = 400;
 const RTO_MAX_MS: u64 = 10_000;
 
-/// RFC 9260 §3.1.
-const COMMON_HEADER_LEN: usize = 12;
-
-/// Its first part: everything before the checksum.
+/// The first part of the common header: everything before the checksum.
 const TAG_END: usize = 8;
-
-/// Chunk types (RFC 9260 §3.2).
-const DATA: u8 = 0;
-const INIT: u8 = 1;
-
-/// Flags of DATA (RFC 9260 §3.3.1).
-const ENDS: u8 = 1;
-const BEGINS: u8 = 2;
-const IMMEDIATE: u8 = 8;
 
 #[cfg(test)]
 mod tests;
