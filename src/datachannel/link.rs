@@ -472,7 +472,7 @@ fn update(header: &[u8; TAG_END], old_tsn: u32, late: &[u8]) -> Bytes {
 }
 
 /// The checksum of SCTP (RFC 9260 appendix A).
-static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+pub static CRC32C: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
 fn endpoint_config() -> Arc<EndpointConfig> {
     static CONFIG: OnceLock<Arc<EndpointConfig>> = OnceLock::new();

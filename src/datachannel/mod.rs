@@ -24,3 +24,4 @@ mod link;
 mod tally;
 
 pub use channels::{DataChannels, DataEvent, MAX_PACKET_LEN, NotSent, Remote};
+pub(crate) use link::CRC32C;

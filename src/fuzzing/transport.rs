@@ -16,7 +16,7 @@ use crate::base::egress::Route;
 use crate::base::limits::{
     MAX_DATA_BACKLOG_LEN, MAX_DATA_CHUNKS, MAX_DATA_MESSAGE_LEN, MAX_DATAGRAM_LEN,
 };
-use crate::datachannel::{DataChannels, DataEvent, MAX_PACKET_LEN, Remote};
+use crate::datachannel::{CRC32C, DataChannels, DataEvent, MAX_PACKET_LEN, Remote};
 use crate::model::data::DataMessage;
 use crate::srtp::{Keys, Protect};
 use crate::transport::SrtpKeys;
@@ -437,10 +437,6 @@ fn summed(packet: &mut [u8]) {
         return;
     };
     place.fill(0);
-    let sum = packet.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            crc >> 1 ^ if crc & 1 != 0 { 0x82f6_3b78 } else { 0 }
-        })
-    });
-    packet[8..12].copy_from_slice(&(!sum).to_le_bytes());
+    let sum = CRC32C.checksum(packet).to_le_bytes();
+    packet[8..12].copy_from_slice(&sum);
 }

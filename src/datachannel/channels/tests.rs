@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crc::{CRC_32_ISCSI, Crc};
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -11,6 +10,7 @@ use super::*;
 use crate::base::clock::Now;
 use crate::base::clock::tests::test_now;
 use crate::base::limits::MAX_DATA_MESSAGE_LEN;
+use crate::datachannel::CRC32C;
 
 const REMOTE: Remote = Remote {
     port: 5000,
@@ -254,8 +254,8 @@ fn forge(real: &[u8], chunk: &[u8]) -> Bytes {
         packet[16..20].copy_from_slice(&tsn.to_be_bytes());
     }
     packet[8..12].fill(0);
-    let sum = Crc::<u32>::new(&CRC_32_ISCSI).checksum(&packet);
-    packet[8..12].copy_from_slice(&sum.to_le_bytes());
+    let sum = CRC32C.checksum(&packet).to_le_bytes();
+    packet[8..12].copy_from_slice(&sum);
     Bytes::from(packet)
 }
 

@@ -61,12 +61,8 @@ impl Victim {
         let mut packet = self.header.to_vec();
         packet.extend(chunks.concat());
         packet[8..12].fill(0);
-        let sum = !packet.iter().fold(!0u32, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-                (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg())
-            })
-        });
-        packet[8..12].copy_from_slice(&sum.to_le_bytes());
+        let sum = CRC32C.checksum(&packet).to_le_bytes();
+        packet[8..12].copy_from_slice(&sum);
         self.link.handle_packet(self.now, packet.into());
     }
 
@@ -434,6 +430,21 @@ impl Network {
         bytes.resize(len.max(4), 0);
         assert!(self.ends[1].write(self.now, stream, Ppid::Binary, &bytes));
     }
+
+    /// Messages numbered from 0 come in order, `count` of them within `turns`, and no other.
+    fn expect_numbers(&mut self, count: u32, turns: usize) {
+        let mut next = 0;
+        for _ in 0..turns {
+            for received in self.run() {
+                assert_eq!(number_of(&received), next);
+                next += 1;
+            }
+            if next == count {
+                return;
+            }
+        }
+        panic!("{next} of {count} messages came");
+    }
 }
 
 fn number_of(received: &Received) -> u32 {
@@ -491,17 +502,7 @@ fn tiny_messages_that_wait_for_one_arrive() {
     for number in 0..30_000 {
         network.send(1, number, 4);
     }
-    let mut next = 0;
-    for _ in 0..60_000 {
-        for received in network.run() {
-            assert_eq!(number_of(&received), next);
-            next += 1;
-        }
-        if next == 30_000 {
-            break;
-        }
-    }
-    assert_eq!(next, 30_000);
+    network.expect_numbers(30_000, 60_000);
 }
 
 #[test]
@@ -518,17 +519,7 @@ fn a_stream_that_is_reset_again_and_again_begins_at_the_beginning() {
         for number in 0..400 {
             network.send(1, number, 4);
         }
-        let mut next = 0;
-        for _ in 0..5000 {
-            for received in network.run() {
-                assert_eq!(number_of(&received), next);
-                next += 1;
-            }
-            if next == 400 {
-                break;
-            }
-        }
-        assert_eq!(next, 400, "round {round}");
+        network.expect_numbers(400, 5000);
         let (_, association) = network.ends[1].association.as_mut().unwrap();
         association.stream(1).unwrap().close().unwrap();
     }
