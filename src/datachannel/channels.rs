@@ -342,21 +342,25 @@ impl DataChannels {
         let Some(link) = self.link.as_mut().filter(|link| link.is_up()) else {
             return;
         };
-        let Some(label) = self.label.take() else {
-            return;
-        };
-        let mut ids = (FIRST_STREAM..).step_by(2).take(MAX_DATA_CHANNELS + 1);
-        let Some(stream) = ids.find(|id| link.open(*id)) else {
-            return;
-        };
+        let Some(label) = &self.label else { return };
         let open = Dcep::Open(Open {
             ordered: true,
             reliability: Reliability::Reliable,
             priority: PRIORITY_NORMAL,
-            label,
+            label: label.clone(),
             protocol: String::new(),
         });
-        link.write(now, stream, Ppid::Dcep, &open.write());
+        let open = open.write();
+        // Tried again when the peer has taken some.
+        if link.backlog_len() + open.len() > MAX_DATA_BACKLOG_LEN {
+            return;
+        }
+        self.label = None;
+        let mut ids = (FIRST_STREAM..).step_by(2).take(MAX_DATA_CHANNELS + 1);
+        let Some(stream) = ids.find(|id| link.open(*id)) else {
+            return;
+        };
+        link.write(now, stream, Ppid::Dcep, &open);
         self.add(stream, false);
     }
 
